@@ -1,0 +1,355 @@
+//! Framing: one type byte, a 4-byte big-endian payload length, the payload.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::exec::{AgentFrame, HostFrame, StreamId};
+
+/// Largest payload of a control frame in bytes: a boot configuration or an exec request with a long
+/// environment.
+pub const MAX_CONTROL: usize = 4 * 1024 * 1024;
+
+/// Largest payload of a data frame in bytes.
+pub const MAX_DATA: usize = 64 * 1024;
+
+const HEADER: usize = 5;
+
+/// Bytes that are not a frame of this protocol. The connection is of no further use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// The type byte is none of this direction.
+    #[error("unknown frame type {0:#04x}")]
+    UnknownType(u8),
+    /// The length field is beyond the bound of its type.
+    #[error("frame of type {kind:#04x} is {len} bytes long, at most {max} are allowed")]
+    TooLong {
+        /// Type byte.
+        kind: u8,
+        /// Length as sent.
+        len: usize,
+        /// Bound for this type.
+        max: usize,
+    },
+    /// The payload does not decode as its type, or has bytes left over.
+    #[error("malformed payload of a frame of type {0:#04x}")]
+    Malformed(u8),
+}
+
+/// A message that travels in one direction of a connection.
+pub trait WireMessage: Sized {
+    /// Appends the message as one frame to `out`.
+    ///
+    /// Data beyond [`MAX_DATA`] and control messages beyond [`MAX_CONTROL`] are refused by the
+    /// receiver, so the sender must split the former and bound the latter.
+    fn encode(&self, out: &mut Vec<u8>);
+
+    /// The longest payload that a frame of this type may have.
+    ///
+    /// # Errors
+    /// [`WireError::UnknownType`] for a type that this direction does not have.
+    fn max_payload(kind: u8) -> Result<usize, WireError>;
+
+    /// Decodes one payload.
+    ///
+    /// # Errors
+    /// [`WireError`] when the payload is not one of this type.
+    fn decode(kind: u8, payload: &[u8]) -> Result<Self, WireError>;
+}
+
+/// Splits a byte stream into messages, however it arrives.
+///
+/// After an error the decoder returns the same error for ever: a peer that broke the framing once
+/// gets no second reading of its bytes.
+#[derive(Debug)]
+pub struct Decoder<M> {
+    buffer: Vec<u8>,
+    start: usize,
+    failed: Option<WireError>,
+    message: std::marker::PhantomData<fn() -> M>,
+}
+
+impl<M> Default for Decoder<M> {
+    fn default() -> Self {
+        Self { buffer: Vec::new(), start: 0, failed: None, message: std::marker::PhantomData }
+    }
+}
+
+impl<M: WireMessage> Decoder<M> {
+    /// An empty decoder.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds bytes as they were received.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.failed.is_some() {
+            return;
+        }
+        if self.start == self.buffer.len() {
+            self.buffer.clear();
+            self.start = 0;
+        } else if self.start >= MAX_DATA {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole message, or `None` until more bytes are pushed.
+    ///
+    /// # Errors
+    /// [`WireError`] when the bytes are not frames of this direction.
+    pub fn next(&mut self) -> Result<Option<M>, WireError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.try_next().inspect_err(|error| {
+            self.failed = Some(error.clone());
+            self.buffer = Vec::new();
+            self.start = 0;
+        })
+    }
+
+    /// Whether bytes of an unfinished frame are held: an end of stream now is a truncation.
+    #[must_use]
+    pub fn is_mid_frame(&self) -> bool {
+        self.start < self.buffer.len()
+    }
+
+    fn try_next(&mut self) -> Result<Option<M>, WireError> {
+        let pending = &self.buffer[self.start..];
+        let Some((&[kind, a, b, c, d], rest)) = pending.split_first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
+        let len = u32::from_be_bytes([a, b, c, d]) as usize;
+        let max = M::max_payload(kind)?;
+        if len > max {
+            return Err(WireError::TooLong { kind, len, max });
+        }
+        let Some(payload) = rest.get(..len) else {
+            return Ok(None);
+        };
+        let message = M::decode(kind, payload)?;
+        self.start += HEADER + len;
+        Ok(Some(message))
+    }
+}
+
+const STDIN: u8 = 0x01;
+const STDOUT: u8 = 0x02;
+const STDERR: u8 = 0x03;
+const STDIN_EOF: u8 = 0x04;
+const RESIZE: u8 = 0x05;
+const SIGNAL: u8 = 0x06;
+const CREDIT: u8 = 0x07;
+const OPEN: u8 = 0x10;
+const BOOTED: u8 = 0x20;
+const STARTED: u8 = 0x21;
+const EXITED: u8 = 0x22;
+const REFUSED: u8 = 0x23;
+const DONE: u8 = 0x24;
+
+impl WireMessage for HostFrame {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Open(request) => control(out, OPEN, request.as_ref()),
+            Self::Stdin(data) => raw(out, STDIN, data),
+            Self::StdinEof => raw(out, STDIN_EOF, &[]),
+            Self::Resize(size) => control(out, RESIZE, size),
+            Self::Signal(number) => control(out, SIGNAL, number),
+            Self::Credit(stream, bytes) => control(out, CREDIT, &(*stream, *bytes)),
+        }
+    }
+
+    fn max_payload(kind: u8) -> Result<usize, WireError> {
+        match kind {
+            STDIN => Ok(MAX_DATA),
+            STDIN_EOF => Ok(0),
+            RESIZE | SIGNAL | CREDIT => Ok(16),
+            OPEN => Ok(MAX_CONTROL),
+            _ => Err(WireError::UnknownType(kind)),
+        }
+    }
+
+    fn decode(kind: u8, payload: &[u8]) -> Result<Self, WireError> {
+        match kind {
+            STDIN => Ok(Self::Stdin(payload.to_vec())),
+            STDIN_EOF => Ok(Self::StdinEof),
+            RESIZE => parse(kind, payload).map(Self::Resize),
+            SIGNAL => parse(kind, payload).map(Self::Signal),
+            CREDIT => parse::<(StreamId, u32)>(kind, payload).map(|(s, n)| Self::Credit(s, n)),
+            OPEN => parse(kind, payload).map(|request| Self::Open(Box::new(request))),
+            _ => Err(WireError::UnknownType(kind)),
+        }
+    }
+}
+
+impl WireMessage for AgentFrame {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Booted(report) => control(out, BOOTED, report),
+            Self::Started => raw(out, STARTED, &[]),
+            Self::Stdout(data) => raw(out, STDOUT, data),
+            Self::Stderr(data) => raw(out, STDERR, data),
+            Self::Credit(stream, bytes) => control(out, CREDIT, &(*stream, *bytes)),
+            Self::Exited(status) => control(out, EXITED, status),
+            Self::Refused(failure) => control(out, REFUSED, failure),
+            Self::Done => raw(out, DONE, &[]),
+        }
+    }
+
+    fn max_payload(kind: u8) -> Result<usize, WireError> {
+        match kind {
+            STDOUT | STDERR => Ok(MAX_DATA),
+            STARTED | DONE => Ok(0),
+            EXITED | CREDIT => Ok(16),
+            BOOTED | REFUSED => Ok(MAX_DATA),
+            _ => Err(WireError::UnknownType(kind)),
+        }
+    }
+
+    fn decode(kind: u8, payload: &[u8]) -> Result<Self, WireError> {
+        match kind {
+            BOOTED => parse(kind, payload).map(Self::Booted),
+            STARTED => Ok(Self::Started),
+            STDOUT => Ok(Self::Stdout(payload.to_vec())),
+            STDERR => Ok(Self::Stderr(payload.to_vec())),
+            CREDIT => parse::<(StreamId, u32)>(kind, payload).map(|(s, n)| Self::Credit(s, n)),
+            EXITED => parse(kind, payload).map(Self::Exited),
+            REFUSED => parse(kind, payload).map(Self::Refused),
+            DONE => Ok(Self::Done),
+            _ => Err(WireError::UnknownType(kind)),
+        }
+    }
+}
+
+fn raw(out: &mut Vec<u8>, kind: u8, payload: &[u8]) {
+    out.push(kind);
+    // A longer payload than u32 is beyond every bound: the receiver refuses the saturated length.
+    out.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(payload);
+}
+
+fn control<T: Serialize + ?Sized>(out: &mut Vec<u8>, kind: u8, value: &T) {
+    // Infallible for these types: they hold no maps of unknown length and no unserialisable values.
+    let payload = postcard::to_allocvec(value).unwrap_or_default();
+    raw(out, kind, &payload);
+}
+
+fn parse<T: DeserializeOwned>(kind: u8, payload: &[u8]) -> Result<T, WireError> {
+    match postcard::take_from_bytes(payload) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(WireError::Malformed(kind)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::{ExecRequest, ExitStatus, Request};
+    use proptest::prelude::*;
+
+    fn host_frame() -> impl Strategy<Value = HostFrame> {
+        let data = || proptest::collection::vec(any::<u8>(), 0..300);
+        let stream =
+            prop_oneof![Just(StreamId::Stdin), Just(StreamId::Stdout), Just(StreamId::Stderr)];
+        prop_oneof![
+            data().prop_map(HostFrame::Stdin),
+            Just(HostFrame::StdinEof),
+            any::<u8>().prop_map(HostFrame::Signal),
+            (stream, any::<u32>()).prop_map(|(s, n)| HostFrame::Credit(s, n)),
+            (proptest::collection::vec(data(), 0..5), proptest::option::of(data())).prop_map(
+                |(argv, working_dir)| {
+                    HostFrame::Open(Box::new(Request::Exec(ExecRequest {
+                        argv,
+                        working_dir,
+                        ..ExecRequest::default()
+                    })))
+                }
+            ),
+        ]
+    }
+
+    fn agent_frame() -> impl Strategy<Value = AgentFrame> {
+        let data = || proptest::collection::vec(any::<u8>(), 0..300);
+        prop_oneof![
+            data().prop_map(AgentFrame::Stdout),
+            data().prop_map(AgentFrame::Stderr),
+            Just(AgentFrame::Started),
+            Just(AgentFrame::Done),
+            any::<u8>().prop_map(|code| AgentFrame::Exited(ExitStatus::Code(code))),
+            any::<u8>().prop_map(|signal| AgentFrame::Exited(ExitStatus::Signal(signal))),
+        ]
+    }
+
+    fn round_trip<M: WireMessage + PartialEq + std::fmt::Debug>(
+        frames: &[M],
+        chunk: usize,
+    ) -> Result<(), TestCaseError> {
+        let mut bytes = Vec::new();
+        for frame in frames {
+            frame.encode(&mut bytes);
+        }
+        let mut decoder = Decoder::<M>::new();
+        let mut seen = Vec::new();
+        for piece in bytes.chunks(chunk) {
+            decoder.push(piece);
+            while let Some(frame) = decoder.next().expect("own frames decode") {
+                seen.push(frame);
+            }
+        }
+        prop_assert!(!decoder.is_mid_frame());
+        prop_assert_eq!(seen.as_slice(), frames);
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn host_frames_survive_any_chunking(
+            frames in proptest::collection::vec(host_frame(), 0..8), chunk in 1usize..700,
+        ) {
+            round_trip(&frames, chunk)?;
+        }
+
+        #[test]
+        fn agent_frames_survive_any_chunking(
+            frames in proptest::collection::vec(agent_frame(), 0..8), chunk in 1usize..700,
+        ) {
+            round_trip(&frames, chunk)?;
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic_and_errors_are_final(
+            bytes in proptest::collection::vec(any::<u8>(), 0..2000),
+        ) {
+            let mut decoder = Decoder::<HostFrame>::new();
+            decoder.push(&bytes);
+            let error = loop {
+                match decoder.next() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Ok(()),
+                    Err(error) => break error,
+                }
+            };
+            let mut valid = Vec::new();
+            HostFrame::StdinEof.encode(&mut valid);
+            decoder.push(&valid);
+            prop_assert_eq!(decoder.next(), Err(error));
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_its_bound_is_refused_before_the_payload_arrives() {
+        let mut decoder = Decoder::<AgentFrame>::new();
+        decoder.push(&[STDOUT, 0xff, 0xff, 0xff, 0xff]);
+        assert!(matches!(decoder.next(), Err(WireError::TooLong { kind: STDOUT, .. })));
+    }
+
+    #[test]
+    fn trailing_bytes_in_a_control_payload_are_refused() {
+        let mut decoder = Decoder::<HostFrame>::new();
+        decoder.push(&[SIGNAL, 0, 0, 0, 2, 15, 15]);
+        assert_eq!(decoder.next(), Err(WireError::Malformed(SIGNAL)));
+    }
+}

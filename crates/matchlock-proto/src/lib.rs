@@ -1,0 +1,43 @@
+//! Messages between the host's supervisor and the guest's agent.
+//!
+//! The host dials, the guest listens: every connection is a vsock stream to [`AGENT_PORT`] that the
+//! host opened, and it carries one [`Request`], sent as the first [`HostFrame`]. The two ends are
+//! built from the same commit and the agent travels inside the binary, so versions cannot differ in
+//! a healthy installation; a [`PROTOCOL_VERSION`] mismatch is refused and not negotiated.
+//!
+//! A connection for [`Request::Exec`] carries three byte streams beside its control messages. Each
+//! has a credit window of its own ([`INITIAL_WINDOW`]), so neither end ever stops reading the
+//! connection: a process that does not read its stdin delays no resize, signal or cancellation, and
+//! a full stdout delays no stderr.
+//!
+//! This crate is sans-I/O: it knows no sockets, no runtime and no host paths. Everything that
+//! [`Decoder`] returns is within the bounds that this file states; bytes from the other end are
+//! never trusted before.
+
+#![forbid(unsafe_code)]
+
+mod boot;
+mod codec;
+mod exec;
+
+pub use boot::{
+    BootConfig, BootReport, BootStep, CpuLimit, HostEntry, LowerLayer, NetworkConfig, RootConfig,
+    UpperLayer,
+};
+pub use codec::{Decoder, MAX_CONTROL, MAX_DATA, WireError, WireMessage};
+pub use exec::{
+    AgentFrame, ExecFailure, ExecRequest, ExitStatus, HostFrame, Request, Stdin, StreamId,
+    WindowSize,
+};
+
+/// The vsock port that the agent listens on; the host is the only peer it accepts (CID 2).
+pub const AGENT_PORT: u32 = 5000;
+
+/// Sent in [`BootConfig::version`]; the agent refuses any other.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Bytes of each stream that may be in flight before the receiver grants more with a credit frame.
+pub const INITIAL_WINDOW: u32 = 512 * 1024;
+
+/// `PATH` of a guest process that nobody gave another one.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

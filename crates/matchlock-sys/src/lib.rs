@@ -1,0 +1,1 @@
+//! Every host system call that needs `unsafe`, behind a safe function. It knows nothing of sandboxes.

@@ -1,0 +1,116 @@
+//! Virtual machine monitors behind one trait, and the vhost-user devices that end in our process.
+//!
+//! A back end takes a plain [`VmSpec`] and gives a running [`Vm`]. It knows no images, no policy and
+//! no sandboxes: every device whose bytes carry policy (vsock, file system) ends in the process that
+//! called [`Vmm::start`], and the monitor itself only runs vCPUs, memory and raw disks.
+//!
+//! Guest to host trust: the host dials, the guest never does. [`Vm::connect`] opens a stream to a
+//! port of the guest; a connection that the guest opens is refused by the vsock device itself.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Everything a back end needs to know of a virtual machine.
+#[derive(Debug)]
+pub struct VmSpec {
+    /// Shown in process listings; `[a-z0-9-]+`.
+    pub name: String,
+    /// Uncompressed kernel: an ELF `vmlinux` with a PVH entry note. Usually a sealed memfd.
+    pub kernel: File,
+    /// Initial RAM file system as a cpio archive.
+    pub initramfs: File,
+    /// Kernel command line beyond what the back end itself needs.
+    pub cmdline: String,
+    /// Number of virtual CPUs, at least 1.
+    pub vcpus: u8,
+    /// Guest memory in MiB.
+    pub memory_mib: u32,
+    /// Raw virtio block devices, in the order in which the guest numbers them.
+    pub disks: Vec<Disk>,
+    /// virtio-fs devices.
+    pub filesystems: Vec<FsDevice>,
+}
+
+/// A raw virtio block device.
+#[derive(Debug)]
+pub struct Disk {
+    /// The bytes; may have no name in the host's file system any more.
+    pub file: File,
+    /// Refuse writes.
+    pub read_only: bool,
+}
+
+/// A virtio-fs device (virtio 1.2, section 5.11).
+#[derive(Debug)]
+pub struct FsDevice {
+    /// Mount tag, at most 36 bytes.
+    pub tag: String,
+    /// Answers the guest's FUSE messages.
+    pub handler: Arc<dyn FuseHandler>,
+}
+
+/// Answers FUSE messages, whichever transport brought them.
+pub trait FuseHandler: std::fmt::Debug + Send + Sync + 'static {
+    /// Answers one request. `request` is the whole message as the guest sent it, of any content;
+    /// the reply (header included) is appended to `reply`, which is empty on entry and stays empty
+    /// for messages that have no reply (FORGET).
+    fn handle(&self, request: &[u8], reply: &mut Vec<u8>);
+}
+
+/// A virtual machine monitor.
+pub trait Vmm: std::fmt::Debug + Send + Sync {
+    /// Starts a machine.
+    ///
+    /// # Errors
+    /// [`VmmError`] when the monitor cannot be run or refuses the description.
+    fn start(&self, spec: VmSpec) -> Result<Box<dyn Vm>, VmmError>;
+}
+
+/// A running virtual machine. Dropping it ends the machine and waits for its process.
+pub trait Vm: std::fmt::Debug + Send + Sync {
+    /// Opens a byte stream to a vsock port of the guest.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` when nothing listens there, `TimedOut` at the deadline (the guest's
+    /// driver may not be up yet), `BrokenPipe` when the machine has ended.
+    fn connect(&self, port: u32, deadline: Instant) -> io::Result<UnixStream>;
+
+    /// Waits until the machine has ended by itself or by [`Vm::kill`], at most until the deadline;
+    /// `None` is the deadline.
+    fn wait(&self, timeout: Duration) -> Option<VmExit>;
+
+    /// Ends the machine at once. Harmless when it has ended.
+    fn kill(&self);
+
+    /// The last lines of the guest's console, with control characters escaped.
+    fn console_tail(&self) -> String;
+
+    /// Process id of the monitor, when it is a process.
+    fn pid(&self) -> Option<u32>;
+}
+
+/// How a machine ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmExit {
+    /// The monitor ended without an error of its own.
+    pub clean: bool,
+    /// What the monitor said on its standard error, with control characters escaped.
+    pub diagnostics: String,
+}
+
+/// Why a machine could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VmmError {
+    /// A system call on the host failed.
+    #[error("cannot {action}")]
+    Host {
+        /// What was attempted.
+        action: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,1 @@
+//! Builds and checks the guest kernel.
