@@ -1,1 +1,8 @@
-//! Every host system call that needs `unsafe`, behind a safe function. It knows nothing of sandboxes.
+//! Every host system call that needs `unsafe`, behind a safe function.
+//!
+//! It knows nothing of sandboxes. What `rustix` or `std` offer safely is called directly where it is
+//! needed and has no wrapper here.
+
+mod child;
+
+pub use child::{BoundChild, spawn_bound};
