@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(field(0, 1), DIRECTORY | 0o755);
         assert_eq!((field(1, 9), field(1, 10)), (5, 1));
         assert_eq!((field(2, 1), field(2, 6)), (REGULAR | 0o755, 5));
-        assert!(text[heads[2] + 110..].starts_with("init\0\0#!x\n!\0\0\0070701"));
+        assert!(text[heads[2] + 110..].starts_with("init\0\0#!x\n!\0\0\0"));
     }
 
     #[test]

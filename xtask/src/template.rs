@@ -23,6 +23,8 @@ const SIZE: u64 = 16 * 1024 * 1024;
 /// Inodes of one block group. A group made by growing has as many as the first one, so this gives
 /// one inode for 16 KiB at every size.
 const INODES: u32 = 8192;
+/// Block groups that growth makes in one step.
+const FLEX_GROUP: &str = "256";
 const FEATURES: &str = "none,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,\
                         extra_isize,ext_attr,dir_index,uninit_bg,meta_bg";
 const UUID: &str = "6d617463-686c-6f63-6b00-757070657200";
@@ -94,6 +96,7 @@ fn make() -> Result<Vec<u8>> {
         .args([
             "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-N", &inodes,
         ])
+        .args(["-G", FLEX_GROUP])
         .args(["-L", LABEL, "-U", UUID, "-O", FEATURES, "-E", &extended])
         .arg(&path);
     run::checked(&mut mke2fs)?;
