@@ -1,0 +1,269 @@
+//! `cargo xtask setup`, and what the other commands call first: installs what is missing.
+//!
+//! Programs come from the distribution. As root on a Debian system they are installed; elsewhere
+//! the command to do that is printed and the call fails, for an installation on someone's own
+//! machine is theirs to start.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::run;
+use crate::workspace::Workspace;
+
+const MUSL: &str = "x86_64-unknown-linux-musl";
+const GNU: &str = "x86_64-unknown-linux-gnu";
+
+/// A program that something here runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// A C compiler for the host: the linker of Rust programs, and the C code of zstd.
+    CCompiler,
+    /// The C compiler for musl, for the C code in the static binary.
+    MuslCompiler,
+    /// The virtual machine monitor.
+    Qemu,
+    /// An interpreter on the host, for `--image host` to bring into a sandbox.
+    Python,
+    /// `mke2fs` and `e2fsck`.
+    E2fsprogs,
+}
+
+/// A package manager: its name and the words that make it install.
+type Manager = (&'static str, &'static str);
+
+const APT: Manager = ("apt-get", "apt-get install --no-install-recommends");
+const DNF: Manager = ("dnf", "dnf install");
+const PACMAN: Manager = ("pacman", "pacman -S");
+const APK: Manager = ("apk", "apk add");
+
+impl Need {
+    fn program(self) -> &'static str {
+        match self {
+            Self::CCompiler => "cc",
+            Self::MuslCompiler => "musl-gcc",
+            Self::Qemu => "qemu-system-x86_64",
+            Self::Python => "python3",
+            Self::E2fsprogs => "mke2fs",
+        }
+    }
+
+    /// The packages that bring the program, as this package manager's distribution names them.
+    fn packages(self, manager: Manager) -> &'static str {
+        match (self, manager) {
+            (Self::CCompiler, APT) => "gcc libc6-dev",
+            (Self::CCompiler, APK) => "gcc musl-dev",
+            (Self::CCompiler, _) => "gcc",
+            (Self::MuslCompiler, APT) => "musl-tools",
+            (Self::MuslCompiler, DNF) => "musl-gcc",
+            (Self::MuslCompiler, _) => "musl",
+            (Self::Qemu, APT) => "qemu-system-x86",
+            (Self::Qemu, DNF) => "qemu-system-x86-core",
+            (Self::Qemu, APK) => "qemu-system-x86_64",
+            (Self::Qemu, _) => "qemu-system-x86",
+            (Self::Python, PACMAN) => "python",
+            (Self::Python, _) => "python3",
+            (Self::E2fsprogs, _) => "e2fsprogs",
+        }
+    }
+}
+
+/// Installs all that building and testing need.
+pub(crate) fn run() -> Result<()> {
+    ensure(&[Need::CCompiler, Need::Qemu, Need::Python])?;
+    let target = static_target(CCode::Yes)?;
+    println!(
+        "setup: complete; static programs are built for {}",
+        target.triple
+    );
+    Ok(())
+}
+
+/// Makes sure that these programs are there.
+///
+/// # Errors
+/// With the command to type when they are missing and are not ours to install.
+pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
+    let missing: Vec<_> = needs
+        .iter()
+        .copied()
+        .filter(|need| run::find_program(need.program()).is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let manager = manager();
+    if manager != Some(APT) || !is_root() {
+        bail!(advice(&missing, manager));
+    }
+    install(&missing)?;
+    for need in missing {
+        let program = need.program();
+        ensure!(
+            run::find_program(program).is_some(),
+            "{program} is still missing"
+        );
+        println!("setup: installed {} for {program}", need.packages(APT));
+    }
+    Ok(())
+}
+
+fn advice(missing: &[Need], manager: Option<Manager>) -> String {
+    let programs: Vec<_> = missing.iter().map(|need| need.program()).collect();
+    let missing_programs = programs.join(", ");
+    let Some(manager) = manager else {
+        return format!("missing programs: {missing_programs}; install them and call again");
+    };
+    let packages: Vec<_> = missing.iter().map(|need| need.packages(manager)).collect();
+    let (_, install) = manager;
+    let packages = packages.join(" ");
+    format!(
+        "missing programs: {missing_programs}; install them and call again:\n  sudo {install} {packages}"
+    )
+}
+
+fn install(missing: &[Need]) -> Result<()> {
+    let packages = missing
+        .iter()
+        .flat_map(|need| need.packages(APT).split(' '));
+    run::checked(quiet_apt().args(["-qq", "update"]))
+        .context("cannot refresh the package lists")?;
+    run::checked(
+        quiet_apt()
+            .args(["-qq", "-y", "install", "--no-install-recommends"])
+            .args(packages),
+    )
+    .context("cannot install Debian packages")
+}
+
+fn quiet_apt() -> Command {
+    let mut command = Command::new("apt-get");
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command
+}
+
+fn manager() -> Option<Manager> {
+    [APT, DNF, PACMAN, APK]
+        .into_iter()
+        .find(|(program, _)| run::find_program(program).is_some())
+}
+
+fn is_root() -> bool {
+    run::output(Command::new("id").arg("-u")).is_ok_and(|uid| uid == "0")
+}
+
+/// Whether a static program has C code in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CCode {
+    /// Only Rust: the target's own linker input is enough.
+    No,
+    /// A C compiler for the target is needed.
+    Yes,
+}
+
+/// How to build programs that need no shared library.
+#[derive(Debug)]
+pub(crate) struct StaticTarget {
+    /// Target triple for Cargo.
+    pub(crate) triple: &'static str,
+    flags: &'static [&'static str],
+}
+
+impl StaticTarget {
+    /// Adds the target and the compiler's flags to a call of Cargo.
+    ///
+    /// The flags also take the builder's directories out of panic messages, so that the same
+    /// sources give the same bytes wherever they lie.
+    pub(crate) fn apply(&self, cargo: &mut Command, workspace: &Workspace) {
+        let mut flags: Vec<_> = self.flags.iter().map(|flag| (*flag).to_owned()).collect();
+        flags.push(remap(workspace.root(), "matchlock"));
+        if let Some(home) = cargo_home() {
+            flags.push(remap(&home, "cargo"));
+        }
+        cargo.args(["--target", self.triple]);
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    }
+}
+
+fn remap(directory: &Path, name: &str) -> String {
+    format!("--remap-path-prefix={}={name}", directory.display())
+}
+
+fn cargo_home() -> Option<std::path::PathBuf> {
+    let home = || Some(Path::new(&std::env::var_os("HOME")?).join(".cargo"));
+    std::env::var_os("CARGO_HOME").map(Into::into).or_else(home)
+}
+
+/// The target for static programs: musl, or glibc linked statically where musl cannot be had.
+pub(crate) fn static_target(c_code: CCode) -> Result<StaticTarget> {
+    if cfg!(not(all(target_arch = "x86_64", target_os = "linux"))) {
+        bail!("matchlock is built on x86_64 Linux only, so far");
+    }
+    ensure(&[Need::CCompiler])?;
+    match musl(c_code) {
+        Ok(()) => Ok(StaticTarget {
+            triple: MUSL,
+            flags: &["-Ctarget-feature=+crt-static"],
+        }),
+        Err(error) => {
+            eprintln!("setup: {error:#}; static programs are linked with glibc instead");
+            let flags = &["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
+            Ok(StaticTarget { triple: GNU, flags })
+        }
+    }
+}
+
+fn musl(c_code: CCode) -> Result<()> {
+    if c_code == CCode::Yes {
+        ensure(&[Need::MuslCompiler])?;
+    }
+    if has_std(MUSL) {
+        return Ok(());
+    }
+    run::output(Command::new("rustup").args(["target", "add", MUSL]))
+        .context("cannot install the Rust target for musl")?;
+    ensure!(
+        has_std(MUSL),
+        "rustup did not bring the standard library for {MUSL}"
+    );
+    println!("setup: installed the Rust target {MUSL}");
+    Ok(())
+}
+
+/// Whether the toolchain has the standard library of a target.
+fn has_std(triple: &str) -> bool {
+    let mut rustc = Command::new("rustc");
+    let Ok(directory) = run::output(rustc.args(["--print", "target-libdir", "--target", triple]))
+    else {
+        return false;
+    };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return false;
+    };
+    entries
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_is_a_command_to_type() {
+        let text = advice(&[Need::Qemu, Need::MuslCompiler], Some(APT));
+        assert!(
+            text.ends_with(
+                "sudo apt-get install --no-install-recommends qemu-system-x86 musl-tools"
+            )
+        );
+        let text = advice(&[Need::Python], Some(PACMAN));
+        assert!(text.ends_with("sudo pacman -S python"));
+        let text = advice(&[Need::Qemu], None);
+        assert!(text.contains("qemu-system-x86_64"));
+    }
+}
