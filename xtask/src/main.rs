@@ -44,12 +44,8 @@ enum Command {
     Guest,
     /// Make or check the empty ext4 image that becomes the writable layer of a sandbox.
     Template(template::Args),
-    /// Build or check the guest kernel (arguments: see `cargo xtask kernel --help`).
-    #[command(disable_help_flag = true)]
-    Kernel {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
+    /// Build the guest kernel, or check the committed one.
+    Kernel(kernel::Args),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +64,6 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Setup => setup::run(),
         Command::Guest => guest::run(&workspace).map(drop),
         Command::Template(args) => template::run(&workspace, &args),
-        Command::Kernel { args } => kernel::run(&args),
+        Command::Kernel(args) => kernel::run(&args),
     }
 }
