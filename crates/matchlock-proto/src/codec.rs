@@ -100,6 +100,7 @@ impl<M: WireMessage> Decoder<M> {
     ///
     /// # Errors
     /// [`WireError`] when the bytes are not frames of this direction.
+    #[expect(clippy::should_implement_trait, reason = "`None` is not the end: more may be pushed")]
     pub fn next(&mut self) -> Result<Option<M>, WireError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
