@@ -7,6 +7,8 @@
 //! Guest to host trust: the host dials, the guest never does. [`Vm::connect`] opens a stream to a
 //! port of the guest; a connection that the guest opens is refused by the vsock device itself.
 
+pub mod vhost_user;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;

@@ -1,0 +1,3 @@
+//! vhost-user devices that end in this process.
+
+pub mod vsock;
