@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The file server of a sandbox: FUSE messages in, FUSE messages out.
+//!
+//! [`Server`] takes one request, whoever wrote it, and appends one reply. It does not know how
+//! messages travel (a vhost-user queue, a vsock pump, a test) nor where files come from: those are
+//! [`Provider`]s. Everything after [`request`] may trust that names, sizes and counts are in bounds.
+#![forbid(unsafe_code)]
+
+mod abi;
+mod provider;
+mod reply;
+pub mod request;
+mod server;
+mod types;
+
+pub use abi::{Opcode, ROOT_ID};
+pub use provider::{CachePolicy, Provider};
+pub use reply::{DirBuffer, DirItem};
+pub use server::Server;
+pub use types::{
+    Attr, Entry, Errno, FileKind, FsStats, Handle, IdSpace, Lookup, NodeId, Opened, Result, Time,
+};
