@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod abi;
+mod pool;
 mod provider;
 mod reply;
 pub mod request;
@@ -13,6 +14,7 @@ mod server;
 mod types;
 
 pub use abi::{Opcode, ROOT_ID};
+pub use pool::{Limits, Pool};
 pub use provider::{CachePolicy, Provider};
 pub use reply::{DirBuffer, DirItem};
 pub use server::Server;
