@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod abi;
+mod glob;
+pub mod host_dir;
 mod pool;
 mod provider;
 mod reply;
@@ -14,6 +16,7 @@ mod server;
 mod types;
 
 pub use abi::{Opcode, ROOT_ID};
+pub use host_dir::{Filter, HostDir, HostDirOptions, Masks};
 pub use pool::{Limits, Pool};
 pub use provider::{CachePolicy, Provider};
 pub use reply::{DirBuffer, DirItem};
