@@ -13,6 +13,7 @@ mod provider;
 mod reply;
 pub mod request;
 mod server;
+mod synthetic;
 mod types;
 
 pub use abi::{Opcode, ROOT_ID};
@@ -21,6 +22,7 @@ pub use pool::{Limits, Pool};
 pub use provider::{CachePolicy, Provider};
 pub use reply::{DirBuffer, DirItem};
 pub use server::Server;
+pub use synthetic::{Tree, TreeBuilder, TreeError};
 pub use types::{
     Attr, Entry, Errno, FileKind, FsStats, Handle, IdSpace, Lookup, NodeId, Opened, Result, Time,
 };
