@@ -2,12 +2,17 @@
 //!
 //! [`Server`] takes one request, whoever wrote it, and appends one reply. It does not know how
 //! messages travel (a vhost-user queue, a vsock pump, a test) nor where files come from: those are
-//! [`Provider`]s. Everything after [`request`] may trust that names, sizes and counts are in bounds.
+//! [`Provider`]s. Everything after [`request`] may trust that names, sizes and counts are in bounds;
+//! everything in [`host_dir`] trusts no path, neither the guest's nor the host's.
+//!
+//! Where to enter: [`HostImage`] makes the tree of `--image host`; [`HostDir`] serves one directory of
+//! the host read-only; [`Tree`] puts providers together; [`Pool`] bounds what all of them may use.
 #![forbid(unsafe_code)]
 
 mod abi;
 mod glob;
 pub mod host_dir;
+pub mod host_image;
 mod pool;
 mod provider;
 mod reply;
@@ -18,6 +23,7 @@ mod types;
 
 pub use abi::{Opcode, ROOT_ID};
 pub use host_dir::{Filter, HostDir, HostDirOptions, Masks};
+pub use host_image::HostImage;
 pub use pool::{Limits, Pool};
 pub use provider::{CachePolicy, Provider};
 pub use reply::{DirBuffer, DirItem};
