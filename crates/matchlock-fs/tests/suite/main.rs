@@ -1,0 +1,12 @@
+//! The file server seen from outside: one module a promise.
+
+mod client;
+mod confinement;
+mod docs;
+mod hostile;
+mod image;
+mod kernel;
+mod listing;
+mod permissions;
+mod pump;
+mod session;
