@@ -100,7 +100,7 @@ impl<M: WireMessage> Decoder<M> {
     ///
     /// # Errors
     /// [`WireError`] when the bytes are not frames of this direction.
-    #[expect(clippy::should_implement_trait, reason = "`None` is not the end: more may be pushed")]
+    #[expect(clippy::should_implement_trait, reason = "no iterator: more can follow `None`")]
     pub fn next(&mut self) -> Result<Option<M>, WireError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -221,6 +221,18 @@ impl WireMessage for AgentFrame {
             REFUSED => parse(kind, payload).map(Self::Refused),
             DONE => Ok(Self::Done),
             _ => Err(WireError::UnknownType(kind)),
+        }
+    }
+}
+
+impl AgentFrame {
+    /// Appends [`AgentFrame::Stdout`] or [`AgentFrame::Stderr`] as one frame to `out`, without owning
+    /// the data. There is no such frame of [`StreamId::Stdin`], for which nothing is appended.
+    pub fn encode_output(stream: StreamId, data: &[u8], out: &mut Vec<u8>) {
+        match stream {
+            StreamId::Stdin => {}
+            StreamId::Stdout => raw(out, STDOUT, data),
+            StreamId::Stderr => raw(out, STDERR, data),
         }
     }
 }

@@ -1,0 +1,149 @@
+//! The start of the guest.
+//!
+//! Before the host's first connection only what a configuration needs; the rest when it has come.
+//! Every step is required, and then its failure is told to the host and ends the machine, or
+//! optional, and then its failure is a line on the console. Nothing is swallowed.
+
+mod identity;
+mod mounts;
+mod netlink;
+mod network;
+mod root;
+
+use std::fmt;
+use std::io;
+
+use matchlock_proto::{BootConfig, BootReport, BootStep, ExecFailure, PROTOCOL_VERSION};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
+
+use crate::cgroup::Cgroups;
+use crate::{Guest, console, sys};
+
+pub use identity::{hosts, resolv_conf};
+pub use mounts::early;
+
+/// Parameter of the kernel command line with which the host tests whether a VM runs at all.
+const PROBE: &str = "matchlock.probe=";
+
+/// When the phases of the start were reached, in microseconds since the kernel's.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    agent_start: u64,
+}
+
+impl Clock {
+    /// The agent begins now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self {
+            agent_start: now_us(),
+        }
+    }
+}
+
+/// A required step has failed.
+#[derive(Debug)]
+pub struct StepFailed {
+    step: BootStep,
+    message: String,
+}
+
+impl From<StepFailed> for ExecFailure {
+    fn from(StepFailed { step, message }: StepFailed) -> Self {
+        Self::Boot { step, message }
+    }
+}
+
+/// Turns an error of a required step into one that names it.
+trait Required<T> {
+    /// `what` says what was attempted.
+    fn required(self, step: BootStep, what: impl fmt::Display) -> Result<T, StepFailed>;
+}
+
+impl<T, E: fmt::Display> Required<T> for Result<T, E> {
+    fn required(self, step: BootStep, what: impl fmt::Display) -> Result<T, StepFailed> {
+        self.map_err(|error| StepFailed {
+            step,
+            message: format!("{what}: {error}"),
+        })
+    }
+}
+
+/// The value of [`PROBE`], when the host has set it.
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn probe_token() -> io::Result<Option<String>> {
+    let cmdline = std::fs::read_to_string(mounts::EARLY_PROC.to_owned() + "/cmdline")?;
+    Ok(cmdline
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(PROBE))
+        .map(str::to_owned))
+}
+
+/// Sets the guest up as the host wants it.
+///
+/// # Errors
+/// The first required step that failed.
+pub fn boot(config: BootConfig, clock: &mut Clock) -> Result<(Guest, BootReport), ExecFailure> {
+    let config_us = now_us();
+    if config.version != PROTOCOL_VERSION {
+        return Err(ExecFailure::Version {
+            agent: PROTOCOL_VERSION,
+            host: config.version,
+        });
+    }
+    console::optional("set the clock", set_clock(config.realtime));
+    console::optional("credit entropy", credit_entropy(&config.entropy));
+    root::assemble(&config.root)?;
+    root::switch()?;
+    let root_us = now_us();
+    mounts::complete(config.privileged)?;
+    identity::write(&config)?;
+    network::configure(config.network.as_ref())?;
+    let cgroups = Cgroups::mount(config.cpu_limit).required(BootStep::Cgroups, "control groups")?;
+    let kernel = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let report = BootReport {
+        agent_start_us: clock.agent_start,
+        config_us,
+        root_us,
+        ready_us: now_us(),
+        kernel,
+    };
+    Ok((
+        Guest {
+            env: config.env,
+            privileged: config.privileged,
+            cgroups,
+        },
+        report,
+    ))
+}
+
+fn set_clock((seconds, nanoseconds): (u64, u32)) -> io::Result<()> {
+    let seconds = i64::try_from(seconds).map_err(io::Error::other)?;
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds.into(),
+    };
+    Ok(clock_settime(ClockId::Realtime, time)?)
+}
+
+fn credit_entropy(bytes: &[u8; 32]) -> io::Result<()> {
+    let random = open(
+        mounts::EARLY_DEV.to_owned() + "/urandom",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    sys::add_entropy(random, bytes)
+}
+
+fn now_us() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000
+        + u64::try_from(now.tv_nsec).unwrap_or_default() / 1_000
+}

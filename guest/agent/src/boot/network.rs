@@ -1,0 +1,63 @@
+//! `lo` and `eth0`, configured statically.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use matchlock_proto::{BootStep, NetworkConfig};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice, recv, send,
+    socket_with,
+};
+
+use super::netlink::{Batch, acknowledgements};
+use super::{Required, StepFailed};
+
+const DEVICE: &str = "eth0";
+
+/// Configures the devices; without a configuration `lo` only.
+pub(super) fn configure(network: Option<&NetworkConfig>) -> Result<(), StepFailed> {
+    let socket = socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        // Protocol 0 is NETLINK_ROUTE.
+        None,
+    )
+    .required(BootStep::Network, "open a netlink socket")?;
+    let mut batch = Batch::default();
+    batch.link_up("lo", None);
+    if let Some(network) = network {
+        let index = netdevice::name_to_index(&socket, DEVICE)
+            .required(BootStep::Network, format_args!("find {DEVICE}"))?;
+        batch.link_up(DEVICE, Some(network.mtu));
+        for &(address, prefix) in &network.addresses {
+            batch.address(index, address, prefix);
+        }
+        for &gateway in &network.gateways {
+            batch.default_route(index, gateway);
+        }
+    }
+    carry_out(&socket, &batch).required(BootStep::Network, "netlink")?
+}
+
+/// Sends everything and waits for as many answers; the outer error is of the socket.
+fn carry_out(socket: &OwnedFd, batch: &Batch) -> io::Result<Result<(), StepFailed>> {
+    send(socket, batch.as_bytes(), SendFlags::empty())?;
+    let mut pending = batch.names().len();
+    let mut buffer = [0; 8192];
+    while pending > 0 {
+        let (_, received) = recv(socket, &mut buffer[..], RecvFlags::empty())?;
+        for (sequence, errno) in acknowledgements(buffer.get(..received).unwrap_or_default()) {
+            pending = pending.saturating_sub(1);
+            if errno != 0 {
+                let name = batch
+                    .names()
+                    .get(sequence as usize)
+                    .map_or("request", String::as_str);
+                let error = Err::<(), _>(io::Error::from_raw_os_error(errno));
+                return Ok(error.required(BootStep::Network, name));
+            }
+        }
+    }
+    Ok(Ok(()))
+}

@@ -1,0 +1,184 @@
+//! Control groups: one for each execution, all beneath one that carries the CPU limit.
+//!
+//! The agent holds the hierarchy as a mount that is attached nowhere. An execution mounts its own
+//! from within a cgroup namespace, so it sees its own group as the root and the limit's not at all:
+//! guest root could otherwise write a larger one (kernel Documentation/admin-guide/cgroup-v2.rst,
+//! "Namespace" and the `nsdelegate` option).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use matchlock_proto::CpuLimit;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsmount, fsopen,
+};
+
+use crate::console;
+
+const CONTROLLERS: [&str; 4] = ["cpu", "memory", "pids", "io"];
+
+/// Levels beneath the group for executions: enough for a container engine, and a bound for
+/// [`remove_children`].
+const MAX_DEPTH: u32 = 32;
+
+/// The group that holds the groups of all executions.
+#[derive(Debug)]
+pub struct Cgroups {
+    directory: OwnedFd,
+}
+
+/// The group of one execution.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    directory: OwnedFd,
+    parent: OwnedFd,
+    name: String,
+}
+
+impl Cgroups {
+    /// Mounts the hierarchy and sets up the group for executions.
+    ///
+    /// # Errors
+    /// When the hierarchy cannot be mounted or the limit not be set.
+    pub fn mount(limit: Option<CpuLimit>) -> io::Result<Self> {
+        let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_flag(&context, "nsdelegate")?;
+        fsconfig_create(&context)?;
+        let root = fsmount(
+            &context,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            MountAttrFlags::empty(),
+        )?;
+        Self::create(root.as_fd(), "exec", limit)
+    }
+
+    /// Sets up the group `name` for executions beneath `parent`.
+    ///
+    /// # Errors
+    /// When it cannot be made or the limit not be set.
+    pub fn create(parent: BorrowedFd<'_>, name: &str, limit: Option<CpuLimit>) -> io::Result<Self> {
+        delegate_controllers(parent);
+        let directory = make(parent, name)?;
+        delegate_controllers(directory.as_fd());
+        write(
+            directory.as_fd(),
+            "cgroup.max.depth",
+            &MAX_DEPTH.to_string(),
+        )?;
+        if let Some(CpuLimit {
+            quota_us,
+            period_us,
+        }) = limit
+        {
+            write(
+                directory.as_fd(),
+                "cpu.max",
+                &format!("{quota_us} {period_us}"),
+            )?;
+        }
+        Ok(Self { directory })
+    }
+
+    /// Makes a group for one execution.
+    pub(crate) fn enter(&self, name: String) -> io::Result<Cgroup> {
+        let directory = make(self.directory.as_fd(), &name)?;
+        Ok(Cgroup {
+            directory,
+            parent: self.directory.try_clone()?,
+            name,
+        })
+    }
+
+    /// Ends every process of every execution.
+    pub(crate) fn kill_all(&self) -> io::Result<()> {
+        write(self.directory.as_fd(), "cgroup.kill", "1")
+    }
+}
+
+impl Cgroup {
+    /// The directory, for clone3(2).
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// Ends every process in the group and beneath it.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        write(self.as_fd(), "cgroup.kill", "1")
+    }
+
+    /// The processes in the group, as the agent numbers them.
+    pub(crate) fn processes(&self) -> io::Result<Vec<i32>> {
+        let file = openat(
+            self.as_fd(),
+            "cgroup.procs",
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let text = io::read_to_string(std::fs::File::from(file))?;
+        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let parent = self.parent.as_fd();
+        if unlinkat(parent, &self.name, AtFlags::REMOVEDIR).is_ok() {
+            return;
+        }
+        // The execution made groups of its own.
+        console::optional(
+            "remove nested control groups",
+            remove_children(self.as_fd()),
+        );
+        let removed = unlinkat(parent, &self.name, AtFlags::REMOVEDIR);
+        console::optional("remove a control group", removed);
+    }
+}
+
+fn remove_children(directory: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
+            let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+            remove_children(openat(directory, name, flags, Mode::empty())?.as_fd())?;
+            unlinkat(directory, name, AtFlags::REMOVEDIR)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the controllers available to the groups beneath; each may be missing from the kernel.
+///
+/// What is needed shows when it is used: a limit that cannot be written is an error.
+fn delegate_controllers(directory: BorrowedFd<'_>) {
+    let enable = |text: &str| write(directory, "cgroup.subtree_control", text);
+    let all: Vec<String> = CONTROLLERS.iter().map(|name| format!("+{name}")).collect();
+    if enable(&all.join(" ")).is_err() {
+        for name in &all {
+            console::optional(&format!("enable controller {name}"), enable(name));
+        }
+    }
+}
+
+fn make(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    match mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(parent, name, flags, Mode::empty())?)
+}
+
+fn write(directory: BorrowedFd<'_>, file: &str, text: &str) -> io::Result<()> {
+    let fd = openat(
+        directory,
+        file,
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    // The kernel takes the value of a control file in one write.
+    rustix::io::write(&fd, text.as_bytes())?;
+    Ok(())
+}

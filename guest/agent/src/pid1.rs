@@ -1,0 +1,78 @@
+//! The life of PID 1, from `main` to the end of the machine.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use matchlock_proto::{AGENT_PORT, BootConfig, BootReport, ExecFailure};
+use rustix::process::{Resource, Rlimit, getpid, setrlimit};
+
+use crate::boot::{self, Clock};
+use crate::server::{Machine, Server};
+use crate::{Guest, console, sys};
+
+/// The host, as vsock numbers it (vsock(7)).
+const VMADDR_CID_HOST: u32 = 2;
+
+/// Descriptors of a process: the soft limit is what programs may use without asking, and more than
+/// the agent needs for [`crate::server::MAX_SESSIONS`].
+const DESCRIPTORS: Rlimit = Rlimit {
+    current: Some(65_536),
+    maximum: Some(1_048_576),
+};
+
+/// Runs as PID 1; never returns.
+pub fn run() -> ! {
+    let start = Clock::start();
+    if getpid().as_raw_pid() != 1 {
+        console::line(format_args!(
+            "not started as PID 1 of a guest, nothing done"
+        ));
+        std::process::exit(2);
+    }
+    console::halt_on_panic();
+    let ended = match serve(start) {
+        Ok(why) => why,
+        Err(error) => format!("cannot start: {error}"),
+    };
+    console::line(format_args!("{ended}"));
+    console::halt()
+}
+
+fn serve(clock: Clock) -> io::Result<String> {
+    // First of all, so that the host's first attempt finds somebody.
+    let listener = sys::vsock_listen(AGENT_PORT);
+    boot::early()?;
+    if let Some(token) = boot::probe_token()? {
+        console::raw(&format!("matchlock-probe-ok {token}\n"));
+        console::halt();
+    }
+    let listener = listener.map_err(|e| io::Error::new(e.kind(), format!("vsock: {e}")))?;
+    console::optional(
+        "raise descriptor limits",
+        setrlimit(Resource::Nofile, DESCRIPTORS),
+    );
+    Ok(Server::new(Guestside { clock }, listener)?.run())
+}
+
+/// The real machine.
+#[derive(Debug)]
+struct Guestside {
+    clock: Clock,
+}
+
+impl Machine for Guestside {
+    fn accept(&mut self, listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+        let (socket, cid) = sys::vsock_accept(listener)?;
+        Ok((cid == VMADDR_CID_HOST).then_some(socket))
+    }
+
+    fn boot(&mut self, config: BootConfig) -> Result<(Guest, BootReport), ExecFailure> {
+        boot::boot(config, &mut self.clock)
+    }
+
+    fn sync(&mut self) {
+        let root = rustix::fs::open("/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
+        let written = root.and_then(rustix::fs::syncfs);
+        console::optional("write the root file system back", written);
+    }
+}
