@@ -25,7 +25,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<PathBuf> {
         .and_then(|_| fs::rename(&temporary, &path))
         .with_context(|| format!("cannot write {}", path.display()))?;
     let mib = size_in_mib(fs::metadata(&path)?.len());
-    println!("build: {} ({mib}, static, {})", path.display(), target.triple);
+    eprintln!("build: {} ({mib}, static, {})", path.display(), target.triple);
     Ok(path)
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<PathBuf> {
         .context("cannot compress the initramfs")?;
     let path = workspace.initramfs();
     let changed = write_if_changed(&path, &packed)?;
-    println!(
+    eprintln!(
         "guest: agent {} ({} KiB), initramfs {} KiB, {}",
         target.triple,
         agent_size / 1024,

@@ -10,9 +10,11 @@
     reason = "a developer's tool: its output is for the terminal that called it"
 )]
 
+mod bench;
 mod build;
 mod check;
 mod cpio;
+mod demo;
 mod fuzz;
 mod guest;
 mod kernel;
@@ -45,6 +47,10 @@ enum Command {
     Guest,
     /// Build the released binary: one static file.
     Build,
+    /// Install what is missing, build, and show a sandbox at work.
+    Demo,
+    /// Measure; JSON on standard output.
+    Bench(bench::Args),
     /// Run every test; installs and builds what that needs.
     Test(test::Args),
     /// Check the format, the lints, the dependencies and the documents.
@@ -73,6 +79,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Setup => setup::run(),
         Command::Guest => guest::run(&workspace).map(drop),
         Command::Build => build::run(&workspace).map(drop),
+        Command::Demo => demo::run(&workspace),
+        Command::Bench(args) => bench::run(&workspace, &args),
         Command::Test(args) => test::run(&workspace, &args),
         Command::Lint => lint::run(&workspace),
         Command::Fuzz(args) => fuzz::run(&workspace, &args),

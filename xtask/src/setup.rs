@@ -73,7 +73,7 @@ impl Need {
 pub(crate) fn run() -> Result<()> {
     ensure(&[Need::CCompiler, Need::Qemu, Need::Python])?;
     let target = static_target(CCode::Yes)?;
-    println!("setup: complete; static programs are built for {}", target.triple);
+    eprintln!("setup: complete; static programs are built for {}", target.triple);
     Ok(())
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
     for need in missing {
         let program = need.program();
         ensure!(run::find_program(program).is_some(), "{program} is still missing");
-        println!("setup: installed {} for {program}", need.packages(APT));
+        eprintln!("setup: installed {} for {program}", need.packages(APT));
     }
     Ok(())
 }
@@ -206,7 +206,7 @@ fn musl(c_code: CCode) -> Result<()> {
     run::output(Command::new("rustup").args(["target", "add", MUSL]))
         .context("cannot install the Rust target for musl")?;
     ensure!(has_std(MUSL), "rustup did not bring the standard library for {MUSL}");
-    println!("setup: installed the Rust target {MUSL}");
+    eprintln!("setup: installed the Rust target {MUSL}");
     Ok(())
 }
 

@@ -46,10 +46,22 @@ fn direct_dependencies(root: &Path, manifest: &str) -> Result<BTreeSet<String>> 
         .collect())
 }
 
-/// The names in the first column of the document's tables.
+/// The crates that fill a first column of the document's tables alone.
 fn explained(text: &str) -> BTreeSet<String> {
     text.lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
         .map(|(name, _)| name.to_owned())
+        .filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_crate_alone_in_its_cell_counts() {
+        let text = "| `one` | why |\n| `two`, `three` | x |\n| `four` in five | x | x |\n";
+        assert_eq!(explained(text), BTreeSet::from(["one".to_owned()]));
+    }
 }
