@@ -73,10 +73,7 @@ impl Need {
 pub(crate) fn run() -> Result<()> {
     ensure(&[Need::CCompiler, Need::Qemu, Need::Python])?;
     let target = static_target(CCode::Yes)?;
-    println!(
-        "setup: complete; static programs are built for {}",
-        target.triple
-    );
+    eprintln!("setup: complete; static programs are built for {}", target.triple);
     Ok(())
 }
 
@@ -85,11 +82,8 @@ pub(crate) fn run() -> Result<()> {
 /// # Errors
 /// With the command to type when they are missing and are not ours to install.
 pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
-    let missing: Vec<_> = needs
-        .iter()
-        .copied()
-        .filter(|need| run::find_program(need.program()).is_none())
-        .collect();
+    let missing: Vec<_> =
+        needs.iter().copied().filter(|need| run::find_program(need.program()).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -100,11 +94,8 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
     install(&missing)?;
     for need in missing {
         let program = need.program();
-        ensure!(
-            run::find_program(program).is_some(),
-            "{program} is still missing"
-        );
-        println!("setup: installed {} for {program}", need.packages(APT));
+        ensure!(run::find_program(program).is_some(), "{program} is still missing");
+        eprintln!("setup: installed {} for {program}", need.packages(APT));
     }
     Ok(())
 }
@@ -124,32 +115,23 @@ fn advice(missing: &[Need], manager: Option<Manager>) -> String {
 }
 
 fn install(missing: &[Need]) -> Result<()> {
-    let packages = missing
-        .iter()
-        .flat_map(|need| need.packages(APT).split(' '));
+    let packages = missing.iter().flat_map(|need| need.packages(APT).split(' '));
     run::checked(quiet_apt().args(["-qq", "update"]))
         .context("cannot refresh the package lists")?;
     run::checked(
-        quiet_apt()
-            .args(["-qq", "-y", "install", "--no-install-recommends"])
-            .args(packages),
+        quiet_apt().args(["-qq", "-y", "install", "--no-install-recommends"]).args(packages),
     )
     .context("cannot install Debian packages")
 }
 
 fn quiet_apt() -> Command {
     let mut command = Command::new("apt-get");
-    command
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
+    command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
 fn manager() -> Option<Manager> {
-    [APT, DNF, PACMAN, APK]
-        .into_iter()
-        .find(|(program, _)| run::find_program(program).is_some())
+    [APT, DNF, PACMAN, APK].into_iter().find(|(program, _)| run::find_program(program).is_some())
 }
 
 fn is_root() -> bool {
@@ -205,10 +187,7 @@ pub(crate) fn static_target(c_code: CCode) -> Result<StaticTarget> {
     }
     ensure(&[Need::CCompiler])?;
     match musl(c_code) {
-        Ok(()) => Ok(StaticTarget {
-            triple: MUSL,
-            flags: &["-Ctarget-feature=+crt-static"],
-        }),
+        Ok(()) => Ok(StaticTarget { triple: MUSL, flags: &["-Ctarget-feature=+crt-static"] }),
         Err(error) => {
             eprintln!("setup: {error:#}; static programs are linked with glibc instead");
             let flags = &["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
@@ -226,11 +205,8 @@ fn musl(c_code: CCode) -> Result<()> {
     }
     run::output(Command::new("rustup").args(["target", "add", MUSL]))
         .context("cannot install the Rust target for musl")?;
-    ensure!(
-        has_std(MUSL),
-        "rustup did not bring the standard library for {MUSL}"
-    );
-    println!("setup: installed the Rust target {MUSL}");
+    ensure!(has_std(MUSL), "rustup did not bring the standard library for {MUSL}");
+    eprintln!("setup: installed the Rust target {MUSL}");
     Ok(())
 }
 
@@ -244,9 +220,7 @@ fn has_std(triple: &str) -> bool {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return false;
     };
-    entries
-        .flatten()
-        .any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
+    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
 }
 
 #[cfg(test)]
