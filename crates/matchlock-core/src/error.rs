@@ -49,6 +49,9 @@ pub enum CoreError {
     /// The virtual machine monitor.
     #[error("cannot start the virtual machine")]
     Vmm(#[source] VmmError),
+    /// The host's system directories cannot be served.
+    #[error("cannot serve the image \"host\"")]
+    HostImage(#[source] matchlock_fs::HostImageError),
     /// The guest ended or stayed silent before it was ready.
     #[error("the guest did not start: {problem}{}", console_excerpt(.console))]
     Boot {
@@ -75,7 +78,7 @@ impl CoreError {
             Self::NoGuest => Some("build it with `cargo xtask build`"),
             Self::Boot { .. } => Some("run `matchlock diagnose` to check this machine"),
             Self::File { .. } => Some("matchlock keeps its state below $HOME/.matchlock"),
-            Self::Host { .. } | Self::GuestSetup(_) => None,
+            Self::Host { .. } | Self::HostImage(_) | Self::GuestSetup(_) => None,
         }
     }
 

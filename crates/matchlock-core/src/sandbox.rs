@@ -8,10 +8,11 @@
 //! Every state is left by ending the machine first and the host's resources after it, in the order
 //! of the fields of [`Sandbox`]; an error on the way to `running` takes the same way.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use matchlock_fs::{HostImage, Server};
+use matchlock_fs::{CachePolicy, HostImage, Limits, Pool, Server, Tree};
 use matchlock_proto::{
     AGENT_PORT, AgentFrame, BootConfig, BootReport, DEFAULT_PATH, ExecRequest, HostFrame,
     LowerLayer, PROTOCOL_VERSION, Request, RootConfig, UpperLayer, WireMessage,
@@ -230,9 +231,10 @@ fn boot_config(config: &SandboxConfig, id: &SandboxId) -> Result<BootConfig, Cor
 fn root_device(image: &Image) -> Result<FsDevice, CoreError> {
     match image {
         Image::Host => {
-            let tree = HostImage::new(std::path::Path::new("/"))
-                .map_err(CoreError::host("open the host's system directories"))?;
-            let handler = Arc::new(FileServer(Server::new(tree)));
+            let pool = Pool::new(Limits::for_this_process());
+            let tree = HostImage::open(Path::new("/"), &pool, CachePolicy::SYSTEM)
+                .map_err(CoreError::HostImage)?;
+            let handler = Arc::new(FileServer(Server::new(Arc::new(tree))));
             Ok(FsDevice { tag: ROOT_TAG.to_owned(), handler })
         }
     }
@@ -240,7 +242,7 @@ fn root_device(image: &Image) -> Result<FsDevice, CoreError> {
 
 /// The file server as a device back end: the two crates meet only here.
 #[derive(Debug)]
-struct FileServer(Server<HostImage>);
+struct FileServer(Server<Tree>);
 
 impl FuseHandler for FileServer {
     fn handle(&self, request: &[u8], reply: &mut Vec<u8>) {

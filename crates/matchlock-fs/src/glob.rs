@@ -6,12 +6,7 @@ pub(crate) struct Pattern(Vec<Vec<u8>>);
 
 impl Pattern {
     pub(crate) fn new(pattern: &str) -> Self {
-        Self(
-            pattern
-                .split('/')
-                .map(|part| part.as_bytes().to_vec())
-                .collect(),
-        )
+        Self(pattern.split('/').map(|part| part.as_bytes().to_vec()).collect())
     }
 
     /// Whether the pattern covers the whole of `path`, whose components are `/`-separated.

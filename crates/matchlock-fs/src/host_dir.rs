@@ -111,9 +111,7 @@ impl HostDir {
         if let Some(fd) = self.pool.fds.get((self.number, node)) {
             return Ok(fd);
         }
-        let fd = self
-            .opener
-            .directory(self.root.as_fd(), &self.table.path(node)?)?;
+        let fd = self.opener.directory(self.root.as_fd(), &self.table.path(node)?)?;
         verify(place.identity, Status::of(&fd)?.identity)?;
         let fd = Arc::new(fd);
         self.pool.fds.insert((self.number, node), Arc::clone(&fd));
@@ -132,9 +130,7 @@ impl HostDir {
             FileKind::Symlink => return Err(Errno::ELOOP),
             _ => return Err(Errno::EACCES),
         }
-        let found = self
-            .opener
-            .path_only(&*self.directory(place.parent)?, &place.name)?;
+        let found = self.opener.path_only(&*self.directory(place.parent)?, &place.name)?;
         let status = Status::of(&found)?;
         verify(place.identity, status.identity)?;
         self.options.filter.check_mode(status.mode, Mode::ROTH)?;
@@ -163,11 +159,7 @@ impl HostDir {
 
     /// The path of a directory, where there are masks to compare it with.
     fn masked_path(&self, node: NodeId) -> Result<Option<Vec<u8>>> {
-        self.options
-            .filter
-            .has_masks()
-            .then(|| self.table.path(node))
-            .transpose()
+        self.options.filter.has_masks().then(|| self.table.path(node)).transpose()
     }
 
     /// What a name is, if the guest may know of it.
@@ -192,12 +184,7 @@ impl HostDir {
 
     fn entry(&self, node: NodeId, status: &Status) -> Entry {
         let CachePolicy { entry, attr, .. } = self.options.cache;
-        Entry {
-            node,
-            attr: self.attr(status),
-            entry_ttl: entry,
-            attr_ttl: attr,
-        }
+        Entry { node, attr: self.attr(status), entry_ttl: entry, attr_ttl: attr }
     }
 
     fn attr(&self, status: &Status) -> Attr {
@@ -208,11 +195,7 @@ impl HostDir {
 
 /// Stale unless what was found is what was meant.
 fn verify(meant: Identity, found: Identity) -> Result<()> {
-    if meant == found {
-        Ok(())
-    } else {
-        Err(Errno::ESTALE)
-    }
+    if meant == found { Ok(()) } else { Err(Errno::ESTALE) }
 }
 
 impl Provider for HostDir {
@@ -230,10 +213,7 @@ impl Provider for HostDir {
         if filter.world_readable_only {
             filter.check_mode(Status::of(&*directory)?.mode, Mode::XOTH)?;
         }
-        if self
-            .masked_path(parent)?
-            .is_some_and(|path| filter.masks(&path, name.as_bytes()))
-        {
+        if self.masked_path(parent)?.is_some_and(|path| filter.masks(&path, name.as_bytes())) {
             return Ok(absent);
         }
         self.enter(parent, &*directory, name)
@@ -257,9 +237,7 @@ impl Provider for HostDir {
         } else {
             let place = self.table.place(node)?;
             let parent = self.directory(place.parent)?;
-            let found = self
-                .child(&*parent, Name::new(&place.name)?)?
-                .ok_or(Errno::ESTALE)?;
+            let found = self.child(&*parent, Name::new(&place.name)?)?.ok_or(Errno::ESTALE)?;
             verify(place.identity, found.identity)?;
             found
         };
@@ -271,9 +249,7 @@ impl Provider for HostDir {
         if place.identity.kind != FileKind::Symlink {
             return Err(Errno::EINVAL);
         }
-        let link = self
-            .opener
-            .path_only(&*self.directory(place.parent)?, &place.name)?;
+        let link = self.opener.path_only(&*self.directory(place.parent)?, &place.name)?;
         verify(place.identity, Status::of(&link)?.identity)?;
         Ok(readlinkat(&link, c"", Vec::new())?.into_bytes())
     }
@@ -287,10 +263,7 @@ impl Provider for HostDir {
             return Err(Errno::EROFS);
         }
         let handle = self.handles.insert(self.file(node)?)?;
-        Ok(Opened {
-            handle,
-            keep_cache: self.options.cache.keep,
-        })
+        Ok(Opened { handle, keep_cache: self.options.cache.keep })
     }
 
     fn read(
@@ -339,16 +312,11 @@ impl Provider for HostDir {
             Err(Errno::EXDEV) => {}
             directory => {
                 let directory = directory?;
-                self.options
-                    .filter
-                    .check_mode(Status::of(&*directory)?.mode, Mode::ROTH)?;
+                self.options.filter.check_mode(Status::of(&*directory)?.mode, Mode::ROTH)?;
                 self.opener.listing(&*directory)?;
             }
         }
-        Ok(Opened {
-            handle: Handle::NONE,
-            keep_cache: self.options.cache.keep,
-        })
+        Ok(Opened { handle: Handle::NONE, keep_cache: self.options.cache.keep })
     }
 
     fn readdir(&self, node: NodeId, _: Handle, at: u64, out: &mut DirBuffer<'_>) -> Result<()> {

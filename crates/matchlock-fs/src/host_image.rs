@@ -56,11 +56,8 @@ impl HostImage {
     /// permissions; what the invoking user may not enter is absent.
     pub fn open(root: &Path, pool: &Arc<Pool>, cache: CachePolicy) -> Result<Tree, HostImageError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let host =
-            rustix::fs::open(root, flags, Mode::empty()).map_err(|error| HostImageError::Root {
-                path: root.into(),
-                source: error.into(),
-            })?;
+        let host = rustix::fs::open(root, flags, Mode::empty())
+            .map_err(|error| HostImageError::Root { path: root.into(), source: error.into() })?;
         let mut builder = TreeBuilder::new(cache);
         for row in ROWS {
             place(&mut builder, &host, row, pool, cache)?;
@@ -94,10 +91,7 @@ fn place(
                     let space = builder.next_space()?;
                     let provider =
                         HostDir::new(directory, space, pool, options).map_err(|source| {
-                            HostImageError::Directory {
-                                path: path.into(),
-                                source,
-                            }
+                            HostImageError::Directory { path: path.into(), source }
                         })?;
                     builder.mount(path, Arc::new(provider))?;
                 }
@@ -137,18 +131,10 @@ fn find(host: &OwnedFd, path: &str) -> rustix::io::Result<Found> {
 fn options(path: &str, cache: CachePolicy) -> HostDirOptions {
     let below = |mask: &'static str| mask.strip_prefix(path)?.strip_prefix('/');
     let filter = Filter {
-        masks: MASKS
-            .iter()
-            .filter_map(|(pattern, _)| below(pattern))
-            .collect(),
+        masks: MASKS.iter().filter_map(|(pattern, _)| below(pattern)).collect(),
         world_readable_only: true,
         refuse_private_keys: path == "/etc",
         hide_special: true,
     };
-    HostDirOptions {
-        cache,
-        filter,
-        cross_mounts: false,
-        stateless: true,
-    }
+    HostDirOptions { cache, filter, cross_mounts: false, stateless: true }
 }

@@ -23,7 +23,7 @@ mod types;
 
 pub use abi::{Opcode, ROOT_ID};
 pub use host_dir::{Filter, HostDir, HostDirOptions, Masks};
-pub use host_image::HostImage;
+pub use host_image::{HostImage, HostImageError};
 pub use pool::{Limits, Pool};
 pub use provider::{CachePolicy, Provider};
 pub use reply::{DirBuffer, DirItem};

@@ -30,11 +30,7 @@ impl Limits {
     pub fn for_this_process() -> Self {
         let soft = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20);
         let files = usize::try_from(soft).unwrap_or(usize::MAX);
-        Self {
-            nodes: 1 << 20,
-            handles: (files / 2).min(8192),
-            cached_fds: (files / 4).min(512),
-        }
+        Self { nodes: 1 << 20, handles: (files / 2).min(8192), cached_fds: (files / 4).min(512) }
     }
 }
 
@@ -76,18 +72,13 @@ pub(crate) struct Budget {
 
 impl Budget {
     const fn new(limit: usize) -> Self {
-        Self {
-            used: AtomicUsize::new(0),
-            limit,
-        }
+        Self { used: AtomicUsize::new(0), limit }
     }
 
     /// Takes one, or says `full`.
     pub(crate) fn take(&self, full: Errno) -> Result<()> {
         let more = |used: usize| (used < self.limit).then_some(used + 1);
-        let taken = self
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.map(drop).map_err(|_| full)
     }
 

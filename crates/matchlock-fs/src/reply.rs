@@ -79,27 +79,10 @@ impl<'a> Reply<'a> {
 
     /// `struct fuse_statfs_out`.
     pub(crate) fn statfs(&mut self, stats: &FsStats) {
-        for number in [
-            stats.blocks,
-            stats.bfree,
-            stats.bavail,
-            stats.files,
-            stats.ffree,
-        ] {
+        for number in [stats.blocks, stats.bfree, stats.bavail, stats.files, stats.ffree] {
             put64(self.out, number);
         }
-        for number in [
-            stats.bsize,
-            stats.namelen,
-            stats.frsize,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-        ] {
+        for number in [stats.bsize, stats.namelen, stats.frsize, 0, 0, 0, 0, 0, 0, 0] {
             put32(self.out, number);
         }
     }
@@ -150,13 +133,7 @@ impl<'a> DirBuffer<'a> {
     /// Appends at most `size` bytes to `out`.
     pub fn new(out: &'a mut Vec<u8>, size: usize, plus: bool) -> Self {
         let end = out.len() + size;
-        Self {
-            out,
-            end,
-            plus,
-            pushed: 0,
-            full: false,
-        }
+        Self { out, end, plus, pushed: 0, full: false }
     }
 
     /// Whether the client wants nodes with the names (READDIRPLUS).
@@ -217,34 +194,14 @@ pub(crate) fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
 }
 
 fn put_attr(out: &mut Vec<u8>, attr: &Attr) {
-    let Time {
-        seconds: atime,
-        nanos: atime_nanos,
-    } = attr.atime;
-    let Time {
-        seconds: mtime,
-        nanos: mtime_nanos,
-    } = attr.mtime;
-    let Time {
-        seconds: ctime,
-        nanos: ctime_nanos,
-    } = attr.ctime;
+    let Time { seconds: atime, nanos: atime_nanos } = attr.atime;
+    let Time { seconds: mtime, nanos: mtime_nanos } = attr.mtime;
+    let Time { seconds: ctime, nanos: ctime_nanos } = attr.ctime;
     let wide = [attr.ino, attr.size, attr.blocks];
-    for number in wide
-        .into_iter()
-        .chain([atime, mtime, ctime].map(i64::cast_unsigned))
-    {
+    for number in wide.into_iter().chain([atime, mtime, ctime].map(i64::cast_unsigned)) {
         put64(out, number);
     }
-    let narrow = [
-        atime_nanos,
-        mtime_nanos,
-        ctime_nanos,
-        attr.mode,
-        attr.nlink,
-        attr.uid,
-        attr.gid,
-    ];
+    let narrow = [atime_nanos, mtime_nanos, ctime_nanos, attr.mode, attr.nlink, attr.uid, attr.gid];
     for number in narrow.into_iter().chain([attr.rdev, attr.blksize, 0]) {
         put32(out, number);
     }

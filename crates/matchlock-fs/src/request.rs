@@ -38,10 +38,7 @@ impl Header {
                 opcode: reader.u32()?,
                 unique: reader.u64()?,
                 node: NodeId(reader.u64()?),
-                caller: Caller {
-                    uid: reader.u32()?,
-                    gid: reader.u32()?,
-                },
+                caller: Caller { uid: reader.u32()?, gid: reader.u32()? },
             })
         };
         header().ok()
@@ -172,25 +169,17 @@ impl<'a> Operation<'a> {
         Ok(match opcode {
             Opcode::Init => Self::Init(parse_init(reader)?),
             Opcode::Destroy => Self::Destroy,
-            Opcode::Lookup => Self::Lookup {
-                name: reader.name()?,
-            },
-            Opcode::Forget => Self::Forget {
-                count: reader.u64()?,
-            },
+            Opcode::Lookup => Self::Lookup { name: reader.name()? },
+            Opcode::Forget => Self::Forget { count: reader.u64()? },
             Opcode::BatchForget => Self::BatchForget(parse_forgets(reader)?),
             Opcode::GetAttr => {
                 let flags = reader.u32()?;
                 reader.skip(4)?;
                 let handle = Handle(reader.u64()?);
-                Self::GetAttr {
-                    handle: (flags & abi::GETATTR_FH != 0).then_some(handle),
-                }
+                Self::GetAttr { handle: (flags & abi::GETATTR_FH != 0).then_some(handle) }
             }
             Opcode::ReadLink => Self::ReadLink,
-            Opcode::Open => Self::Open {
-                flags: reader.u32()?,
-            },
+            Opcode::Open => Self::Open { flags: reader.u32()? },
             Opcode::Read => Self::Read(parse_range(reader)?),
             Opcode::Lseek => Self::Lseek {
                 handle: Handle(reader.u64()?),
@@ -201,21 +190,11 @@ impl<'a> Operation<'a> {
                     _ => return Err(Errno::EINVAL),
                 },
             },
-            Opcode::Release => Self::Release {
-                handle: Handle(reader.u64()?),
-            },
+            Opcode::Release => Self::Release { handle: Handle(reader.u64()?) },
             Opcode::OpenDir => Self::OpenDir,
-            Opcode::ReadDir => Self::ReadDir {
-                range: parse_range(reader)?,
-                plus: false,
-            },
-            Opcode::ReadDirPlus => Self::ReadDir {
-                range: parse_range(reader)?,
-                plus: true,
-            },
-            Opcode::ReleaseDir => Self::ReleaseDir {
-                handle: Handle(reader.u64()?),
-            },
+            Opcode::ReadDir => Self::ReadDir { range: parse_range(reader)?, plus: false },
+            Opcode::ReadDirPlus => Self::ReadDir { range: parse_range(reader)?, plus: true },
+            Opcode::ReleaseDir => Self::ReleaseDir { handle: Handle(reader.u64()?) },
             Opcode::StatFs => Self::StatFs,
             Opcode::Interrupt | Opcode::NotifyReply => Self::Unanswered,
             _ => Self::Unsupported,
@@ -231,22 +210,13 @@ fn parse_init(reader: &mut Reader<'_>) -> Result<Init> {
     if flags & abi::init::INIT_EXT != 0 {
         flags |= u64::from(reader.u32()?) << 32;
     }
-    Ok(Init {
-        major,
-        minor,
-        max_readahead,
-        flags,
-    })
+    Ok(Init { major, minor, max_readahead, flags })
 }
 
 fn parse_range(reader: &mut Reader<'_>) -> Result<Range> {
     let (handle, offset) = (Handle(reader.u64()?), reader.u64()?);
     let size = reader.u32()?.min(abi::MAX_DATA);
-    Ok(Range {
-        handle,
-        offset,
-        size: size as usize,
-    })
+    Ok(Range { handle, offset, size: size as usize })
 }
 
 fn parse_forgets<'a>(reader: &mut Reader<'a>) -> Result<Forgets<'a>> {

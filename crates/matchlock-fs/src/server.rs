@@ -40,10 +40,7 @@ impl<P: Provider + ?Sized> Server<P> {
     /// A server that awaits INIT.
     #[must_use]
     pub const fn new(provider: Arc<P>) -> Self {
-        Self {
-            session: AtomicU64::new(0),
-            provider,
-        }
+        Self { session: AtomicU64::new(0), provider }
     }
 
     /// Answers `request`, one whole message, by appending one whole message to `reply`.
@@ -57,14 +54,10 @@ impl<P: Provider + ?Sized> Server<P> {
         };
         let mut reply = Reply::begin(reply, header.unique);
         let operation = Operation::parse(&header, request);
-        let silent = [
-            abi::Opcode::Forget,
-            abi::Opcode::BatchForget,
-            abi::Opcode::Interrupt,
-        ]
-        .iter()
-        .chain(&[abi::Opcode::NotifyReply])
-        .any(|opcode| *opcode as u32 == header.opcode);
+        let silent = [abi::Opcode::Forget, abi::Opcode::BatchForget, abi::Opcode::Interrupt]
+            .iter()
+            .chain(&[abi::Opcode::NotifyReply])
+            .any(|opcode| *opcode as u32 == header.opcode);
         let result = operation.and_then(|operation| self.dispatch(&header, operation, &mut reply));
         if silent {
             reply.abandon();
@@ -87,9 +80,7 @@ impl<P: Provider + ?Sized> Server<P> {
             Operation::Lookup { name } => reply.lookup(&fs.lookup(node, name)?),
             Operation::Forget { count } => fs.forget(node, count),
             Operation::BatchForget(forgets) => {
-                forgets
-                    .iter()
-                    .for_each(|(node, count)| fs.forget(node, count));
+                forgets.iter().for_each(|(node, count)| fs.forget(node, count));
             }
             Operation::GetAttr { handle } => {
                 let (attr, ttl) = fs.getattr(node, handle)?;
@@ -103,11 +94,7 @@ impl<P: Provider + ?Sized> Server<P> {
             Operation::Read(range) => {
                 fs.read(node, range.handle, range.offset, range.size, reply.out)?;
             }
-            Operation::Lseek {
-                handle,
-                offset,
-                whence,
-            } => {
+            Operation::Lseek { handle, offset, whence } => {
                 reply.number(fs.lseek(node, handle, offset, whence)?);
             }
             Operation::Release { handle } => fs.release(node, handle),
@@ -154,11 +141,7 @@ impl<P: Provider + ?Sized> Server<P> {
 
     /// ENOSYS to the first open makes the client read by node from then on, for all files.
     fn unless_stateless(&self, flag: u64) -> Result<()> {
-        if self.session.load(Ordering::Acquire) & flag == 0 {
-            Ok(())
-        } else {
-            Err(Errno::ENOSYS)
-        }
+        if self.session.load(Ordering::Acquire) & flag == 0 { Ok(()) } else { Err(Errno::ENOSYS) }
     }
 
     fn change(

@@ -65,16 +65,8 @@ impl TreeBuilder {
     /// A tree with an empty root directory, 0755.
     #[must_use]
     pub fn new(cache: CachePolicy) -> Self {
-        let mut tree = Tree {
-            cache,
-            nodes: Vec::new(),
-            mounts: Vec::new(),
-        };
-        tree.add(
-            FileKind::Directory,
-            0o755,
-            Content::Directory(BTreeMap::new()),
-        );
+        let mut tree = Tree { cache, nodes: Vec::new(), mounts: Vec::new() };
+        tree.add(FileKind::Directory, 0o755, Content::Directory(BTreeMap::new()));
         Self(tree)
     }
 
@@ -84,9 +76,7 @@ impl TreeBuilder {
     /// [`TreeError::Misplaced`]
     pub fn directory(&mut self, path: &Path, permissions: u32) -> Result<(), TreeError> {
         let content = Content::Directory(BTreeMap::new());
-        self.place(path, |tree| {
-            Child::Node(tree.add(FileKind::Directory, permissions, content))
-        })
+        self.place(path, |tree| Child::Node(tree.add(FileKind::Directory, permissions, content)))
     }
 
     /// Adds a symbolic link.
@@ -95,9 +85,7 @@ impl TreeBuilder {
     /// [`TreeError::Misplaced`]
     pub fn link(&mut self, path: &Path, target: &[u8]) -> Result<(), TreeError> {
         let content = Content::Link(target.to_vec());
-        self.place(path, |tree| {
-            Child::Node(tree.add(FileKind::Symlink, 0o777, content))
-        })
+        self.place(path, |tree| Child::Node(tree.add(FileKind::Symlink, 0o777, content)))
     }
 
     /// The node numbers that the next mounted provider must use.
@@ -132,20 +120,9 @@ impl TreeBuilder {
         child: impl FnOnce(&mut Tree) -> Child,
     ) -> Result<(), TreeError> {
         let misplaced = || TreeError::Misplaced(path.to_path_buf());
-        let parent = self
-            .0
-            .find(path.parent().ok_or_else(misplaced)?)
-            .ok_or_else(misplaced)?;
-        let name = path
-            .file_name()
-            .ok_or_else(misplaced)?
-            .as_encoded_bytes()
-            .to_vec();
-        if self
-            .0
-            .children(parent)
-            .is_ok_and(|children| children.contains_key(&name))
-        {
+        let parent = self.0.find(path.parent().ok_or_else(misplaced)?).ok_or_else(misplaced)?;
+        let name = path.file_name().ok_or_else(misplaced)?.as_encoded_bytes().to_vec();
+        if self.0.children(parent).is_ok_and(|children| children.contains_key(&name)) {
             return Err(misplaced());
         }
         let child = child(&mut self.0);
@@ -191,12 +168,8 @@ impl Tree {
     }
 
     fn node(&self, node: NodeId) -> Result<&Node> {
-        let index = usize::try_from(node.0)
-            .ok()
-            .and_then(|number| number.checked_sub(1));
-        index
-            .and_then(|index| self.nodes.get(index))
-            .ok_or(Errno::ESTALE)
+        let index = usize::try_from(node.0).ok().and_then(|number| number.checked_sub(1));
+        index.and_then(|index| self.nodes.get(index)).ok_or(Errno::ESTALE)
     }
 
     fn children(&self, index: usize) -> Result<&BTreeMap<Vec<u8>, Child>> {
@@ -219,12 +192,7 @@ impl Tree {
             Child::Node(index) => {
                 let CachePolicy { entry, attr, .. } = self.cache;
                 let node = IdSpace::ROOT.node(index as u64 + 1);
-                Ok(Entry {
-                    node,
-                    attr: self.node(node)?.attr,
-                    entry_ttl: entry,
-                    attr_ttl: attr,
-                })
+                Ok(Entry { node, attr: self.node(node)?.attr, entry_ttl: entry, attr_ttl: attr })
             }
         }
     }
@@ -301,13 +269,11 @@ impl Provider for Tree {
         size: usize,
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        self.mounted(node, Errno::EISDIR)?
-            .read(node, handle, offset, size, out)
+        self.mounted(node, Errno::EISDIR)?.read(node, handle, offset, size, out)
     }
 
     fn lseek(&self, node: NodeId, handle: Handle, offset: u64, whence: Whence) -> Result<u64> {
-        self.mounted(node, Errno::EISDIR)?
-            .lseek(node, handle, offset, whence)
+        self.mounted(node, Errno::EISDIR)?.lseek(node, handle, offset, whence)
     }
 
     fn release(&self, node: NodeId, handle: Handle) {
@@ -321,10 +287,7 @@ impl Provider for Tree {
             return mount.opendir(node);
         }
         self.entries(node)?;
-        Ok(Opened {
-            handle: Handle::NONE,
-            keep_cache: self.cache.keep,
-        })
+        Ok(Opened { handle: Handle::NONE, keep_cache: self.cache.keep })
     }
 
     /// Positions: 1 and 2 follow `.` and `..`, then one for each child in order of name.
@@ -340,10 +303,7 @@ impl Provider for Tree {
         }
         let own = self.node(node)?.attr.ino;
         let dots = [&b"."[..], b".."].map(|name| (name, None));
-        let children = self
-            .entries(node)?
-            .iter()
-            .map(|(name, child)| (&name[..], Some(*child)));
+        let children = self.entries(node)?.iter().map(|(name, child)| (&name[..], Some(*child)));
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
         for (index, (name, child)) in dots.into_iter().chain(children).enumerate().skip(skipped) {
             if !out.fits(name) {
@@ -354,15 +314,7 @@ impl Provider for Tree {
                 (entry.attr.ino, entry.attr.mode)
             });
             let kind = FileKind::from_mode(mode);
-            out.push(
-                &DirItem {
-                    name,
-                    ino,
-                    next: index as u64 + 1,
-                    kind,
-                },
-                entry.as_ref(),
-            );
+            out.push(&DirItem { name, ino, next: index as u64 + 1, kind }, entry.as_ref());
         }
         Ok(())
     }
@@ -376,12 +328,7 @@ impl Provider for Tree {
     fn statfs(&self, node: NodeId) -> Result<FsStats> {
         match self.mount(node)? {
             Some(mount) => mount.statfs(node),
-            None => Ok(FsStats {
-                bsize: 4096,
-                frsize: 4096,
-                namelen: 255,
-                ..FsStats::default()
-            }),
+            None => Ok(FsStats { bsize: 4096, frsize: 4096, namelen: 255, ..FsStats::default() }),
         }
     }
 

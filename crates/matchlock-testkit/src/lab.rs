@@ -78,8 +78,13 @@ impl Lab {
     /// `matchlock run --image host FLAGS -- ARGV`.
     #[must_use]
     pub fn run(&self, flags: &[&str], argv: &[&str]) -> Invocation {
-        let args: Vec<&str> =
-            ["run", "--image", "host"].iter().chain(flags).chain(&["--"]).chain(argv).copied().collect();
+        let args: Vec<&str> = ["run", "--image", "host"]
+            .iter()
+            .chain(flags)
+            .chain(&["--"])
+            .chain(argv)
+            .copied()
+            .collect();
         self.matchlock(&args)
     }
 

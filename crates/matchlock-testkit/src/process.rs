@@ -127,8 +127,7 @@ impl Running {
     #[track_caller]
     pub fn finish(mut self, limit: Duration) -> Finished {
         let child = &mut self.child;
-        let status =
-            wait_until("the end of matchlock", limit, || child.try_wait().expect("wait"));
+        let status = wait_until("the end of matchlock", limit, || child.try_wait().expect("wait"));
         let gather = |thread: Option<JoinHandle<Vec<u8>>>| {
             thread.map(|thread| thread.join().expect("reader")).unwrap_or_default()
         };

@@ -45,11 +45,7 @@ fn pattern(len: usize) -> Vec<u8> {
 }
 
 fn refused(machine: &Machine) {
-    let error = machine
-        .vsock
-        .connector()
-        .connect(4444, Instant::now() + PATIENCE)
-        .unwrap_err();
+    let error = machine.vsock.connector().connect(4444, Instant::now() + PATIENCE).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }
 
@@ -95,12 +91,7 @@ fn whole_source(machine: &Machine) {
         let mut received = Vec::new();
         stream.read_to_end(&mut received).unwrap();
         assert_eq!(received.len() as u64, len);
-        assert!(
-            received
-                .iter()
-                .enumerate()
-                .all(|(i, b)| *b == (i % 251) as u8)
-        );
+        assert!(received.iter().enumerate().all(|(i, b)| *b == (i % 251) as u8));
     }
 }
 
@@ -141,10 +132,6 @@ fn death_is_seen(machine: &mut Machine) {
     machine.kill();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
-    let error = machine
-        .vsock
-        .connector()
-        .connect(ECHO, Instant::now() + PATIENCE)
-        .unwrap_err();
+    let error = machine.vsock.connector().connect(ECHO, Instant::now() + PATIENCE).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }

@@ -40,11 +40,7 @@ impl Filter {
     }
 
     pub(super) fn masks(&self, parent: &[u8], name: &[u8]) -> bool {
-        let path = if parent.is_empty() {
-            name.to_vec()
-        } else {
-            [parent, b"/", name].concat()
-        };
+        let path = if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() };
         self.masks.0.iter().any(|mask| mask.matches(&path))
     }
 
@@ -55,11 +51,7 @@ impl Filter {
     /// Whether everyone has the permissions `needed` of others.
     pub(super) fn check_mode(&self, mode: u32, needed: Mode) -> Result<()> {
         let granted = Mode::from_bits_truncate(mode).contains(needed);
-        if granted || !self.world_readable_only {
-            Ok(())
-        } else {
-            Err(Errno::EACCES)
-        }
+        if granted || !self.world_readable_only { Ok(()) } else { Err(Errno::EACCES) }
     }
 
     /// Refuses a file that holds a private key, wherever in it the key begins.
@@ -77,25 +69,17 @@ impl Filter {
                 Err(error) => return Err(error.into()),
             }
         }
-        if holds_private_key(&content) {
-            Err(Errno::EACCES)
-        } else {
-            Ok(())
-        }
+        if holds_private_key(&content) { Err(Errno::EACCES) } else { Ok(()) }
     }
 }
 
 /// RFC 7468 section 2, and OpenSSH's own form of it: `-----BEGIN … PRIVATE KEY…-----`.
 fn holds_private_key(content: &[u8]) -> bool {
-    content
-        .split(|byte| matches!(byte, b'\n' | b'\r'))
-        .any(|line| {
-            let line = line.trim_ascii_start();
-            line.starts_with(b"-----BEGIN ")
-                && line
-                    .windows(b"PRIVATE KEY".len())
-                    .any(|part| part == b"PRIVATE KEY")
-        })
+    content.split(|byte| matches!(byte, b'\n' | b'\r')).any(|line| {
+        let line = line.trim_ascii_start();
+        line.starts_with(b"-----BEGIN ")
+            && line.windows(b"PRIVATE KEY".len()).any(|part| part == b"PRIVATE KEY")
+    })
 }
 
 #[cfg(test)]
@@ -109,21 +93,17 @@ mod tests {
             let pem = format!("cert\r\n  -----BEGIN {kind}PRIVATE KEY{block}-----\nMII\n");
             assert!(holds_private_key(pem.as_bytes()), "{kind}");
         }
-        for public in [
-            "-----BEGIN CERTIFICATE-----\n",
-            "-----BEGIN PUBLIC KEY-----\n",
-            "PRIVATE KEY",
-        ] {
+        for public in
+            ["-----BEGIN CERTIFICATE-----\n", "-----BEGIN PUBLIC KEY-----\n", "PRIVATE KEY"]
+        {
             assert!(!holds_private_key(public.as_bytes()), "{public}");
         }
     }
 
     #[test]
     fn masks_are_relative_and_cover_whole_names() {
-        let filter = Filter {
-            masks: Masks::from_iter(["shadow*", "ssl/private"]),
-            ..Filter::default()
-        };
+        let filter =
+            Filter { masks: Masks::from_iter(["shadow*", "ssl/private"]), ..Filter::default() };
         assert!(filter.masks(b"", b"shadow-"));
         assert!(filter.masks(b"ssl", b"private"));
         assert!(!filter.masks(b"ssl", b"privates"));

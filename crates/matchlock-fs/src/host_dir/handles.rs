@@ -16,10 +16,7 @@ pub(super) struct Handles {
 
 impl Handles {
     pub(super) fn new(pool: Arc<Pool>) -> Self {
-        Self {
-            pool,
-            inner: Mutex::default(),
-        }
+        Self { pool, inner: Mutex::default() }
     }
 
     pub(super) fn insert(&self, file: OwnedFd) -> Result<Handle> {
@@ -32,11 +29,7 @@ impl Handles {
     }
 
     pub(super) fn get(&self, handle: Handle) -> Result<Arc<OwnedFd>> {
-        lock(&self.inner)
-            .1
-            .get(&handle)
-            .map(Arc::clone)
-            .ok_or(Errno::EBADF)
+        lock(&self.inner).1.get(&handle).map(Arc::clone).ok_or(Errno::EBADF)
     }
 
     pub(super) fn remove(&self, handle: Handle) {

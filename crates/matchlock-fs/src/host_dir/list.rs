@@ -27,11 +27,7 @@ impl HostDir {
         let status = Status::of(&*directory)?;
         self.options.filter.check_mode(status.mode, Mode::ROTH)?;
         // Attributes of what is inside need the same permission as a lookup.
-        let enterable = self
-            .options
-            .filter
-            .check_mode(status.mode, Mode::XOTH)
-            .is_ok();
+        let enterable = self.options.filter.check_mode(status.mode, Mode::XOTH).is_ok();
         let listing = self.opener.listing(&*directory)?;
         if offset != 0 {
             seek(&listing, SeekFrom::Start(offset))?;
@@ -53,10 +49,7 @@ impl HostDir {
             };
             let Ok(name) = Name::new(name) else {
                 // `.` and `..`; what is above the root is not the guest's to know.
-                item.ino = self
-                    .pool
-                    .inodes
-                    .number(status.identity.device, status.identity.ino);
+                item.ino = self.pool.inodes.number(status.identity.device, status.identity.ino);
                 if !out.fits(item.name) {
                     break;
                 }

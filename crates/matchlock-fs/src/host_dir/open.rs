@@ -20,9 +20,8 @@ use super::table::Identity;
 use crate::types::{Attr, Errno, FileKind, Result, Time};
 
 /// How each host open resolves.
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_MAGICLINKS)
-    .union(ResolveFlags::NO_SYMLINKS);
+const BENEATH: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS).union(ResolveFlags::NO_SYMLINKS);
 
 /// Longest path given to one system call (`PATH_MAX` is 4096); a longer one is walked in parts.
 const MAX_STEP: usize = 4000;
@@ -47,11 +46,7 @@ impl Opener {
         if fstatfs(&own_fds)?.f_type != rustix::fs::PROC_SUPER_MAGIC {
             return Err(std::io::Error::other("/proc is not a proc file system"));
         }
-        let resolve = if cross_mounts {
-            BENEATH
-        } else {
-            BENEATH | ResolveFlags::NO_XDEV
-        };
+        let resolve = if cross_mounts { BENEATH } else { BENEATH | ResolveFlags::NO_XDEV };
         Ok(Self { resolve, own_fds })
     }
 
@@ -71,14 +66,12 @@ impl Opener {
             at = Some(self.step(from, &rest[..cut], flags).map_err(stale)?);
             rest = &rest[cut + 1..];
         }
-        self.step(at.as_ref().map_or(root, AsFd::as_fd), rest, flags)
-            .map_err(stale)
+        self.step(at.as_ref().map_or(root, AsFd::as_fd), rest, flags).map_err(stale)
     }
 
     /// An `O_PATH` descriptor of whatever `name` is.
     pub(super) fn path_only(&self, directory: impl AsFd, name: &CStr) -> Result<OwnedFd> {
-        self.step(directory.as_fd(), name.to_bytes(), PATH_ONLY)
-            .map_err(stale)
+        self.step(directory.as_fd(), name.to_bytes(), PATH_ONLY).map_err(stale)
     }
 
     /// Opens the very directory that an `O_PATH` descriptor stands for, to read its entries. (Opening `.`
@@ -131,12 +124,7 @@ pub(super) struct Status {
 impl Status {
     /// Of an open file.
     pub(super) fn of(file: impl AsFd) -> Result<Self> {
-        Self::new(statx(
-            file,
-            c"",
-            AtFlags::EMPTY_PATH,
-            StatxFlags::BASIC_STATS,
-        )?)
+        Self::new(statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?)
     }
 
     /// Of a name. It opens and follows nothing, so it needs no openat2.
@@ -153,12 +141,7 @@ impl Status {
             kind: FileKind::from_mode(mode).ok_or(Errno::EIO)?,
         };
         let mount_point = raw.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
-        Ok(Self {
-            identity,
-            mode,
-            mount_point,
-            raw,
-        })
+        Ok(Self { identity, mode, mount_point, raw })
     }
 
     /// As the guest sees it, under the inode number `ino`.

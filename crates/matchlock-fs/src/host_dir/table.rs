@@ -61,15 +61,8 @@ struct Node {
 
 impl NodeTable {
     pub(super) fn new(space: IdSpace, pool: Arc<Pool>) -> Self {
-        let inner = Inner {
-            last: space.root().0,
-            ..Inner::default()
-        };
-        Self {
-            space,
-            pool,
-            inner: Mutex::new(inner),
-        }
+        let inner = Inner { last: space.root().0, ..Inner::default() };
+        Self { space, pool, inner: Mutex::new(inner) }
     }
 
     /// The node of an inode found as `name` in `parent`, with one reference more.
@@ -89,13 +82,7 @@ impl NodeTable {
         self.pool.nodes.take(Errno::ENOMEM)?;
         inner.last += 1;
         let id = self.space.node(inner.last);
-        let node = Node {
-            identity,
-            parent,
-            name: name.into(),
-            references: 1,
-            children: 0,
-        };
+        let node = Node { identity, parent, name: name.into(), references: 1, children: 0 };
         inner.nodes.insert(id, node);
         inner.by_identity.insert(identity, id);
         inner.adopt(parent);
@@ -117,11 +104,7 @@ impl NodeTable {
     pub(super) fn place(&self, id: NodeId) -> Result<Place> {
         let inner = lock(&self.inner);
         let node = inner.nodes.get(&id).ok_or(Errno::ESTALE)?;
-        Ok(Place {
-            identity: node.identity,
-            parent: node.parent,
-            name: node.name.clone().into(),
-        })
+        Ok(Place { identity: node.identity, parent: node.parent, name: node.name.clone().into() })
     }
 
     /// The path from the root, without a leading `/`; empty for the root.
@@ -234,15 +217,8 @@ mod tests {
     /// Steps of a client that finds inodes in directories, at any place, and forgets them.
     #[derive(Debug, Clone)]
     enum Step {
-        Enter {
-            parent: usize,
-            ino: u64,
-            directory: bool,
-        },
-        Forget {
-            node: usize,
-            count: u64,
-        },
+        Enter { parent: usize, ino: u64, directory: bool },
+        Forget { node: usize, count: u64 },
         Clear,
     }
 
@@ -267,18 +243,12 @@ mod tests {
         for (id, node) in &inner.nodes {
             assert_eq!(node.children, children.get(id).copied().unwrap_or(0));
             assert_eq!(node.references, references.get(id).copied().unwrap_or(0));
-            assert!(
-                node.references + u64::from(node.children) > 0,
-                "kept for nothing"
-            );
+            assert!(node.references + u64::from(node.children) > 0, "kept for nothing");
         }
         assert_eq!(inner.by_identity.len(), inner.nodes.len());
         assert_eq!(table.pool.nodes.used(), inner.nodes.len());
         for id in references.keys().filter(|id| references[id] > 0) {
-            assert!(
-                inner.nodes.contains_key(id),
-                "a node was lost that is referred to"
-            );
+            assert!(inner.nodes.contains_key(id), "a node was lost that is referred to");
         }
     }
 

@@ -26,10 +26,7 @@ struct Inner {
 
 impl FdCache {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            inner: Mutex::default(),
-        }
+        Self { capacity, inner: Mutex::default() }
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<Arc<OwnedFd>> {
@@ -82,11 +79,7 @@ mod tests {
     use super::*;
 
     fn fd() -> Arc<OwnedFd> {
-        Arc::new(
-            std::fs::File::open("/dev/null")
-                .expect("null device")
-                .into(),
-        )
+        Arc::new(std::fs::File::open("/dev/null").expect("null device").into())
     }
 
     #[test]

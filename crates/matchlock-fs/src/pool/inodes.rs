@@ -57,22 +57,12 @@ mod tests {
             .into_iter()
             .flat_map(|dev| [0, 1, 2, 3, (1 << 48) - 1, 1 << 48, u64::MAX].map(|ino| (dev, ino)));
         let files: Vec<_> = files.collect();
-        let first: Vec<_> = files
-            .iter()
-            .map(|(dev, ino)| numbers.number(*dev, *ino))
-            .collect();
-        let again: Vec<_> = files
-            .iter()
-            .map(|(dev, ino)| numbers.number(*dev, *ino))
-            .collect();
+        let first: Vec<_> = files.iter().map(|(dev, ino)| numbers.number(*dev, *ino)).collect();
+        let again: Vec<_> = files.iter().map(|(dev, ino)| numbers.number(*dev, *ino)).collect();
         assert_eq!(first, again);
         assert_eq!(first.iter().collect::<HashSet<_>>().len(), files.len());
         assert!(first.iter().all(|number| *number > 1));
-        assert_eq!(
-            numbers.number(7, 42),
-            42,
-            "the first device keeps its numbers"
-        );
+        assert_eq!(numbers.number(7, 42), 42, "the first device keeps its numbers");
     }
 
     #[test]

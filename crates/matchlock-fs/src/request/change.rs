@@ -18,62 +18,18 @@ const XATTR_SIZE_MAX: usize = 65536;
 #[expect(missing_docs, reason = "the names of the system calls")]
 pub enum Change<'a> {
     SetAttr(SetAttr),
-    MkNod {
-        name: Name<'a>,
-        mode: u32,
-        rdev: u32,
-        umask: u32,
-    },
-    MkDir {
-        name: Name<'a>,
-        mode: u32,
-        umask: u32,
-    },
-    Symlink {
-        name: Name<'a>,
-        target: &'a CStr,
-    },
-    Link {
-        source: NodeId,
-        name: Name<'a>,
-    },
-    Unlink {
-        name: Name<'a>,
-    },
-    RmDir {
-        name: Name<'a>,
-    },
-    Rename {
-        name: Name<'a>,
-        new_parent: NodeId,
-        new_name: Name<'a>,
-        flags: u32,
-    },
-    Create {
-        name: Name<'a>,
-        flags: u32,
-        mode: u32,
-        umask: u32,
-    },
-    Write {
-        handle: Handle,
-        offset: u64,
-        data: &'a [u8],
-    },
-    Fallocate {
-        handle: Handle,
-        offset: u64,
-        length: u64,
-        mode: u32,
-    },
-    SetXattr {
-        name: &'a CStr,
-        value: &'a [u8],
-        flags: u32,
-    },
-    RemoveXattr {
-        name: &'a CStr,
-    },
+    MkNod { name: Name<'a>, mode: u32, rdev: u32, umask: u32 },
+    MkDir { name: Name<'a>, mode: u32, umask: u32 },
+    Symlink { name: Name<'a>, target: &'a CStr },
+    Link { source: NodeId, name: Name<'a> },
+    Unlink { name: Name<'a> },
+    RmDir { name: Name<'a> },
+    Rename { name: Name<'a>, new_parent: NodeId, new_name: Name<'a>, flags: u32 },
+    Create { name: Name<'a>, flags: u32, mode: u32, umask: u32 },
+    Write { handle: Handle, offset: u64, data: &'a [u8] },
+    Fallocate { handle: Handle, offset: u64, length: u64, mode: u32 },
+    SetXattr { name: &'a CStr, value: &'a [u8], flags: u32 },
+    RemoveXattr { name: &'a CStr },
 }
 
 /// What a change answers.
@@ -116,35 +72,18 @@ impl<'a> Change<'a> {
             Opcode::MkNod => {
                 let (mode, rdev, umask) = (reader.u32()?, reader.u32()?, reader.u32()?);
                 reader.skip(4)?;
-                Self::MkNod {
-                    mode,
-                    rdev,
-                    umask,
-                    name: reader.name()?,
-                }
+                Self::MkNod { mode, rdev, umask, name: reader.name()? }
             }
             Opcode::MkDir => {
                 let (mode, umask) = (reader.u32()?, reader.u32()?);
-                Self::MkDir {
-                    mode,
-                    umask,
-                    name: reader.name()?,
-                }
+                Self::MkDir { mode, umask, name: reader.name()? }
             }
-            Opcode::Symlink => Self::Symlink {
-                name: reader.name()?,
-                target: parse_target(reader)?,
-            },
-            Opcode::Link => Self::Link {
-                source: NodeId(reader.u64()?),
-                name: reader.name()?,
-            },
-            Opcode::Unlink => Self::Unlink {
-                name: reader.name()?,
-            },
-            Opcode::RmDir => Self::RmDir {
-                name: reader.name()?,
-            },
+            Opcode::Symlink => {
+                Self::Symlink { name: reader.name()?, target: parse_target(reader)? }
+            }
+            Opcode::Link => Self::Link { source: NodeId(reader.u64()?), name: reader.name()? },
+            Opcode::Unlink => Self::Unlink { name: reader.name()? },
+            Opcode::RmDir => Self::RmDir { name: reader.name()? },
             Opcode::Rename | Opcode::Rename2 => parse_rename(opcode, reader)?,
             Opcode::Create | Opcode::TmpFile => parse_create(reader)?,
             Opcode::Write => parse_write(reader)?,
@@ -155,9 +94,7 @@ impl<'a> Change<'a> {
                 mode: reader.u32()?,
             },
             Opcode::SetXattr => parse_setxattr(reader)?,
-            Opcode::RemoveXattr => Self::RemoveXattr {
-                name: reader.text()?,
-            },
+            Opcode::RemoveXattr => Self::RemoveXattr { name: reader.text()? },
             _ => return Ok(None),
         }))
     }
@@ -181,10 +118,7 @@ fn parse_setattr(reader: &mut Reader<'_>) -> Result<SetAttr> {
     let time = |at: u32, now: u32, seconds: u64, nanos: u32| match (set(at), set(now)) {
         (true, true) => Ok(Some(SetTime::Now)),
         (true, false) if nanos >= 1_000_000_000 => Err(Errno::EINVAL),
-        (true, false) => Ok(Some(SetTime::To(Time {
-            seconds: seconds.cast_signed(),
-            nanos,
-        }))),
+        (true, false) => Ok(Some(SetTime::To(Time { seconds: seconds.cast_signed(), nanos }))),
         (false, _) => Ok(None),
     };
     Ok(SetAttr {
@@ -209,31 +143,17 @@ fn parse_target<'a>(reader: &mut Reader<'a>) -> Result<&'a CStr> {
 
 fn parse_rename<'a>(opcode: Opcode, reader: &mut Reader<'a>) -> Result<Change<'a>> {
     let new_parent = NodeId(reader.u64()?);
-    let flags = if opcode == Opcode::Rename2 {
-        reader.u32()?
-    } else {
-        0
-    };
+    let flags = if opcode == Opcode::Rename2 { reader.u32()? } else { 0 };
     if opcode == Opcode::Rename2 {
         reader.skip(4)?;
     }
-    Ok(Change::Rename {
-        new_parent,
-        flags,
-        name: reader.name()?,
-        new_name: reader.name()?,
-    })
+    Ok(Change::Rename { new_parent, flags, name: reader.name()?, new_name: reader.name()? })
 }
 
 fn parse_create<'a>(reader: &mut Reader<'a>) -> Result<Change<'a>> {
     let (flags, mode, umask) = (reader.u32()?, reader.u32()?, reader.u32()?);
     reader.skip(4)?;
-    Ok(Change::Create {
-        flags,
-        mode,
-        umask,
-        name: reader.name()?,
-    })
+    Ok(Change::Create { flags, mode, umask, name: reader.name()? })
 }
 
 fn parse_write<'a>(reader: &mut Reader<'a>) -> Result<Change<'a>> {
@@ -242,11 +162,7 @@ fn parse_write<'a>(reader: &mut Reader<'a>) -> Result<Change<'a>> {
     if size > MAX_DATA {
         return Err(Errno::EINVAL);
     }
-    Ok(Change::Write {
-        handle,
-        offset,
-        data: reader.bytes(size as usize)?,
-    })
+    Ok(Change::Write { handle, offset, data: reader.bytes(size as usize)? })
 }
 
 /// The short form: INIT never grants `FUSE_SETXATTR_EXT`.
@@ -255,9 +171,5 @@ fn parse_setxattr<'a>(reader: &mut Reader<'a>) -> Result<Change<'a>> {
     if size > XATTR_SIZE_MAX {
         return Err(Errno::EINVAL);
     }
-    Ok(Change::SetXattr {
-        name: reader.text()?,
-        value: reader.bytes(size)?,
-        flags,
-    })
+    Ok(Change::SetXattr { name: reader.text()?, value: reader.bytes(size)?, flags })
 }

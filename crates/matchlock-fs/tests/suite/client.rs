@@ -42,16 +42,9 @@ pub(crate) struct Client<P: ?Sized> {
 impl<P: Provider + ?Sized> Client<P> {
     /// A client after INIT, as Linux 6.12 sends it but without the offer to do without OPEN.
     pub(crate) fn new(provider: Arc<P>) -> Self {
-        let client = Self {
-            server: Server::new(provider),
-            unique: AtomicU64::new(1),
-        };
+        let client = Self { server: Server::new(provider), unique: AtomicU64::new(1) };
         client
-            .ask(
-                Opcode::Init,
-                0,
-                &init(7, 41, u64::from(u32::MAX) & !(1 << 17 | 1 << 24)),
-            )
+            .ask(Opcode::Init, 0, &init(7, 41, u64::from(u32::MAX) & !(1 << 17 | 1 << 24)))
             .expect("INIT");
         client
     }
@@ -60,8 +53,7 @@ impl<P: Provider + ?Sized> Client<P> {
     pub(crate) fn ask(&self, opcode: Opcode, node: u64, payload: &[u8]) -> Result<Vec<u8>, i32> {
         let unique = self.unique.fetch_add(1, Ordering::Relaxed);
         let mut reply = Vec::new();
-        self.server
-            .handle(&message(opcode as u32, unique, node, payload), &mut reply);
+        self.server.handle(&message(opcode as u32, unique, node, payload), &mut reply);
         if reply.is_empty() {
             return Ok(reply);
         }
@@ -87,12 +79,7 @@ impl<P: Provider + ?Sized> Client<P> {
 
     /// Looks up each name of a path, as the kernel does.
     pub(crate) fn walk(&self, path: &str) -> Result<Found, i32> {
-        let mut at = Found {
-            node: ROOT_ID,
-            ino: 0,
-            size: 0,
-            mode: 0o40755,
-        };
+        let mut at = Found { node: ROOT_ID, ino: 0, size: 0, mode: 0o40755 };
         for name in path.split('/').filter(|name| !name.is_empty()) {
             at = self.lookup(at.node, name)?;
         }
@@ -105,14 +92,12 @@ impl<P: Provider + ?Sized> Client<P> {
     }
 
     pub(crate) fn readlink(&self, node: u64) -> Result<String, i32> {
-        self.ask(Opcode::ReadLink, node, &[])
-            .map(|text| String::from_utf8(text).expect("text"))
+        self.ask(Opcode::ReadLink, node, &[]).map(|text| String::from_utf8(text).expect("text"))
     }
 
     pub(crate) fn open(&self, node: u64, flags: u32) -> Result<u64, i32> {
         let payload = [flags.to_le_bytes(), [0; 4]].concat();
-        self.ask(Opcode::Open, node, &payload)
-            .map(|opened| u64_at(&opened, 0))
+        self.ask(Opcode::Open, node, &payload).map(|opened| u64_at(&opened, 0))
     }
 
     pub(crate) fn read(
@@ -129,11 +114,7 @@ impl<P: Provider + ?Sized> Client<P> {
     pub(crate) fn cat(&self, node: u64) -> Result<Vec<u8>, i32> {
         let handle = self.open(node, 0)?;
         let content = self.read(node, handle, 0, 1 << 20);
-        self.ask(
-            Opcode::Release,
-            node,
-            &[&handle.to_le_bytes()[..], &[0; 16]].concat(),
-        )?;
+        self.ask(Opcode::Release, node, &[&handle.to_le_bytes()[..], &[0; 16]].concat())?;
         content
     }
 
@@ -145,11 +126,7 @@ impl<P: Provider + ?Sized> Client<P> {
         size: u32,
         plus: bool,
     ) -> Result<Vec<Listed>, i32> {
-        let opcode = if plus {
-            Opcode::ReadDirPlus
-        } else {
-            Opcode::ReadDir
-        };
+        let opcode = if plus { Opcode::ReadDirPlus } else { Opcode::ReadDir };
         let reply = self.ask(opcode, node, &range(0, offset, size))?;
         assert!(reply.len() <= size as usize);
         let (mut at, mut listed) = (0, Vec::new());
@@ -185,10 +162,7 @@ impl<P: Provider + ?Sized> Client<P> {
 
     /// Names of a listing without `.` and `..`, sorted.
     pub(crate) fn names(&self, node: u64) -> Result<Vec<String>, i32> {
-        let listed = self
-            .list(node, 4096, false)?
-            .into_iter()
-            .map(|listed| listed.name);
+        let listed = self.list(node, 4096, false)?.into_iter().map(|listed| listed.name);
         let mut names: Vec<_> = listed.filter(|name| name != "." && name != "..").collect();
         names.sort();
         Ok(names)
@@ -234,10 +208,5 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 /// `struct fuse_attr`.
 fn found(node: u64, attr: &[u8]) -> Found {
-    Found {
-        node,
-        ino: u64_at(attr, 0),
-        size: u64_at(attr, 8),
-        mode: u32_at(attr, 60),
-    }
+    Found { node, ino: u64_at(attr, 0), size: u64_at(attr, 8), mode: u32_at(attr, 60) }
 }

@@ -17,14 +17,8 @@ fn client(path: &Path, stateless: bool, cached_fds: usize) -> Client<HostDir> {
         cross_mounts: false,
         stateless,
     };
-    let pool = Pool::new(Limits {
-        nodes: 100_000,
-        handles: 100,
-        cached_fds,
-    });
-    Client::new(Arc::new(
-        HostDir::open(path, IdSpace::ROOT, &pool, options).expect("opens"),
-    ))
+    let pool = Pool::new(Limits { nodes: 100_000, handles: 100, cached_fds });
+    Client::new(Arc::new(HostDir::open(path, IdSpace::ROOT, &pool, options).expect("opens")))
 }
 
 #[test]
@@ -33,15 +27,7 @@ fn links_are_text() {
     let root = directory.path().join("root");
     std::fs::create_dir(&root).expect("mkdir");
     std::fs::write(directory.path().join("outside"), b"secret").expect("write");
-    let targets = [
-        "/etc/shadow",
-        "/",
-        "..",
-        "../outside",
-        "nowhere",
-        "chain-0",
-        ".",
-    ];
+    let targets = ["/etc/shadow", "/", "..", "../outside", "nowhere", "chain-0", "."];
     for (number, target) in targets.iter().enumerate() {
         symlink(target, root.join(format!("chain-{number}"))).expect("symlink");
     }
@@ -51,11 +37,7 @@ fn links_are_text() {
         assert_eq!(link.mode >> 12, 10, "a link");
         assert_eq!(client.readlink(link.node).as_deref(), Ok(*target));
         for name in ["passwd", "outside", "etc", "chain-0"] {
-            assert_eq!(
-                client.lookup(link.node, name),
-                Err(ENOTDIR),
-                "{target}/{name}"
-            );
+            assert_eq!(client.lookup(link.node, name), Err(ENOTDIR), "{target}/{name}");
         }
         assert_eq!(client.open(link.node, 0), Err(40), "ELOOP");
         assert_eq!(client.list(link.node, 4096, true), Err(ENOTDIR));
@@ -66,13 +48,7 @@ fn links_are_text() {
 fn special_files_are_seen_and_never_opened() {
     let directory = tempfile::tempdir().expect("directory");
     let make = |name: &str, kind: FileType, device: u64| {
-        mknodat(
-            CWD,
-            directory.path().join(name),
-            kind,
-            Mode::from_bits_truncate(0o666),
-            device,
-        )
+        mknodat(CWD, directory.path().join(name), kind, Mode::from_bits_truncate(0o666), device)
     };
     make("fifo", FileType::Fifo, 0).expect("mkfifo");
     let _socket =
@@ -80,10 +56,7 @@ fn special_files_are_seen_and_never_opened() {
     // Only root may make these; the other two do without.
     let devices = make("null", FileType::CharacterDevice, rustix::fs::makedev(1, 3));
     let client = client(directory.path(), false, 8);
-    for name in ["fifo", "socket"]
-        .into_iter()
-        .chain(devices.is_ok().then_some("null"))
-    {
+    for name in ["fifo", "socket"].into_iter().chain(devices.is_ok().then_some("null")) {
         let found = client.lookup(1, name).expect("found");
         assert_eq!(client.open(found.node, 0), Err(EACCES), "{name}");
         assert_eq!(client.read(found.node, 0, 0, 10), Err(9), "EBADF");
@@ -107,20 +80,9 @@ fn a_moved_name_is_stale_and_never_another_file() {
     assert_eq!(client.read(file.node, 0, 0, 10), Err(ESTALE));
     assert_eq!(client.getattr(file.node), Err(ESTALE));
     symlink("moved", root.join("d")).expect("symlink");
-    assert_eq!(
-        client.lookup(dir.node, "f"),
-        Err(ESTALE),
-        "not through a link"
-    );
-    assert_eq!(
-        client.walk("moved/e/f").map(|found| found.node),
-        Ok(file.node)
-    );
-    assert_eq!(
-        client.read(file.node, 0, 0, 10),
-        Ok(b"old".to_vec()),
-        "found anew"
-    );
+    assert_eq!(client.lookup(dir.node, "f"), Err(ESTALE), "not through a link");
+    assert_eq!(client.walk("moved/e/f").map(|found| found.node), Ok(file.node));
+    assert_eq!(client.read(file.node, 0, 0, 10), Ok(b"old".to_vec()), "found anew");
     std::fs::write(root.join("new"), b"new").expect("write");
     std::fs::rename(root.join("new"), root.join("moved/e/f")).expect("rename");
     assert_eq!(client.read(file.node, 0, 0, 10), Err(ESTALE));
@@ -140,10 +102,7 @@ fn directories_that_swap_places_make_no_circle() {
     std::fs::rename(root.join("a/b"), root.join("b")).expect("rename");
     std::fs::rename(root.join("a"), root.join("b/a")).expect("rename");
     // The client still has b's descriptor, and so finds a in b while b was last found in a.
-    assert_eq!(
-        client.lookup(b.node, "a").map(|found| found.node),
-        Ok(a.node)
-    );
+    assert_eq!(client.lookup(b.node, "a").map(|found| found.node), Ok(a.node));
     assert_eq!(client.walk("b/a").map(|found| found.node), Ok(a.node));
     assert!(client.getattr(a.node).is_ok() && client.getattr(b.node).is_ok());
     client.forget(a.node, u64::MAX);
@@ -156,15 +115,10 @@ fn directories_that_swap_places_make_no_circle() {
 /// a FIFO, as fast as the host can, while the guest reads.
 #[test]
 fn a_race_never_leads_outside() {
-    let rounds = std::env::var("RACE_ROUNDS")
-        .ok()
-        .and_then(|rounds| rounds.parse().ok());
+    let rounds = std::env::var("RACE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
     let rounds = rounds.unwrap_or(20_000);
     let directory = tempfile::tempdir().expect("directory");
-    let (root, outside) = (
-        directory.path().join("root"),
-        directory.path().join("outside"),
-    );
+    let (root, outside) = (directory.path().join("root"), directory.path().join("outside"));
     std::fs::create_dir_all(root.join("dir")).expect("mkdir");
     std::fs::create_dir(&outside).expect("mkdir");
     for name in ["f", "g"] {
@@ -198,10 +152,7 @@ fn a_race_never_leads_outside() {
             }
         }
         done.store(true, Ordering::Relaxed);
-        assert!(
-            reads > rounds / 10,
-            "only {reads} reads of {rounds} rounds met a file"
-        );
+        assert!(reads > rounds / 10, "only {reads} reads of {rounds} rounds met a file");
     });
 }
 

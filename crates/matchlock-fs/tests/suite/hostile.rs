@@ -16,17 +16,10 @@ fn provider(directory: &Path) -> Arc<dyn Provider> {
     std::fs::create_dir_all(directory.join("d")).expect("mkdir");
     std::fs::write(directory.join("d/f"), b"content").expect("write");
     std::os::unix::fs::symlink("d/f", directory.join("l")).expect("symlink");
-    let pool = Pool::new(Limits {
-        nodes: 8,
-        handles: 4,
-        cached_fds: 2,
-    });
+    let pool = Pool::new(Limits { nodes: 8, handles: 4, cached_fds: 2 });
     let options = HostDirOptions {
         cache: CachePolicy::SYSTEM,
-        filter: Filter {
-            masks: ["masked"].into_iter().collect(),
-            ..Filter::default()
-        },
+        filter: Filter { masks: ["masked"].into_iter().collect(), ..Filter::default() },
         cross_mounts: false,
         stateless: false,
     };
@@ -35,19 +28,13 @@ fn provider(directory: &Path) -> Arc<dyn Provider> {
     builder.link(Path::new("/link"), b"dir").expect("place");
     let space = builder.next_space().expect("space");
     let host = HostDir::open(directory, space, &pool, options).expect("opens");
-    builder
-        .mount(Path::new("/dir/host"), Arc::new(host))
-        .expect("place");
+    builder.mount(Path::new("/dir/host"), Arc::new(host)).expect("place");
     Arc::new(builder.build())
 }
 
 /// The promise of `Server::handle` about replies.
 fn check(request: &[u8], reply: &[u8]) {
-    let opcode = if request.len() < 40 {
-        0
-    } else {
-        u32_at(request, 4)
-    };
+    let opcode = if request.len() < 40 { 0 } else { u32_at(request, 4) };
     if request.len() < 40 || matches!(opcode, 2 | 36 | 41 | 42) {
         assert!(reply.is_empty(), "no reply to {opcode}");
         return;
@@ -123,15 +110,8 @@ fn names_that_are_no_component_are_refused() {
     for name in ["", ".", "..", "d/f", "/", "../..", "/etc/passwd"] {
         assert_eq!(client.lookup(host, name), Err(EINVAL), "{name}");
     }
-    assert_eq!(
-        client.ask(Opcode::Lookup, host, b"unterminated"),
-        Err(EINVAL)
-    );
-    assert_eq!(
-        client.lookup(host, &"n".repeat(256)),
-        Err(36),
-        "ENAMETOOLONG"
-    );
+    assert_eq!(client.ask(Opcode::Lookup, host, b"unterminated"), Err(EINVAL));
+    assert_eq!(client.lookup(host, &"n".repeat(256)), Err(36), "ENAMETOOLONG");
     assert_eq!(client.lookup(host, &"n".repeat(255)), Err(2), "ENOENT");
 }
 
@@ -155,11 +135,7 @@ fn every_change_is_refused() {
         (Opcode::SetXattr, named(2)),
         (Opcode::RemoveXattr, named(0)),
     ] {
-        assert_eq!(
-            client.ask(opcode, parent, &payload),
-            Err(EROFS),
-            "{opcode:?}"
-        );
+        assert_eq!(client.ask(opcode, parent, &payload), Err(EROFS), "{opcode:?}");
     }
     // Both sides of a rename or link are given; across providers there is no such thing.
     let rename = [&parent.to_le_bytes()[..], b"f\0g\0"].concat();

@@ -104,14 +104,8 @@ fn host() -> tempfile::TempDir {
 }
 
 fn image(host: &Path) -> Client<Tree> {
-    let pool = Pool::new(Limits {
-        nodes: 10_000,
-        handles: 100,
-        cached_fds: 16,
-    });
-    Client::new(Arc::new(
-        HostImage::open(host, &pool, CachePolicy::SYSTEM).expect("image"),
-    ))
+    let pool = Pool::new(Limits { nodes: 10_000, handles: 100, cached_fds: 16 });
+    Client::new(Arc::new(HostImage::open(host, &pool, CachePolicy::SYSTEM).expect("image")))
 }
 
 #[test]
@@ -119,29 +113,14 @@ fn what_is_served_can_be_read() {
     let host = host();
     let client = image(host.path());
     for path in SERVED {
-        let found = client
-            .walk(path)
-            .unwrap_or_else(|error| panic!("{path}: {error}"));
+        let found = client.walk(path).unwrap_or_else(|error| panic!("{path}: {error}"));
         assert_eq!(client.cat(found.node), Ok(b"content".to_vec()), "{path}");
     }
     let bin = client.walk("bin").expect("found");
-    assert_eq!(
-        client.readlink(bin.node).as_deref(),
-        Ok("usr/bin"),
-        "the host's link"
-    );
-    assert_eq!(
-        client.walk("sbin").expect("found").mode >> 12,
-        4,
-        "the host's directory"
-    );
+    assert_eq!(client.readlink(bin.node).as_deref(), Ok("usr/bin"), "the host's link");
+    assert_eq!(client.walk("sbin").expect("found").mode >> 12, 4, "the host's directory");
     assert_eq!(client.walk("lib32"), Err(ENOENT), "the host has none");
-    assert_eq!(
-        client
-            .readlink(client.walk("var/run").expect("link").node)
-            .as_deref(),
-        Ok("/run")
-    );
+    assert_eq!(client.readlink(client.walk("var/run").expect("link").node).as_deref(), Ok("/run"));
 }
 
 #[test]
@@ -155,16 +134,9 @@ fn what_is_masked_is_neither_found_nor_listed() {
         let hidden = path.split('/').any(|name| {
             let node = client.walk(&at).map(|found| found.node);
             let listed = node.is_ok_and(|node| {
-                let plain = client
-                    .names(node)
-                    .expect("lists")
-                    .contains(&name.to_owned());
+                let plain = client.names(node).expect("lists").contains(&name.to_owned());
                 let plus = client.list(node, 4096, true).expect("lists");
-                assert_eq!(
-                    plain,
-                    plus.iter().any(|listed| listed.name == name),
-                    "{path}"
-                );
+                assert_eq!(plain, plus.iter().any(|listed| listed.name == name), "{path}");
                 plain
             });
             at = format!("{at}/{name}");
@@ -188,20 +160,10 @@ fn the_skeleton_is_as_a_system_expects() {
         ("var/lib", 0o40755),
     ] {
         let node = client.walk(path).expect("found").node;
-        assert_eq!(
-            client.getattr(node).expect("attributes").mode,
-            mode,
-            "{path}"
-        );
+        assert_eq!(client.getattr(node).expect("attributes").mode, mode, "{path}");
     }
-    for path in [
-        "proc", "sys", "dev", "run", "tmp", "root", "home", "mnt", "srv", "var/log",
-    ] {
-        assert_eq!(
-            client.names(client.walk(path).expect("found").node),
-            Ok(Vec::new()),
-            "{path}"
-        );
+    for path in ["proc", "sys", "dev", "run", "tmp", "root", "home", "mnt", "srv", "var/log"] {
+        assert_eq!(client.names(client.walk(path).expect("found").node), Ok(Vec::new()), "{path}");
     }
     let names = client.names(1).expect("lists");
     assert!(!names.contains(&"work".to_owned()), "{names:?}");
@@ -215,11 +177,7 @@ fn the_skeleton_is_as_a_system_expects() {
 fn private_keys_are_known_by_content_below_etc() {
     let host = host();
     let key = b"cert\n-----BEGIN EC PRIVATE KEY-----\nMHc\n-----END EC PRIVATE KEY-----\n";
-    for path in [
-        "etc/haproxy.pem",
-        "etc/stunnel.conf",
-        "usr/share/example.pem",
-    ] {
+    for path in ["etc/haproxy.pem", "etc/stunnel.conf", "usr/share/example.pem"] {
         std::fs::write(host.path().join(path), key).expect("write");
     }
     let client = image(host.path());
@@ -230,11 +188,7 @@ fn private_keys_are_known_by_content_below_etc() {
     ] {
         let node = client.walk(path).expect("names are seen").node;
         assert_eq!(client.cat(node), expected, "{path}");
-        assert_eq!(
-            client.read(node, 0, 0, 1 << 20),
-            expected,
-            "{path} without OPEN"
-        );
+        assert_eq!(client.read(node, 0, 0, 1 << 20), expected, "{path} without OPEN");
     }
 }
 
@@ -249,10 +203,7 @@ fn only_what_everyone_may_read_is_read() {
     restrict("opt/vendor", 0o750);
     restrict("usr/bin/tool", 0o4711);
     let client = image(host.path());
-    assert_eq!(
-        client.cat(client.walk("etc/passwd").expect("seen").node),
-        Err(EACCES)
-    );
+    assert_eq!(client.cat(client.walk("etc/passwd").expect("seen").node), Err(EACCES));
     assert_eq!(client.walk("opt/vendor/tool"), Err(EACCES));
     let tool = client.walk("usr/bin/tool").expect("seen");
     assert_eq!(tool.mode, 0o104_711, "set-user-id bits are the host's");
@@ -267,12 +218,7 @@ fn special_files_are_absent() {
     let client = image(host.path());
     assert_eq!(client.walk("etc/socket"), Err(ENOENT));
     let etc = client.walk("etc").expect("found").node;
-    assert!(
-        !client
-            .names(etc)
-            .expect("lists")
-            .contains(&"socket".to_owned())
-    );
+    assert!(!client.names(etc).expect("lists").contains(&"socket".to_owned()));
 }
 
 #[test]
@@ -282,27 +228,12 @@ fn inode_numbers_are_the_hosts_and_no_two_files_share_one() {
     std::fs::hard_link(host.path().join("usr/bin/tool"), linked).expect("link");
     let client = image(host.path());
     let tool = client.walk("usr/bin/tool").expect("found");
-    assert_eq!(
-        client.walk("opt/vendor/linked").expect("found").ino,
-        tool.ino,
-        "hard links"
-    );
-    let on_host = std::fs::metadata(host.path().join("usr/bin/tool"))
-        .expect("metadata")
-        .ino();
+    assert_eq!(client.walk("opt/vendor/linked").expect("found").ino, tool.ino, "hard links");
+    let on_host = std::fs::metadata(host.path().join("usr/bin/tool")).expect("metadata").ino();
     assert_eq!(tool.ino, on_host, "one file system keeps its numbers");
     let mut inodes = std::collections::HashSet::new();
-    for path in [
-        "",
-        "tmp",
-        "var",
-        "var/lib",
-        "var/run",
-        "etc",
-        "usr",
-        "etc/passwd",
-        "usr/bin/tool",
-    ] {
+    for path in ["", "tmp", "var", "var/lib", "var/run", "etc", "usr", "etc/passwd", "usr/bin/tool"]
+    {
         let node = client.walk(path).expect("found").node;
         let ino = client.getattr(node).expect("attributes").ino;
         assert!(ino > 1 && inodes.insert(ino), "{path}");
@@ -335,10 +266,5 @@ fn a_host_with_nothing_has_an_image() {
         CachePolicy::SYSTEM,
     );
     let error = missing.expect_err("no root");
-    assert!(
-        error
-            .to_string()
-            .starts_with("cannot open the root directory "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("cannot open the root directory "), "{error}");
 }

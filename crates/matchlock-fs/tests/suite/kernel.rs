@@ -34,11 +34,7 @@ fn shell(script: &str, directory: &Path) -> String {
         .env("LC_ALL", "C")
         .output()
         .expect("sh runs");
-    assert!(
-        output.status.success(),
-        "{script}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
 
@@ -105,30 +101,17 @@ fn the_host_image_runs_programs() {
     let root = mounted.path();
     let real = Path::new("/");
     let sum = "sha256sum /usr/bin/env /bin/sh /etc/passwd; readlink /bin; ls -la /usr/bin";
-    assert_eq!(
-        shell(&format!("chroot . /bin/sh -c '{sum}'"), root),
-        shell(sum, real)
-    );
+    assert_eq!(shell(&format!("chroot . /bin/sh -c '{sum}'"), root), shell(sum, real));
     shell("! test -e etc/shadow && ! ls etc | grep -x shadow", root);
-    shell(
-        "test -z \"$(find home proc run sys root tmp -mindepth 1)\"",
-        root,
-    );
-    shell(
-        "! touch usr/x && ! rm etc/passwd && ! echo > etc/passwd",
-        root,
-    );
+    shell("test -z \"$(find home proc run sys root tmp -mindepth 1)\"", root);
+    shell("! touch usr/x && ! rm etc/passwd && ! echo > etc/passwd", root);
 
     let script =
         "chroot . /bin/sh -c 'sha256sum usr/bin/env; cat etc/passwd; ls no /etc' 2>&1 || :";
     shell(script, root);
     let before = counts(&mounted);
     shell(script, root);
-    assert_eq!(
-        counts(&mounted),
-        before,
-        "what was used once needs no message"
-    );
+    assert_eq!(counts(&mounted), before, "what was used once needs no message");
 }
 
 /// Messages of each operation so far.
@@ -160,13 +143,7 @@ fn the_host_image_is_a_lower_layer() {
         path("work").display()
     );
     let options = std::ffi::CString::new(options).expect("text");
-    let overlay = mount(
-        "overlay",
-        path("root"),
-        "overlay",
-        MountFlags::empty(),
-        &*options,
-    );
+    let overlay = mount("overlay", path("root"), "overlay", MountFlags::empty(), &*options);
     if let Err(error) = overlay {
         assert!(matches!(error.raw_os_error(), 1 | 19), "overlay: {error}");
         return; // No overlayfs here.
@@ -180,9 +157,6 @@ fn the_host_image_is_a_lower_layer() {
     let result = std::panic::catch_unwind(|| shell(script, &path("root")));
     unmount(path("root"), UnmountFlags::DETACH).expect("unmounts");
     let text = result.expect("script");
-    assert!(
-        text.starts_with("guest\n") && text.ends_with("more\n"),
-        "{text}"
-    );
+    assert!(text.starts_with("guest\n") && text.ends_with("more\n"), "{text}");
     assert!(Path::new("/etc/passwd").exists() && !Path::new("/usr/link").exists());
 }

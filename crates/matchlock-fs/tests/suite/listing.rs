@@ -8,19 +8,12 @@ use proptest::prelude::*;
 
 use crate::client::{Client, EINVAL};
 
-const PLENTY: Limits = Limits {
-    nodes: 10_000,
-    handles: 10,
-    cached_fds: 16,
-};
+const PLENTY: Limits = Limits { nodes: 10_000, handles: 10, cached_fds: 16 };
 
 fn client(path: &std::path::Path) -> Client<HostDir> {
     let options = HostDirOptions {
         cache: CachePolicy::SYSTEM,
-        filter: Filter {
-            masks: ["masked*"].into_iter().collect(),
-            ..Filter::default()
-        },
+        filter: Filter { masks: ["masked*"].into_iter().collect(), ..Filter::default() },
         cross_mounts: false,
         stateless: true,
     };

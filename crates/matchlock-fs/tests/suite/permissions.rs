@@ -18,21 +18,12 @@ const DIRECTORY: &str = "MATCHLOCK_TEST_DIRECTORY";
 fn client(path: &Path, world_readable_only: bool) -> Client<HostDir> {
     let options = HostDirOptions {
         cache: CachePolicy::SYSTEM,
-        filter: Filter {
-            world_readable_only,
-            ..Filter::default()
-        },
+        filter: Filter { world_readable_only, ..Filter::default() },
         cross_mounts: false,
         stateless: false,
     };
-    let pool = Pool::new(Limits {
-        nodes: 100,
-        handles: 100,
-        cached_fds: 10,
-    });
-    Client::new(Arc::new(
-        HostDir::open(path, IdSpace::ROOT, &pool, options).expect("opens"),
-    ))
+    let pool = Pool::new(Limits { nodes: 100, handles: 100, cached_fds: 10 });
+    Client::new(Arc::new(HostDir::open(path, IdSpace::ROOT, &pool, options).expect("opens")))
 }
 
 /// Files and directories with the permissions that they are named after.
@@ -53,50 +44,24 @@ fn sample(root: &Path) {
 
 /// The same for root under the rule, and for another user without it.
 fn expect_only_what_everyone_may_read(client: &Client<HostDir>) {
-    for (name, readable) in [
-        ("f600", false),
-        ("f640", false),
-        ("f644", true),
-        ("f604", true),
-        ("f711", false),
-    ] {
+    for (name, readable) in
+        [("f600", false), ("f640", false), ("f644", true), ("f604", true), ("f711", false)]
+    {
         let found = client.lookup(1, name).expect("names are seen");
         let content = client.cat(found.node);
-        assert_eq!(
-            content,
-            if readable {
-                Ok(b"content".to_vec())
-            } else {
-                Err(EACCES)
-            },
-            "{name}"
-        );
+        assert_eq!(content, if readable { Ok(b"content".to_vec()) } else { Err(EACCES) }, "{name}");
     }
-    for (name, listed, entered) in [
-        ("d700", false, false),
-        ("d711", false, true),
-        ("d744", true, false),
-        ("d755", true, true),
-    ] {
+    for (name, listed, entered) in
+        [("d700", false, false), ("d711", false, true), ("d744", true, false), ("d755", true, true)]
+    {
         let node = client.lookup(1, name).expect("names are seen").node;
         let names = client.names(node);
-        assert_eq!(
-            names,
-            if listed {
-                Ok(vec!["f".to_owned()])
-            } else {
-                Err(EACCES)
-            },
-            "{name}"
-        );
+        assert_eq!(names, if listed { Ok(vec!["f".to_owned()]) } else { Err(EACCES) }, "{name}");
         let found = client.lookup(node, "f");
         assert_eq!(found.err(), (!entered).then_some(EACCES), "{name}");
         if listed {
             let with_nodes = client.list(node, 4096, true).expect("lists");
-            assert!(
-                with_nodes.iter().all(|listed| entered || listed.node == 0),
-                "{name}"
-            );
+            assert!(with_nodes.iter().all(|listed| entered || listed.node == 0), "{name}");
         }
     }
 }
@@ -108,11 +73,7 @@ fn root_sees_what_everyone_sees() {
     expect_only_what_everyone_may_read(&client(directory.path(), true));
     let own = client(directory.path(), false);
     let private = own.lookup(1, "f600").expect("found").node;
-    assert_eq!(
-        own.cat(private),
-        Ok(b"content".to_vec()),
-        "without the rule the owner reads it"
-    );
+    assert_eq!(own.cat(private), Ok(b"content".to_vec()), "without the rule the owner reads it");
 }
 
 #[test]
@@ -131,10 +92,7 @@ fn another_user_sees_what_everyone_sees() {
         .output()
         .expect("runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
 /// The half that runs as the other user; it does nothing when it is not asked to.

@@ -33,25 +33,15 @@ impl Mounted {
         );
         let options = std::ffi::CString::new(options).map_err(|error| error.to_string())?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::RDONLY;
-        mount(
-            "matchlock",
-            directory.path(),
-            "fuse.matchlock",
-            flags,
-            &*options,
-        )
-        .map_err(|error| format!("mount: {error}"))?;
+        mount("matchlock", directory.path(), "fuse.matchlock", flags, &*options)
+            .map_err(|error| format!("mount: {error}"))?;
         let (server, device) = (Arc::new(Server::new(provider)), Arc::new(device));
         let messages = Arc::new([const { AtomicU64::new(0) }; 64]);
         let pumps = (0..2).map(|_| {
             let (server, device, messages) = (server.clone(), device.clone(), messages.clone());
             std::thread::spawn(move || pump(&server, &device, &messages))
         });
-        Ok(Self {
-            directory,
-            pumps: pumps.collect(),
-            messages,
-        })
+        Ok(Self { directory, pumps: pumps.collect(), messages })
     }
 
     /// Where it is mounted.

@@ -9,11 +9,7 @@ use matchlock_fs::{
 
 use crate::client::{Client, ENOSYS, ESTALE, init, message, u32_at, u64_at};
 
-const PLENTY: Limits = Limits {
-    nodes: 1000,
-    handles: 100,
-    cached_fds: 16,
-};
+const PLENTY: Limits = Limits { nodes: 1000, handles: 100, cached_fds: 16 };
 
 fn host_dir(path: &Path, limits: Limits, stateless: bool) -> Arc<HostDir> {
     let options = HostDirOptions {
@@ -39,29 +35,13 @@ fn answer(server: &Server<HostDir>, opcode: Opcode, payload: &[u8]) -> Result<Ve
 fn init_comes_first_and_is_negotiated() {
     let directory = tempfile::tempdir().expect("directory");
     let server = Server::new(host_dir(directory.path(), PLENTY, true));
-    assert_eq!(
-        answer(&server, Opcode::GetAttr, &[0; 16]),
-        Err(5),
-        "EIO before INIT"
-    );
-    assert_eq!(
-        answer(&server, Opcode::Init, &init(7, 30, 0)),
-        Err(71),
-        "EPROTO: too old"
-    );
-    assert_eq!(
-        answer(&server, Opcode::Init, &init(6, 0, 0)),
-        Err(71),
-        "EPROTO: too old"
-    );
+    assert_eq!(answer(&server, Opcode::GetAttr, &[0; 16]), Err(5), "EIO before INIT");
+    assert_eq!(answer(&server, Opcode::Init, &init(7, 30, 0)), Err(71), "EPROTO: too old");
+    assert_eq!(answer(&server, Opcode::Init, &init(6, 0, 0)), Err(71), "EPROTO: too old");
     // A newer client asks again when it has read our major version.
     let newer = answer(&server, Opcode::Init, &init(8, 0, 0)).expect("reply");
     assert_eq!(u32_at(&newer, 0), 7);
-    assert_eq!(
-        answer(&server, Opcode::GetAttr, &[0; 16]),
-        Err(5),
-        "EIO before INIT"
-    );
+    assert_eq!(answer(&server, Opcode::GetAttr, &[0; 16]), Err(5), "EIO before INIT");
 
     // Only what was offered is granted; INIT without the second flag word is 16 bytes.
     let short = answer(&server, Opcode::Init, &init(7, 31, 1)[..16]).expect("reply");
@@ -72,10 +52,7 @@ fn init_comes_first_and_is_negotiated() {
         assert!(flags & 1 << wanted != 0, "flag {wanted}");
     }
     assert_eq!(u32_at(&full, 20), 1 << 20, "max_write");
-    assert_eq!(
-        answer(&server, Opcode::GetAttr, &[0; 16]).map(|attr| attr.len()),
-        Ok(104)
-    );
+    assert_eq!(answer(&server, Opcode::GetAttr, &[0; 16]).map(|attr| attr.len()), Ok(104));
 }
 
 #[test]
@@ -87,10 +64,7 @@ fn a_stateless_server_wants_no_opens() {
     assert_eq!(answer(&server, Opcode::OpenDir, &[0; 8]), Err(ENOSYS));
     // A client that does not know this gets its handles.
     answer(&server, Opcode::Init, &init(7, 41, 0)).expect("reply");
-    assert_eq!(
-        answer(&server, Opcode::OpenDir, &[0; 8]).map(|opened| opened.len()),
-        Ok(16)
-    );
+    assert_eq!(answer(&server, Opcode::OpenDir, &[0; 8]).map(|opened| opened.len()), Ok(16));
 }
 
 #[test]
@@ -123,11 +97,7 @@ fn references_keep_a_node_and_forget_removes_it() {
     let client = Client::new(host_dir(directory.path(), PLENTY, true));
     let dir = client.walk("d").expect("found");
     let file = client.lookup(dir.node, "f").expect("found");
-    assert_eq!(
-        client.lookup(1, "g").map(|other| other.node),
-        Ok(file.node),
-        "one inode, one node"
-    );
+    assert_eq!(client.lookup(1, "g").map(|other| other.node), Ok(file.node), "one inode, one node");
     client.lookup(dir.node, "f").expect("found");
     // The directory is kept by what was last found in it.
     client.forget(dir.node, 1);
@@ -145,21 +115,14 @@ fn nodes_and_handles_are_bounded() {
     for name in ["a", "b", "c"] {
         std::fs::write(directory.path().join(name), name).expect("write");
     }
-    let limits = Limits {
-        nodes: 2,
-        handles: 2,
-        cached_fds: 1,
-    };
+    let limits = Limits { nodes: 2, handles: 2, cached_fds: 1 };
     let client = Client::new(host_dir(directory.path(), limits, false));
     let a = client.lookup(1, "a").expect("found").node;
     let b = client.lookup(1, "b").expect("found").node;
     assert_eq!(client.lookup(1, "c"), Err(12), "ENOMEM");
     // A listing still names what it cannot give a node for.
     let listed = client.list(1, 4096, true).expect("lists");
-    let of_c = listed
-        .iter()
-        .find(|listed| listed.name == "c")
-        .expect("listed");
+    let of_c = listed.iter().find(|listed| listed.name == "c").expect("listed");
     assert_eq!(of_c.node, 0);
     client.forget(b, u64::MAX);
     let c = client.lookup(1, "c").expect("found").node;
@@ -169,13 +132,7 @@ fn nodes_and_handles_are_bounded() {
     client.open(c, 0).expect("opens");
     assert_eq!(client.open(c, 0), Err(23), "ENFILE");
     assert_eq!(client.read(a, first, 0, 10), Ok(b"a".to_vec()));
-    client
-        .ask(
-            Opcode::Release,
-            a,
-            &[&first.to_le_bytes()[..], &[0; 16]].concat(),
-        )
-        .expect("closes");
+    client.ask(Opcode::Release, a, &[&first.to_le_bytes()[..], &[0; 16]].concat()).expect("closes");
     assert_eq!(client.read(a, first, 0, 10), Err(9), "EBADF");
     client.open(c, 0).expect("opens");
     // A client that begins anew starts with nothing open and nothing referred to.
@@ -194,16 +151,8 @@ fn holes_are_told() {
     let client = Client::new(host_dir(directory.path(), PLENTY, true));
     let node = client.lookup(1, "sparse").expect("found").node;
     let seek = |whence: u32, offset: u64| {
-        let payload = [
-            &[0; 8][..],
-            &offset.to_le_bytes(),
-            &whence.to_le_bytes(),
-            &[0; 4],
-        ]
-        .concat();
-        client
-            .ask(Opcode::Lseek, node, &payload)
-            .map(|at| u64_at(&at, 0))
+        let payload = [&[0; 8][..], &offset.to_le_bytes(), &whence.to_le_bytes(), &[0; 4]].concat();
+        client.ask(Opcode::Lseek, node, &payload).map(|at| u64_at(&at, 0))
     };
     assert_eq!(seek(3, 0), Ok(1 << 20), "SEEK_DATA");
     assert_eq!(seek(4, 1 << 20), Ok((1 << 20) + 4), "SEEK_HOLE");

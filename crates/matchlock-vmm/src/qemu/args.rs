@@ -7,7 +7,7 @@ use crate::accel::Accelerator;
 
 /// Kernel parameters on every accelerator. `panic=-1` with `-no-reboot` turns a guest panic into an
 /// end of QEMU; the microvm machine without ACPI has no other power switch.
-const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on pci=off nokaslr \
+const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on pci=off \
                        8250.nr_uarts=1 no_timer_check cryptomgr.notests";
 
 /// Under emulation a virtual CPU has no speculation to mitigate, and the mitigations cost a fifth of
@@ -49,7 +49,7 @@ impl Arguments {
         );
         this.option(
             "-machine",
-            "microvm,acpi=off,pcie=off,pit=off,pic=off,rtc=off,isa-serial=on,memory-backend=ram",
+            "microvm,acpi=off,pcie=off,pit=on,pic=on,rtc=off,isa-serial=on,memory-backend=ram",
         );
         match accelerator {
             Accelerator::Kvm => {

@@ -42,17 +42,10 @@ impl FsBackend {
     /// event descriptor or thread.
     pub fn start(tag: &str, handler: Arc<dyn FuseHandler>) -> io::Result<(Self, OwnedFd)> {
         if tag.is_empty() || tag.len() > TAG_LEN || tag.contains('\0') {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "mount tag of 1 to 36 bytes",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "mount tag of 1 to 36 bytes"));
         }
         // The monitor has the configuration space: QEMU takes the tag as an option.
-        let identity = Identity {
-            queues: QUEUES,
-            queue_size: QUEUE_SIZE,
-            config: None,
-        };
+        let identity = Identity { queues: QUEUES, queue_size: QUEUE_SIZE, config: None };
         let name = format!("fs-{tag}");
         let (worker, monitor) = Worker::start(&name, identity, FsCore::new(handler), Wake::new()?)?;
         Ok((Self { _worker: worker }, monitor))
@@ -71,22 +64,14 @@ struct FsCore {
 
 impl FsCore {
     fn new(handler: Arc<dyn FuseHandler>) -> Self {
-        Self {
-            handler,
-            request: Vec::new(),
-            reply: Vec::new(),
-        }
+        Self { handler, request: Vec::new(), reply: Vec::new() }
     }
 
     fn serve(&mut self, memory: &Memory, ring: &mut Ring) -> Next {
         ring.disarm(memory);
         for _ in 0..BUDGET {
             let Some(chain) = ring.pop(memory) else {
-                return if ring.arm(memory) {
-                    Next::Again
-                } else {
-                    Next::Wait
-                };
+                return if ring.arm(memory) { Next::Again } else { Next::Wait };
             };
             let head = chain.head_index();
             let written = self.answer(memory, chain);
@@ -99,10 +84,9 @@ impl FsCore {
 
     /// Answers one message and tells how many bytes were written into the chain.
     fn answer<'m>(&mut self, memory: &'m Memory, chain: DescriptorChain<&'m Memory>) -> u32 {
-        let (Ok(reader), Ok(writer)) = (
-            Reader::new(memory, chain.clone()),
-            Writer::new(memory, chain),
-        ) else {
+        let (Ok(reader), Ok(writer)) =
+            (Reader::new(memory, chain.clone()), Writer::new(memory, chain))
+        else {
             return 0;
         };
         match read_request(reader, &mut self.request) {
@@ -118,11 +102,7 @@ impl FsCore {
 
     /// A bug in the handler must not end the process that owns all other devices.
     fn call_handler(&mut self) {
-        let Self {
-            handler,
-            request,
-            reply,
-        } = self;
+        let Self { handler, request, reply } = self;
         reply.clear();
         if catch_unwind(AssertUnwindSafe(|| handler.handle(request, reply))).is_err() {
             tracing::error!("file system handler panicked");
@@ -142,11 +122,7 @@ fn read_request(reader: Reader<'_>, request: &mut Vec<u8>) -> io::Result<Fit> {
     request.clear();
     let len = reader.available_bytes();
     reader.take(MAX_REQUEST as u64).read_to_end(request)?;
-    Ok(if len <= MAX_REQUEST {
-        Fit::Whole
-    } else {
-        Fit::TooLong
-    })
+    Ok(if len <= MAX_REQUEST { Fit::Whole } else { Fit::TooLong })
 }
 
 /// Writes a reply that is known to fit, unless the guest's chain is too small even for an error.

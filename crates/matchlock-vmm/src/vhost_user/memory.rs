@@ -38,11 +38,7 @@ impl GuestRam {
             if monitor.checked_add(len).is_none() {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
-            windows.push(Window {
-                monitor,
-                guest,
-                len,
-            });
+            windows.push(Window { monitor, guest, len });
             let size = usize::try_from(len).map_err(io::Error::other)?;
             let offset = FileOffset::new(file, region.mmap_offset);
             let range = GuestRegionMmap::from_range(GuestAddress(guest), size, Some(offset));
@@ -51,10 +47,7 @@ impl GuestRam {
         mapped.sort_by_key(|(guest, _)| *guest);
         let mapped = mapped.into_iter().map(|(_, region)| region).collect();
         let memory = Memory::from_regions(mapped).map_err(io::Error::other)?;
-        Ok(Self {
-            memory: Arc::new(memory),
-            windows,
-        })
+        Ok(Self { memory: Arc::new(memory), windows })
     }
 
     /// The memory itself; the clone keeps it mapped.
@@ -66,9 +59,7 @@ impl GuestRam {
     pub(crate) fn guest_address(&self, monitor: u64) -> Option<GuestAddress> {
         let inside = |w: &&Window| monitor >= w.monitor && monitor - w.monitor < w.len;
         let window = self.windows.iter().find(inside)?;
-        (monitor - window.monitor)
-            .checked_add(window.guest)
-            .map(GuestAddress)
+        (monitor - window.monitor).checked_add(window.guest).map(GuestAddress)
     }
 }
 
@@ -117,14 +108,8 @@ mod tests {
 
     #[test]
     fn regions_in_any_order_translate() {
-        let files = vec![
-            memfd(0x4000, SealFlags::SHRINK),
-            memfd(0x4000, SealFlags::SHRINK),
-        ];
-        let regions = [
-            region(0x10_0000, 0x2000, 0x9000, 0x2000),
-            region(0, 0x2000, 0x1000, 0),
-        ];
+        let files = vec![memfd(0x4000, SealFlags::SHRINK), memfd(0x4000, SealFlags::SHRINK)];
+        let regions = [region(0x10_0000, 0x2000, 0x9000, 0x2000), region(0, 0x2000, 0x1000, 0)];
         let ram = GuestRam::map(&regions, files).unwrap();
         assert_eq!(ram.guest_address(0x9010), Some(GuestAddress(0x10_0010)));
         assert_eq!(ram.guest_address(0x1000), Some(GuestAddress(0)));
@@ -134,14 +119,8 @@ mod tests {
 
     #[test]
     fn overlapping_regions_are_refused() {
-        let files = vec![
-            memfd(0x4000, SealFlags::SHRINK),
-            memfd(0x4000, SealFlags::SHRINK),
-        ];
-        let regions = [
-            region(0, 0x2000, 0x1000, 0),
-            region(0x1000, 0x2000, 0x9000, 0),
-        ];
+        let files = vec![memfd(0x4000, SealFlags::SHRINK), memfd(0x4000, SealFlags::SHRINK)];
+        let regions = [region(0, 0x2000, 0x1000, 0), region(0x1000, 0x2000, 0x9000, 0)];
         GuestRam::map(&regions, files).unwrap_err();
     }
 }

@@ -33,13 +33,7 @@ impl Ring {
     /// A stopped ring; `max_size` is a power of two.
     pub(crate) fn new(max_size: u16) -> io::Result<Self> {
         let queue = Queue::new(max_size).map_err(io::Error::other)?;
-        Ok(Self {
-            queue,
-            state: State::Stopped,
-            enabled: false,
-            kick: None,
-            call: None,
-        })
+        Ok(Self { queue, state: State::Stopped, enabled: false, kick: None, call: None })
     }
 
     /// The next chain that the driver made available.
@@ -121,20 +115,11 @@ impl Ring {
         available: GuestAddress,
         used: GuestAddress,
     ) -> io::Result<()> {
-        self.queue
-            .try_set_desc_table_address(descriptors)
-            .map_err(io::Error::other)?;
-        self.queue
-            .try_set_avail_ring_address(available)
-            .map_err(io::Error::other)?;
-        self.queue
-            .try_set_used_ring_address(used)
-            .map_err(io::Error::other)?;
+        self.queue.try_set_desc_table_address(descriptors).map_err(io::Error::other)?;
+        self.queue.try_set_avail_ring_address(available).map_err(io::Error::other)?;
+        self.queue.try_set_used_ring_address(used).map_err(io::Error::other)?;
         let order = std::sync::atomic::Ordering::Acquire;
-        let used = self
-            .queue
-            .used_idx(memory, order)
-            .map_err(io::Error::other)?;
+        let used = self.queue.used_idx(memory, order).map_err(io::Error::other)?;
         self.queue.set_next_used(used.0);
         Ok(())
     }

@@ -51,12 +51,7 @@ impl Session {
     pub(crate) fn new(identity: Identity, poller: Arc<Poller>) -> io::Result<Self> {
         let rings = (0..identity.queues).map(|_| Ring::new(identity.queue_size));
         let rings = rings.collect::<io::Result<_>>()?;
-        Ok(Self {
-            identity,
-            poller,
-            rings,
-            ram: None,
-        })
+        Ok(Self { identity, poller, rings, ram: None })
     }
 
     /// The rings, and the memory they are in as soon as the monitor has told.
@@ -72,9 +67,7 @@ impl Session {
     }
 
     fn ring(&mut self, index: u32) -> Result<&mut Ring> {
-        self.rings
-            .get_mut(index as usize)
-            .ok_or(Error::InvalidParam)
+        self.rings.get_mut(index as usize).ok_or(Error::InvalidParam)
     }
 
     /// The monitor keeps the other end of a kick descriptor open, so closing ours does not take it
@@ -110,9 +103,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn reset_device(&mut self) -> Result<()> {
-        self.rings
-            .iter_mut()
-            .for_each(|ring| ring.set_enabled(false));
+        self.rings.iter_mut().for_each(|ring| ring.set_enabled(false));
         Ok(())
     }
 
@@ -155,13 +146,8 @@ impl VhostUserBackendReqHandlerMut for Session {
     fn get_config(&mut self, offset: u32, size: u32, _: VhostUserConfigFlags) -> Result<Vec<u8>> {
         let config = self.identity.config.as_deref().unwrap_or_default();
         let start = offset as usize;
-        let end = start
-            .checked_add(size as usize)
-            .ok_or(Error::InvalidParam)?;
-        config
-            .get(start..end)
-            .map(<[u8]>::to_vec)
-            .ok_or(Error::InvalidParam)
+        let end = start.checked_add(size as usize).ok_or(Error::InvalidParam)?;
+        config.get(start..end).map(<[u8]>::to_vec).ok_or(Error::InvalidParam)
     }
 
     fn set_config(&mut self, _: u32, _: &[u8], _: VhostUserConfigFlags) -> Result<()> {
@@ -179,9 +165,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn set_vring_num(&mut self, index: u32, num: u32) -> Result<()> {
-        self.ring(index)?
-            .set_size(num)
-            .map_err(Error::ReqHandlerError)
+        self.ring(index)?.set_size(num).map_err(Error::ReqHandlerError)
     }
 
     fn set_vring_addr(
@@ -199,8 +183,7 @@ impl VhostUserBackendReqHandlerMut for Session {
             (address(descriptor)?, address(available)?, address(used)?);
         let memory = ram.memory();
         let ring = self.ring(index)?;
-        ring.set_addresses(&memory, descriptor, available, used)
-            .map_err(Error::ReqHandlerError)
+        ring.set_addresses(&memory, descriptor, available, used).map_err(Error::ReqHandlerError)
     }
 
     fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
@@ -219,9 +202,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         // A ring without a kick descriptor would have to be polled: nobody asks for that.
         let fd = nonblocking(fd)?.ok_or(Error::InvalidParam)?;
         self.forget_kick(u32::from(index))?;
-        self.poller
-            .add(&fd, Token::Kick(index))
-            .map_err(Error::ReqHandlerError)?;
+        self.poller.add(&fd, Token::Kick(index)).map_err(Error::ReqHandlerError)?;
         self.ring(u32::from(index))?.start(fd);
         Ok(())
     }

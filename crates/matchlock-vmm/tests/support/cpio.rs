@@ -22,16 +22,8 @@ fn entry(
     data: &[u8],
 ) -> io::Result<()> {
     let (size, name_size) = (data.len(), name.len() + 1);
-    write!(
-        out,
-        "070701{:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}",
-        0, 0, 0, 1, 0
-    )?;
-    write!(
-        out,
-        "{size:08x}{:08x}{:08x}{major:08x}{minor:08x}{name_size:08x}{:08x}",
-        0, 0, 0
-    )?;
+    write!(out, "070701{:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}", 0, 0, 0, 1, 0)?;
+    write!(out, "{size:08x}{:08x}{:08x}{major:08x}{minor:08x}{name_size:08x}{:08x}", 0, 0, 0)?;
     out.extend_from_slice(name.as_bytes());
     out.push(0);
     out.resize(out.len().next_multiple_of(4), 0);

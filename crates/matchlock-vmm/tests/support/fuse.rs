@@ -58,9 +58,7 @@ impl FuseHandler for OneFile {
 fn init() -> Vec<u8> {
     let mut out = Vec::new();
     let u32s = |out: &mut Vec<u8>, values: &[u32]| {
-        values
-            .iter()
-            .for_each(|v| out.extend_from_slice(&v.to_ne_bytes()));
+        values.iter().for_each(|v| out.extend_from_slice(&v.to_ne_bytes()));
     };
     u32s(&mut out, &[7, 31, 1024 * 1024, 1 << 22]);
     u32s(&mut out, &[0, 1024 * 1024, 1, 256]);
@@ -70,24 +68,16 @@ fn init() -> Vec<u8> {
 
 fn entry() -> Vec<u8> {
     let mut out = Vec::new();
-    [2u64, 0, 0, 0, 0]
-        .iter()
-        .for_each(|v| out.extend_from_slice(&v.to_ne_bytes()));
+    [2u64, 0, 0, 0, 0].iter().for_each(|v| out.extend_from_slice(&v.to_ne_bytes()));
     out.extend_from_slice(&attributes(2));
     out
 }
 
 /// `fuse_attr` of the root directory (node 1) or the file.
 fn attributes(node: u64) -> Vec<u8> {
-    let (size, mode) = if node == 1 {
-        (0, 0o040_755)
-    } else {
-        (FILE_LEN as u64, 0o100_644)
-    };
+    let (size, mode) = if node == 1 { (0, 0o040_755) } else { (FILE_LEN as u64, 0o100_644) };
     let mut out = Vec::new();
-    [node, size, 0, 0, 0, 0]
-        .iter()
-        .for_each(|v| out.extend_from_slice(&v.to_ne_bytes()));
+    [node, size, 0, 0, 0, 0].iter().for_each(|v| out.extend_from_slice(&v.to_ne_bytes()));
     [0u32, 0, 0, mode, 1, 0, 0, 0, 4096, 0]
         .iter()
         .for_each(|v| out.extend_from_slice(&v.to_ne_bytes()));

@@ -38,11 +38,7 @@ impl Machine {
             eprintln!("skipped: MATCHLOCK_TEST_KERNEL names no guest kernel (a vmlinux)");
             return None;
         };
-        if Command::new("qemu-system-x86_64")
-            .arg("--version")
-            .output()
-            .is_err()
-        {
+        if Command::new("qemu-system-x86_64").arg("--version").output().is_err() {
             eprintln!("skipped: no qemu-system-x86_64");
             return None;
         }
@@ -53,10 +49,8 @@ impl Machine {
     fn start(kernel: &std::ffi::OsStr, init: &std::path::Path) -> io::Result<Self> {
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
         let name = format!("{}-{:?}", std::process::id(), std::thread::current().id());
-        let (initramfs, console) = (
-            dir.join(format!("{name}.cpio")),
-            dir.join(format!("{name}.console")),
-        );
+        let (initramfs, console) =
+            (dir.join(format!("{name}.cpio")), dir.join(format!("{name}.console")));
         cpio::write(&initramfs, &std::fs::read(init)?)?;
         let (vsock, vsock_fd) = VsockDevice::start(CID)?;
         let (fs, fs_fd) = FsBackend::start("root", Arc::new(fuse::OneFile))?;
@@ -79,27 +73,16 @@ impl Machine {
                 file
             })
             .args(["-device", "virtio-rng-device"])
-            .args([
-                "-chardev",
-                &format!("socket,id=vs,fd={}", inherit(&vsock_fd)?),
-            ])
+            .args(["-chardev", &format!("socket,id=vs,fd={}", inherit(&vsock_fd)?)])
             .args(["-device", "vhost-user-vsock-device,chardev=vs"])
-            .args([
-                "-chardev",
-                &format!("socket,id=fs0,fd={}", inherit(&fs_fd)?),
-            ])
+            .args(["-chardev", &format!("socket,id=fs0,fd={}", inherit(&fs_fd)?)])
             .args([
                 "-device",
                 "vhost-user-fs-device,chardev=fs0,tag=root,queue-size=1024,num-request-queues=1",
             ])
             .stdin(Stdio::null());
         let qemu = command.spawn()?;
-        Ok(Self {
-            qemu,
-            console,
-            vsock,
-            _fs: fs,
-        })
+        Ok(Self { qemu, console, vsock, _fs: fs })
     }
 
     /// Connects to a port of the guest; while it boots nobody listens yet.

@@ -31,10 +31,7 @@ pub(super) struct VsockCore {
 
 impl VsockCore {
     pub(super) fn new(guest_cid: u64, commands: Receiver<Command>) -> Self {
-        Self {
-            table: Table::new(guest_cid),
-            commands,
-        }
+        Self { table: Table::new(guest_cid), commands }
     }
 
     /// Takes what the guest sends.
@@ -91,13 +88,7 @@ impl VsockCore {
 
 /// The next chain, or none and a kick when there is one.
 fn next<'m>(ring: &mut Ring, memory: &'m Memory) -> Option<DescriptorChain<&'m Memory>> {
-    ring.pop(memory).or_else(|| {
-        if ring.arm(memory) {
-            ring.pop(memory)
-        } else {
-            None
-        }
-    })
+    ring.pop(memory).or_else(|| if ring.arm(memory) { ring.pop(memory) } else { None })
 }
 
 impl Device for VsockCore {
@@ -106,12 +97,7 @@ impl Device for VsockCore {
     }
 
     fn run(&mut self, memory: Option<&Memory>, rings: &mut [Ring], poller: &Poller) -> Next {
-        while let Ok(Command {
-            port,
-            socket,
-            answer,
-        }) = self.commands.try_recv()
-        {
+        while let Ok(Command { port, socket, answer }) = self.commands.try_recv() {
             self.table.dial(port, socket, answer, poller);
         }
         let (Some(memory), [rx, tx, ..]) = (memory, rings) else {
@@ -119,10 +105,6 @@ impl Device for VsockCore {
         };
         let took = self.take(memory, tx, poller);
         let gave = self.give(memory, rx);
-        if took == Next::Again || gave == Next::Again {
-            Next::Again
-        } else {
-            Next::Wait
-        }
+        if took == Next::Again || gave == Next::Again { Next::Again } else { Next::Wait }
     }
 }

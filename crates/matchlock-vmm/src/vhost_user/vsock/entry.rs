@@ -74,21 +74,13 @@ impl Entry {
     /// Has the poller tell of the socket from now on.
     pub(super) fn watch(&self, poller: &Poller) -> io::Result<()> {
         self.socket.set_nonblocking(true)?;
-        poller.add_for(
-            &self.socket,
-            Token::Device(self.host_port),
-            Self::interest(false),
-        )
+        poller.add_for(&self.socket, Token::Device(self.host_port), Self::interest(false))
     }
 
     /// Edges, because a level that we may not act on (no credit, no buffer) would spin.
     fn interest(blocked: bool) -> EventFlags {
         let events = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
-        if blocked {
-            events | EventFlags::OUT
-        } else {
-            events
-        }
+        if blocked { events | EventFlags::OUT } else { events }
     }
 
     /// Nothing is left to be done, on either side.
@@ -176,11 +168,7 @@ impl Entry {
     fn deliver(&mut self, payload: &[VolatileSlice<'_>], poller: &Poller) {
         let mut payload = payload.iter();
         for slice in payload.by_ref() {
-            let taken = if self.backlog.is_empty() {
-                self.write(slice)
-            } else {
-                0
-            };
+            let taken = if self.backlog.is_empty() { self.write(slice) } else { 0 };
             self.forwarded(taken);
             if self.sink == Sink::Closed {
                 return;
@@ -231,8 +219,7 @@ impl Entry {
     }
 
     fn forwarded(&mut self, len: usize) {
-        self.flow
-            .on_forwarded(u32::try_from(len).expect("credit bounds what is on the way"));
+        self.flow.on_forwarded(u32::try_from(len).expect("credit bounds what is on the way"));
     }
 
     fn forget_backlog(&mut self) {

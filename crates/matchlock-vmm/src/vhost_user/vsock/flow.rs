@@ -106,10 +106,7 @@ pub struct Flow {
 impl Flow {
     /// A stream that has to be asked for.
     #[must_use]
-    #[expect(
-        clippy::new_without_default,
-        reason = "a flow is dialled, there is no neutral one"
-    )]
+    #[expect(clippy::new_without_default, reason = "a flow is dialled, there is no neutral one")]
     pub fn new() -> Self {
         Self {
             phase: Phase::Dialling,
@@ -139,9 +136,7 @@ impl Flow {
             return 0;
         }
         // A guest that counts more forwarded than we sent gets a huge "in flight" and no window.
-        self.peer
-            .buf_alloc
-            .saturating_sub(self.sent.wrapping_sub(self.peer.fwd_cnt))
+        self.peer.buf_alloc.saturating_sub(self.sent.wrapping_sub(self.peer.fwd_cnt))
     }
 
     /// Whether bytes of the host end may still go to the guest, now or later.
@@ -326,10 +321,7 @@ impl Flow {
     /// The credit to write into a packet.
     #[must_use]
     pub fn credit(&self) -> Credit {
-        Credit {
-            buf_alloc: BUF_ALLOC,
-            fwd_cnt: self.forwarded,
-        }
+        Credit { buf_alloc: BUF_ALLOC, fwd_cnt: self.forwarded }
     }
 
     /// The ends that the host has given up, of which none can be taken back. Not those that the

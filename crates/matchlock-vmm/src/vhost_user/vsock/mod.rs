@@ -71,13 +71,7 @@ impl VsockDevice {
         };
         let core = VsockCore::new(guest_cid, receiver);
         let (worker, monitor) = Worker::start("vsock", identity, core, wake.clone())?;
-        Ok((
-            Self {
-                connector: VsockConnector { commands, wake },
-                _worker: worker,
-            },
-            monitor,
-        ))
+        Ok((Self { connector: VsockConnector { commands, wake }, _worker: worker }, monitor))
     }
 
     /// What opens streams; it outlives the device and fails then.
@@ -97,13 +91,7 @@ impl VsockConnector {
         let (ours, socket) = UnixStream::pair()?;
         let (answer, answered) = sync_channel(1);
         let gone = io::ErrorKind::BrokenPipe;
-        self.commands
-            .send(Command {
-                port,
-                socket,
-                answer,
-            })
-            .map_err(|_| gone)?;
+        self.commands.send(Command { port, socket, answer }).map_err(|_| gone)?;
         self.wake.notify();
         // Dropping our end cancels: the device sees it hang up before it is connected.
         match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

@@ -72,11 +72,8 @@ impl Table {
     /// A port that no connection uses; there are more ports than connections.
     fn free_port(&mut self) -> u32 {
         loop {
-            self.last_port = if self.last_port == LAST_PORT {
-                FIRST_PORT
-            } else {
-                self.last_port + 1
-            };
+            self.last_port =
+                if self.last_port == LAST_PORT { FIRST_PORT } else { self.last_port + 1 };
             if !self.entries.contains_key(&self.last_port) {
                 return self.last_port;
             }
@@ -127,14 +124,7 @@ impl Table {
 
     fn bare(&self, op: Op, guest_port: u32, host_port: u32) -> Header {
         let credit = super::wire::Credit::default();
-        Packet {
-            guest_port,
-            host_port,
-            op,
-            len: 0,
-            credit,
-        }
-        .header(self.guest_cid)
+        Packet { guest_port, host_port, op, len: 0, credit }.header(self.guest_cid)
     }
 
     fn push_reset(&mut self, reset: Header) {
@@ -205,12 +195,6 @@ fn next_packet(entry: &mut Entry, host_port: u32, buffer: &Buffer<'_>) -> Option
         };
         entry.flow.on_sent(op, len);
         let credit = entry.flow.credit();
-        return Some(Packet {
-            guest_port: entry.guest_port,
-            host_port,
-            op,
-            len,
-            credit,
-        });
+        return Some(Packet { guest_port: entry.guest_port, host_port, op, len, credit });
     }
 }

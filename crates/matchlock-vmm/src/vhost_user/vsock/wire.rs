@@ -92,10 +92,7 @@ struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
     fn next<const N: usize>(&mut self) -> [u8; N] {
-        let (field, rest) = self
-            .0
-            .split_first_chunk()
-            .expect("field sizes add up to HEADER_LEN");
+        let (field, rest) = self.0.split_first_chunk().expect("field sizes add up to HEADER_LEN");
         self.0 = rest;
         *field
     }
@@ -112,10 +109,7 @@ pub struct Ends {
 
 impl Ends {
     fn from_flags(flags: u32) -> Self {
-        Self {
-            receive: flags & 1 != 0,
-            send: flags & 2 != 0,
-        }
+        Self { receive: flags & 1 != 0, send: flags & 2 != 0 }
     }
 
     fn flags(self) -> u32 {
@@ -225,10 +219,7 @@ impl Packet {
                 host_port: header.dst_port,
                 op,
                 len: if op == Op::Data { header.len } else { 0 },
-                credit: Credit {
-                    buf_alloc: header.buf_alloc,
-                    fwd_cnt: header.fwd_cnt,
-                },
+                credit: Credit { buf_alloc: header.buf_alloc, fwd_cnt: header.fwd_cnt },
             }),
             // A RST is never answered with a RST: two peers that disagree would not stop.
             Some(Op::Reset) => Err(Rejected::Ignore),
@@ -247,11 +238,7 @@ impl Packet {
             len: self.len,
             kind: STREAM,
             op: self.op.code(),
-            flags: if let Op::Shutdown(ends) = self.op {
-                ends.flags()
-            } else {
-                0
-            },
+            flags: if let Op::Shutdown(ends) = self.op { ends.flags() } else { 0 },
             buf_alloc: self.credit.buf_alloc,
             fwd_cnt: self.credit.fwd_cnt,
         }
@@ -266,15 +253,7 @@ mod tests {
     const GUEST: u64 = 3;
 
     fn header(src_cid: u64, dst_cid: u64, kind: u16, op: u16) -> Header {
-        Header {
-            src_cid,
-            dst_cid,
-            src_port: 7,
-            dst_port: 9,
-            kind,
-            op,
-            ..Header::default()
-        }
+        Header { src_cid, dst_cid, src_port: 7, dst_port: 9, kind, op, ..Header::default() }
     }
 
     #[test]
