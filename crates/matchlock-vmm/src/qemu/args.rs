@@ -8,11 +8,30 @@ use crate::accel::Accelerator;
 /// Kernel parameters on every accelerator. `panic=-1` with `-no-reboot` turns a guest panic into an
 /// end of QEMU; the microvm machine without ACPI has no other power switch.
 const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on pci=off \
-                       8250.nr_uarts=1 no_timer_check cryptomgr.notests";
+                       no_timer_check";
 
-/// Under emulation a virtual CPU has no speculation to mitigate, and the mitigations cost a fifth of
-/// all instructions; the emulated TSC is exact, so calibrating it is wasted.
-const CMDLINE_TCG: &str = "mitigations=off tsc=reliable";
+/// Under emulation a virtual CPU has no speculation to mitigate, and code that runs once is cheaper
+/// left in place than patched (see `guest/kernel/README.md`, which measures each of these).
+const CMDLINE_TCG: &str = "mitigations=off noreplace-smp keep_initmem=1";
+
+/// HZ of the guest kernel: loops of its delay loop in a tick follow from it.
+const GUEST_HZ: u64 = 250;
+
+/// What a guest must be told of its timers where nothing announces them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timers {
+    /// Frequency of the time stamp counter in kHz.
+    pub(super) tsc_khz: u64,
+}
+
+impl Timers {
+    /// Kernel parameters that replace every calibration. QEMU's APIC timer counts nanoseconds.
+    fn cmdline(self) -> String {
+        let Self { tsc_khz } = self;
+        let lpj = tsc_khz * 1000 / GUEST_HZ;
+        format!("tsc_early_khz={tsc_khz} lpj={lpj} tsc=reliable lapic_timer_khz=1000000")
+    }
+}
 
 /// The descriptors that QEMU inherits, and the arguments that name them by number.
 #[derive(Debug, Default)]
@@ -28,13 +47,15 @@ pub(super) struct Machine<'a> {
     pub(super) accelerator: Accelerator,
     pub(super) vcpus: u8,
     pub(super) memory_mib: u32,
+    /// Under emulation; unknown timers are calibrated against a PIT.
+    pub(super) timers: Option<Timers>,
     pub(super) cmdline: &'a str,
 }
 
 impl Arguments {
     /// The machine itself with its console on QEMU's standard output.
     pub(super) fn machine(machine: Machine<'_>, kernel: OwnedFd, initramfs: OwnedFd) -> Self {
-        let Machine { name, accelerator, vcpus, memory_mib, cmdline } = machine;
+        let Machine { name, accelerator, vcpus, memory_mib, timers, cmdline } = machine;
         let mut this = Self::default();
         this.option("-name", format!("matchlock-{name},debug-threads=off"));
         // Nothing that we did not ask for: no default devices, no user configuration, no monitor.
@@ -47,20 +68,7 @@ impl Arguments {
             "-sandbox",
             "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         );
-        this.option(
-            "-machine",
-            "microvm,acpi=off,pcie=off,pit=on,pic=on,rtc=off,isa-serial=on,memory-backend=ram",
-        );
-        match accelerator {
-            Accelerator::Kvm => {
-                this.option("-accel", "kvm");
-                this.option("-cpu", "host");
-            }
-            Accelerator::Tcg => {
-                this.option("-accel", "tcg,thread=multi");
-                this.option("-cpu", "max");
-            }
-        }
+        this.accelerated(accelerator, timers);
         this.option("-smp", vcpus.to_string());
         this.option("-m", format!("{memory_mib}M"));
         // Shared, because the vhost-user devices live in our process and read the guest's queues.
@@ -70,12 +78,33 @@ impl Arguments {
         this.option("-kernel", format!("/proc/self/fd/{kernel}"));
         let initramfs = this.inherit(initramfs);
         this.option("-initrd", format!("/proc/self/fd/{initramfs}"));
-        let tcg = if accelerator == Accelerator::Tcg { CMDLINE_TCG } else { "" };
-        this.option("-append", format!("{CMDLINE} {tcg} {cmdline}"));
+        let emulated = match (accelerator, timers) {
+            (Accelerator::Kvm, _) => String::new(),
+            (Accelerator::Tcg, None) => CMDLINE_TCG.to_owned(),
+            (Accelerator::Tcg, Some(timers)) => format!("{CMDLINE_TCG} {}", timers.cmdline()),
+        };
+        this.option("-append", format!("{CMDLINE} {emulated} {cmdline}"));
         this.option("-chardev", "stdio,id=console,signal=off");
         this.option("-serial", "chardev:console");
         this.option("-device", "virtio-rng-device");
         this
+    }
+
+    /// Machine, accelerator and processor.
+    fn accelerated(&mut self, accelerator: Accelerator, timers: Option<Timers>) {
+        // The real-time clock stays under emulation: without one the guest looks for it for a second.
+        let (clocks, accel, cpu) = match (accelerator, timers) {
+            (Accelerator::Kvm, _) => ("pit=off,pic=off,rtc=off", "kvm", "host"),
+            // REP STOSB runs byte by byte under TCG, so the guest must not think it fast.
+            (Accelerator::Tcg, Some(_)) => ("pit=off,pic=off", "tcg,thread=multi", "max,-erms"),
+            (Accelerator::Tcg, None) => ("pit=on,pic=on", "tcg,thread=multi", "max,-erms"),
+        };
+        self.option(
+            "-machine",
+            format!("microvm,acpi=off,pcie=off,{clocks},isa-serial=on,memory-backend=ram"),
+        );
+        self.option("-accel", accel);
+        self.option("-cpu", cpu);
     }
 
     /// A raw virtio block device.
@@ -136,8 +165,15 @@ mod tests {
     }
 
     fn rendered(accelerator: Accelerator) -> String {
-        let machine =
-            Machine { name: "vm-1", accelerator, vcpus: 2, memory_mib: 512, cmdline: "extra=1" };
+        let timers = Some(Timers { tsc_khz: 2_000_000 });
+        let machine = Machine {
+            name: "vm-1",
+            accelerator,
+            vcpus: 2,
+            memory_mib: 512,
+            timers,
+            cmdline: "extra=1",
+        };
         let mut arguments = Arguments::machine(machine, null(), null());
         arguments.disk(0, null(), false);
         arguments.vsock(null());
@@ -160,6 +196,14 @@ mod tests {
     #[test]
     fn a_tag_cannot_add_an_option() {
         assert!(rendered(Accelerator::Tcg).contains("tag=ro,,ot"));
+    }
+
+    #[test]
+    fn an_emulated_guest_is_told_its_timers_and_calibrates_none() {
+        let line = rendered(Accelerator::Tcg);
+        assert!(line.contains("tsc_early_khz=2000000 lpj=8000000"), "{line}");
+        assert!(line.contains("pit=off"), "{line}");
+        assert!(!rendered(Accelerator::Kvm).contains("tsc_early_khz"));
     }
 
     #[test]

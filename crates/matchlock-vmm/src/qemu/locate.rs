@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use matchlock_sys::TscReading;
 use serde::{Deserialize, Serialize};
 
 use crate::error::VmmError;
@@ -18,6 +19,8 @@ pub struct QemuBinary {
     path: PathBuf,
     version: (u32, u32),
     identity: Identity,
+    /// Taken early, so that the frequency is known without waiting when a machine starts.
+    counter: Option<TscReading>,
 }
 
 /// What must be unchanged for an earlier version check to stand.
@@ -49,6 +52,7 @@ impl QemuBinary {
         search: Option<&OsStr>,
         cache: Option<&Path>,
     ) -> Result<Self, VmmError> {
+        let counter = TscReading::now();
         let path = match wanted {
             Some(path) if Path::new(path).components().count() > 1 => PathBuf::from(path),
             Some(name) => find(name, search).ok_or_else(|| VmmError::QemuUnusable {
@@ -73,7 +77,7 @@ impl QemuBinary {
         if version < OLDEST {
             return Err(VmmError::QemuTooOld { path, major: version.0, minor: version.1 });
         }
-        Ok(Self { path, version, identity })
+        Ok(Self { path, version, identity, counter })
     }
 
     /// Where it is.
@@ -86,6 +90,11 @@ impl QemuBinary {
     #[must_use]
     pub fn version(&self) -> (u32, u32) {
         self.version
+    }
+
+    /// Frequency of the host's time stamp counter in kHz, where it is constant.
+    pub(crate) fn tsc_khz(&self) -> Option<u64> {
+        self.counter.and_then(TscReading::khz)
     }
 
     /// A text that changes when the program file does.

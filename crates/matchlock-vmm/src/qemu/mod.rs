@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 pub use locate::QemuBinary;
 
-use self::args::{Arguments, Machine};
+use self::args::{Arguments, Machine, Timers};
 use self::process::Process;
 use crate::accel::Accelerator;
 use crate::error::VmmError;
@@ -42,6 +42,11 @@ impl Qemu {
         Self { binary, accelerator }
     }
 
+    fn timers(&self) -> Option<Timers> {
+        let is_emulated = self.accelerator == Accelerator::Tcg;
+        is_emulated.then(|| self.binary.tsc_khz()).flatten().map(|tsc_khz| Timers { tsc_khz })
+    }
+
     /// Boots `kernel` with an initramfs that answers `matchlock.probe=TOKEN` and waits for its
     /// answer: the proof that this accelerator runs an ordinary guest. No devices are attached.
     ///
@@ -64,6 +69,7 @@ impl Qemu {
             accelerator: self.accelerator,
             vcpus: 1,
             memory_mib: PROBE_MEMORY_MIB,
+            timers: self.timers(),
             cmdline: &format!("matchlock.probe={token}"),
         };
         let arguments =
@@ -94,6 +100,7 @@ impl Vmm for Qemu {
             accelerator: self.accelerator,
             vcpus,
             memory_mib,
+            timers: self.timers(),
             cmdline: &cmdline,
         };
         let mut arguments = Arguments::machine(machine, kernel.into(), initramfs.into());
