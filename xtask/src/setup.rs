@@ -49,6 +49,16 @@ impl Need {
         }
     }
 
+    fn is_there(self) -> bool {
+        match self {
+            // One in a home directory is none that a sandbox sees.
+            Self::Python => ["/usr/bin", "/usr/local/bin"]
+                .iter()
+                .any(|dir| Path::new(dir).join(self.program()).exists()),
+            _ => run::find_program(self.program()).is_some(),
+        }
+    }
+
     /// The packages that bring the program, as this package manager's distribution names them.
     fn packages(self, manager: Manager) -> &'static str {
         match (self, manager) {
@@ -82,8 +92,7 @@ pub(crate) fn run() -> Result<()> {
 /// # Errors
 /// With the command to type when they are missing and are not ours to install.
 pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
-    let missing: Vec<_> =
-        needs.iter().copied().filter(|need| run::find_program(need.program()).is_none()).collect();
+    let missing: Vec<_> = needs.iter().copied().filter(|need| !need.is_there()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -94,7 +103,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
     install(&missing)?;
     for need in missing {
         let program = need.program();
-        ensure!(run::find_program(program).is_some(), "{program} is still missing");
+        ensure!(need.is_there(), "{program} is still missing");
         eprintln!("setup: installed {} for {program}", need.packages(APT));
     }
     Ok(())
