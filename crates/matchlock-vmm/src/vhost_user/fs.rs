@@ -185,3 +185,6 @@ impl Device for FsCore {
         next
     }
 }
+
+#[cfg(test)]
+mod tests;
