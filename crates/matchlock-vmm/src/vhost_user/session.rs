@@ -295,3 +295,6 @@ impl VhostUserBackendReqHandlerMut for Session {
         unsupported()
     }
 }
+
+#[cfg(test)]
+mod tests;
