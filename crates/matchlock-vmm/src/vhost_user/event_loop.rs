@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
-use vhost::vhost_user::BackendReqHandler;
+use vhost::vhost_user::{BackendReqHandler, Error};
 
 use super::memory::Memory;
 use super::ring::Ring;
@@ -62,7 +62,7 @@ impl Token {
         }
     }
 
-    fn decode(data: u64) -> Self {
+    pub(crate) fn decode(data: u64) -> Self {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "the low half is what encode put there"
@@ -96,7 +96,12 @@ impl Poller {
         token: Token,
         events: epoll::EventFlags,
     ) -> io::Result<()> {
-        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(token.encode()), events)?)
+        Ok(epoll::add(
+            &self.0,
+            fd,
+            epoll::EventData::new_u64(token.encode()),
+            events,
+        )?)
     }
 
     pub(crate) fn change(
@@ -105,15 +110,23 @@ impl Poller {
         token: Token,
         events: epoll::EventFlags,
     ) -> io::Result<()> {
-        Ok(epoll::modify(&self.0, fd, epoll::EventData::new_u64(token.encode()), events)?)
+        Ok(epoll::modify(
+            &self.0,
+            fd,
+            epoll::EventData::new_u64(token.encode()),
+            events,
+        )?)
     }
 
     pub(crate) fn remove(&self, fd: impl AsFd) -> io::Result<()> {
         Ok(epoll::delete(&self.0, fd)?)
     }
 
-    fn wait(&self, events: &mut Vec<epoll::Event>, next: Next) -> io::Result<()> {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    pub(crate) fn wait(&self, events: &mut Vec<epoll::Event>, next: Next) -> io::Result<()> {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let timeout = (next == Next::Again).then_some(&now);
         events.clear();
         match epoll::wait(&self.0, rustix::buffer::spare_capacity(events), timeout) {
@@ -129,7 +142,10 @@ pub(crate) struct Wake(Arc<OwnedFd>);
 
 impl Wake {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+        Ok(Self(Arc::new(eventfd(
+            0,
+            EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
+        )?)))
     }
 
     pub(crate) fn notify(&self) {
@@ -181,7 +197,16 @@ impl Worker {
             .name(name.to_owned())
             .spawn(move || event_loop.run(alive))?;
         let ended = Mutex::new(ended);
-        Ok((Self { stop, wake, control, ended, thread: Some(thread) }, monitors.into()))
+        Ok((
+            Self {
+                stop,
+                wake,
+                control,
+                ended,
+                thread: Some(thread),
+            },
+            monitors.into(),
+        ))
     }
 }
 
@@ -211,31 +236,49 @@ struct EventLoop<D> {
     device: D,
 }
 
+/// However the thread ends, by panic too, the monitor has to see it: [`Worker`] still holds the
+/// socket.
+impl<D> Drop for EventLoop<D> {
+    fn drop(&mut self) {
+        if let Ok(control) = self.control.try_clone_connection() {
+            let _ = control.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
 impl<D: Device> EventLoop<D> {
     /// Runs until the monitor has gone or [`Worker`] is dropped. `alive` tells its end, by panic too.
     fn run(mut self, alive: Sender<()>) {
-        let mut events = Vec::with_capacity(64);
-        let mut next = Next::Wait;
-        let end = loop {
-            if let Err(error) = self.poller.wait(&mut events, next) {
-                break error.to_string();
+        let result = self.work();
+        match result {
+            // What a monitor that exits or is killed looks like.
+            Ok(()) | Err(Error::Disconnected | Error::PartialMessage | Error::SocketBroken(_)) => {
+                tracing::debug!("device ends");
             }
-            if let Err(error) = self.dispatch(&events) {
-                break error.to_string();
-            }
-            if self.stop.load(Ordering::Acquire) {
-                break "dropped".to_owned();
-            }
-            let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-            let (memory, rings) = session.parts();
-            next = self.device.run(memory.as_deref(), rings, &self.poller);
-        };
-        tracing::debug!(reason = end, "device ends");
+            Err(error) => tracing::warn!(%error, "device ends: the monitor broke the protocol"),
+        }
         drop(self);
         drop(alive);
     }
 
-    fn dispatch(&mut self, events: &[epoll::Event]) -> Result<(), vhost::vhost_user::Error> {
+    fn work(&mut self) -> Result<(), Error> {
+        let mut events = Vec::with_capacity(64);
+        let mut next = Next::Wait;
+        loop {
+            self.poller
+                .wait(&mut events, next)
+                .map_err(Error::ReqHandlerError)?;
+            self.dispatch(&events)?;
+            if self.stop.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+            let (memory, rings) = session.parts();
+            next = self.device.run(memory.as_deref(), rings, &self.poller);
+        }
+    }
+
+    fn dispatch(&mut self, events: &[epoll::Event]) -> Result<(), Error> {
         for event in events {
             match Token::decode(event.data.u64()) {
                 Token::Control => self.control.handle_request()?,

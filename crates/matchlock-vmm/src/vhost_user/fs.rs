@@ -161,3 +161,6 @@ impl Device for FsCore {
         next
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,4 +18,6 @@ pub mod fs;
 mod memory;
 mod ring;
 mod session;
+#[cfg(test)]
+mod testing;
 pub mod vsock;

@@ -276,3 +276,6 @@ impl VhostUserBackendReqHandlerMut for Session {
         unsupported()
     }
 }
+
+#[cfg(test)]
+mod tests;

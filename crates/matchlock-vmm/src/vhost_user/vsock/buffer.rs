@@ -68,6 +68,19 @@ impl<'m> Buffer<'m> {
         }
     }
 
+    /// A buffer in one piece, for the fuzzer.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn over(memory: &'m Memory, start: usize, len: usize) -> Self {
+        let addr = vm_memory::GuestAddress(start as u64);
+        let slices = memory
+            .get_slices(addr, len, Permissions::ReadWrite)
+            .expect("in memory");
+        Self {
+            slices: slices.map(|slice| slice.expect("in memory")).collect(),
+            len,
+        }
+    }
+
     /// Bytes in all slices.
     pub(super) fn len(&self) -> usize {
         self.len

@@ -153,11 +153,11 @@ impl Flow {
         self.from_guest != FromGuest::Open || self.phase == Phase::Over
     }
 
-    /// Whether all that is left is the guest's confirmation of an end that the host made. A guest
-    /// may delay it for as long as it likes.
+    /// Whether the host end is closed. What is left concerns only the guest, which may delay it for
+    /// as long as it likes.
     #[must_use]
-    pub fn lingers(&self) -> bool {
-        self.phase == Phase::Open && self.told.both()
+    pub fn is_abandoned(&self) -> bool {
+        self.phase == Phase::Open && self.from_guest == FromGuest::Unwanted
     }
 
     /// Takes a packet of `len` bytes of payload.

@@ -13,7 +13,11 @@ mod buffer;
 mod device;
 mod entry;
 pub mod flow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod table;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 use std::io;
