@@ -5,15 +5,18 @@
 //! compiler over `corpus/<target>/seed-*` and mutations of that. To add one: the function, a line in
 //! [`TARGETS`], the file, its `[[bin]]`, and at least one seed. The smoke test finds what is missing.
 
+mod fuse;
 mod proto;
 
+pub use fuse::fuse_server;
 pub use proto::{proto_agent, proto_host};
 
 /// A fuzz target.
 pub type Target = fn(&[u8]);
 
 /// Every target, with the name of its binary and of its corpus.
-pub const TARGETS: &[(&str, Target)] = &[("proto_agent", proto_agent), ("proto_host", proto_host)];
+pub const TARGETS: &[(&str, Target)] =
+    &[("fuse_server", fuse_server), ("proto_agent", proto_agent), ("proto_host", proto_host)];
 
 /// Runs a target over the files that are named as arguments, to look at what the fuzzer found
 /// without the fuzzer.
