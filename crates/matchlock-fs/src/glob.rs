@@ -1,4 +1,5 @@
-//! Patterns of paths: `*` is any run of bytes within a component, `**` any number of components.
+//! Patterns of paths: `*` is any run of bytes within a component, `**` any number of components. ASCII case
+//! does not matter, since on some file systems it does not matter for what a name opens.
 
 /// A pattern of a relative path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,10 +10,9 @@ impl Pattern {
         Self(pattern.split('/').map(|part| part.as_bytes().to_vec()).collect())
     }
 
-    /// Whether the pattern covers the whole of `path`, whose components are `/`-separated.
-    pub(crate) fn matches(&self, path: &[u8]) -> bool {
-        let components: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-        matches_path(&self.0, &components)
+    /// Whether the pattern covers the whole of a path, given as its components.
+    pub(crate) fn matches(&self, components: &[&[u8]]) -> bool {
+        matches_path(&self.0, components)
     }
 }
 
@@ -37,7 +37,7 @@ fn matches_name(pattern: &[u8], name: &[u8]) -> bool {
         if pattern.get(at) == Some(&b'*') {
             star = Some((at, pos));
             at += 1;
-        } else if pattern.get(at) == Some(&name[pos]) {
+        } else if pattern.get(at).is_some_and(|byte| byte.eq_ignore_ascii_case(&name[pos])) {
             at += 1;
             pos += 1;
         } else if let Some((star_at, taken)) = star {
@@ -60,6 +60,7 @@ mod tests {
         for (pattern, path, expected) in [
             ("shadow*", "shadow", true),
             ("shadow*", "shadow-", true),
+            ("shadow*", "SHADOW-", true),
             ("shadow*", "shadows/x", false),
             ("ssh/ssh_host_*_key", "ssh/ssh_host_ed25519_key", true),
             ("ssh/ssh_host_*_key", "ssh/ssh_host_ed25519_key.pub", false),
@@ -73,11 +74,8 @@ mod tests {
             ("*", "", true),
             ("**", "a/b", true),
         ] {
-            assert_eq!(
-                Pattern::new(pattern).matches(path.as_bytes()),
-                expected,
-                "{pattern} {path}"
-            );
+            let components: Vec<&[u8]> = path.split('/').map(str::as_bytes).collect();
+            assert_eq!(Pattern::new(pattern).matches(&components), expected, "{pattern} {path}");
         }
     }
 }

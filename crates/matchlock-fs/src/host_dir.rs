@@ -104,12 +104,13 @@ impl HostDir {
         if node == self.space.root() {
             return Ok(Arc::clone(&self.root));
         }
+        // In the cache there may also be a file of that number, in which nothing is found (`ENOTDIR`).
+        if let Some(fd) = self.pool.fds.get((self.number, node)) {
+            return Ok(fd);
+        }
         let place = self.table.place(node)?;
         if place.identity.kind != FileKind::Directory {
             return Err(Errno::ENOTDIR);
-        }
-        if let Some(fd) = self.pool.fds.get((self.number, node)) {
-            return Ok(fd);
         }
         let fd = self.opener.directory(self.root.as_fd(), &self.table.path(node)?)?;
         verify(place.identity, Status::of(&fd)?.identity)?;
@@ -148,7 +149,7 @@ impl HostDir {
             return Err(Errno::EBADF);
         }
         let key = (self.number, node);
-        // Directories are cached as well, but by descriptors that cannot be read from.
+        // Directories are cached as well, by descriptors that cannot be read from (`EBADF`).
         if let Some(fd) = self.pool.fds.get(key) {
             return Ok(fd);
         }

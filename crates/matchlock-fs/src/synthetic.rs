@@ -50,6 +50,15 @@ enum Child {
 #[derive(Debug)]
 pub struct TreeBuilder(Tree);
 
+impl Node {
+    fn children(&self) -> Result<&BTreeMap<Vec<u8>, Child>> {
+        match &self.content {
+            Content::Directory(children) => Ok(children),
+            Content::Link(_) => Err(Errno::ENOTDIR),
+        }
+    }
+}
+
 /// A tree that cannot be.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
@@ -122,7 +131,7 @@ impl TreeBuilder {
         let misplaced = || TreeError::Misplaced(path.to_path_buf());
         let parent = self.0.find(path.parent().ok_or_else(misplaced)?).ok_or_else(misplaced)?;
         let name = path.file_name().ok_or_else(misplaced)?.as_encoded_bytes().to_vec();
-        if self.0.children(parent).is_ok_and(|children| children.contains_key(&name)) {
+        if self.0.nodes[parent].children().is_ok_and(|children| children.contains_key(&name)) {
             return Err(misplaced());
         }
         let child = child(&mut self.0);
@@ -159,7 +168,7 @@ impl Tree {
             let std::path::Component::Normal(name) = part else {
                 continue;
             };
-            match self.children(at).ok()?.get(name.as_encoded_bytes())? {
+            match self.nodes[at].children().ok()?.get(name.as_encoded_bytes())? {
                 Child::Node(index) => at = *index,
                 Child::Mount(_) => return None,
             }
@@ -170,20 +179,6 @@ impl Tree {
     fn node(&self, node: NodeId) -> Result<&Node> {
         let index = usize::try_from(node.0).ok().and_then(|number| number.checked_sub(1));
         index.and_then(|index| self.nodes.get(index)).ok_or(Errno::ESTALE)
-    }
-
-    fn children(&self, index: usize) -> Result<&BTreeMap<Vec<u8>, Child>> {
-        match &self.nodes.get(index).ok_or(Errno::ESTALE)?.content {
-            Content::Directory(children) => Ok(children),
-            Content::Link(_) => Err(Errno::ENOTDIR),
-        }
-    }
-
-    fn entries(&self, node: NodeId) -> Result<&BTreeMap<Vec<u8>, Child>> {
-        match &self.node(node)?.content {
-            Content::Directory(children) => Ok(children),
-            Content::Link(_) => Err(Errno::ENOTDIR),
-        }
     }
 
     fn entry(&self, child: Child) -> Result<Entry> {
@@ -220,7 +215,7 @@ impl Provider for Tree {
         if let Some(mount) = self.mount(parent)? {
             return mount.lookup(parent, name);
         }
-        match self.entries(parent)?.get(name.as_bytes()) {
+        match self.node(parent)?.children()?.get(name.as_bytes()) {
             Some(child) => self.entry(*child).map(Lookup::Found),
             None => Ok(Lookup::Absent(self.cache.negative)),
         }
@@ -286,7 +281,7 @@ impl Provider for Tree {
         if let Some(mount) = self.mount(node)? {
             return mount.opendir(node);
         }
-        self.entries(node)?;
+        self.node(node)?.children()?;
         Ok(Opened { handle: Handle::NONE, keep_cache: self.cache.keep })
     }
 
@@ -301,9 +296,10 @@ impl Provider for Tree {
         if let Some(mount) = self.mount(node)? {
             return mount.readdir(node, handle, offset, out);
         }
-        let own = self.node(node)?.attr.ino;
+        let directory = self.node(node)?;
+        let own = directory.attr.ino;
         let dots = [&b"."[..], b".."].map(|name| (name, None));
-        let children = self.entries(node)?.iter().map(|(name, child)| (&name[..], Some(*child)));
+        let children = directory.children()?.iter().map(|(name, child)| (&name[..], Some(*child)));
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
         for (index, (name, child)) in dots.into_iter().chain(children).enumerate().skip(skipped) {
             if !out.fits(name) {

@@ -39,9 +39,11 @@ impl Filter {
         !self.masks.0.is_empty()
     }
 
+    /// Whether a mask covers `name` in the directory that has the relative path `parent`.
     pub(super) fn masks(&self, parent: &[u8], name: &[u8]) -> bool {
-        let path = if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() };
-        self.masks.0.iter().any(|mask| mask.matches(&path))
+        let above = parent.split(|byte| *byte == b'/').filter(|component| !component.is_empty());
+        let components: Vec<&[u8]> = above.chain([name]).collect();
+        self.masks.0.iter().any(|mask| mask.matches(&components))
     }
 
     pub(super) fn hides_kind(&self, kind: FileKind) -> bool {

@@ -9,7 +9,7 @@ const INTRODUCTION: &str = "\
 # The image `host`
 
 <!-- Rendered from crates/matchlock-fs/src/host_image/. To change it, change that, and run
-     UPDATE_DOCS=1 cargo test -p matchlock-fs --test docs -->
+     UPDATE_DOCS=1 cargo test -p matchlock-fs docs -->
 
 `--image host` needs no image: the guest sees the host's own system directories, read-only, beneath an
 overlay that takes its writes. Nothing that the guest does changes the host.
@@ -22,7 +22,7 @@ overlay that takes its writes. Nothing that the guest does changes the host.
 - A file below `/etc` with a PEM private key in it (`-----BEGIN … PRIVATE KEY-----`), whatever its name and
   mode.
 - Devices, FIFOs and sockets, which are absent.
-- What the second table names, which is absent with everything below it.
+- What the second table names, in upper or lower case, which is absent with everything below it.
 - Other file systems mounted inside a served directory: they are empty directories. A served directory may
   itself be a mount.
 

@@ -15,14 +15,7 @@ macro_rules! mounted {
     ($provider:expr) => {
         match Mounted::new(Arc::new($provider)) {
             Ok(mounted) => mounted,
-            Err(reason) => {
-                std::io::Write::write_all(
-                    &mut std::io::stderr(),
-                    format!("skipped: {reason}\n").as_bytes(),
-                )
-                .expect("stderr");
-                return;
-            }
+            Err(reason) => return crate::skipped(&reason),
         }
     };
 }
@@ -146,7 +139,7 @@ fn the_host_image_is_a_lower_layer() {
     let overlay = mount("overlay", path("root"), "overlay", MountFlags::empty(), &*options);
     if let Err(error) = overlay {
         assert!(matches!(error.raw_os_error(), 1 | 19), "overlay: {error}");
-        return; // No overlayfs here.
+        return crate::skipped("no overlayfs");
     }
     let script = "
         chroot . /bin/sh -ec '
