@@ -128,6 +128,7 @@ impl Connection {
             }
         }
         self.outbox.clear();
+        self.outbox.shrink_to(OUTBOX);
         self.sent = 0;
         if self.stage == Stage::Finishing {
             shutdown(&self.socket, Shutdown::Write)?;

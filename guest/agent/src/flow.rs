@@ -266,6 +266,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
         fn stdin_keeps_order_loses_nothing_and_holds_one_window(
             steps in proptest::collection::vec(step(), 1..60),

@@ -47,11 +47,25 @@ fn serve(clock: Clock) -> io::Result<String> {
         console::halt();
     }
     let listener = listener.map_err(|e| io::Error::new(e.kind(), format!("vsock: {e}")))?;
-    console::optional(
-        "raise descriptor limits",
-        setrlimit(Resource::Nofile, DESCRIPTORS),
-    );
+    raise_limits();
     Ok(Server::new(Guestside { clock }, listener)?.run())
+}
+
+fn raise_limits() {
+    // The kernel's default counts on the memory of a small machine; control groups can bound this.
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    for (what, resource, limit) in [
+        ("files", Resource::Nofile, DESCRIPTORS),
+        ("processes", Resource::Nproc, unlimited),
+    ] {
+        console::optional(
+            &format!("raise the limit of {what}"),
+            setrlimit(resource, limit),
+        );
+    }
 }
 
 /// The real machine.

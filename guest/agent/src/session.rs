@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use matchlock_proto::{AgentFrame, ExecFailure, HostFrame, Request, StreamId};
+use matchlock_proto::{AgentFrame, HostFrame, Request, StreamId};
 
 use crate::connection::{Connection, Received};
 use crate::console;
@@ -287,12 +287,4 @@ fn inform(connection: &mut Connection, execution: &mut Execution, announced: &mu
         });
         execution.detach();
     }
-}
-
-/// A refusal without a session, for a peer that there is no room for.
-pub(crate) fn refuse(connection: &mut Connection, why: &str, now: Instant) {
-    connection.finish(&AgentFrame::Refused(ExecFailure::BadRequest(
-        why.to_owned(),
-    )));
-    let _best_effort = connection.flush(now);
 }

@@ -8,6 +8,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use matchlock_agent::server::MAX_SESSIONS;
 use matchlock_proto::{
     AgentFrame, ExecFailure, ExecRequest, ExitStatus, HostFrame, INITIAL_WINDOW, MAX_DATA, Request,
     Stdin, StreamId, WindowSize,
@@ -298,7 +299,6 @@ fn a_signal_of_the_host_goes_to_the_process_group() {
         (&*finished.stdout, finished.end),
         (&b"got\n"[..], exited(7))
     );
-    agent.wait_until_empty();
 }
 
 #[test]
@@ -320,21 +320,22 @@ fn a_terminal_has_a_size_one_stream_and_an_end() {
 #[test]
 fn a_terminal_is_resized_typed_at_and_closed_by_its_end_of_file() {
     let Some(agent) = Agent::start() else { return };
-    let script = "trap 'stty size' WINCH; stty -echo; echo ready; while read -r l; do echo \"[$l]\"; done; cat; echo bye";
+    let script =
+        "stty -echo; echo ready; while read -r l; do echo \"[$l]\"; stty size; done; cat; echo bye";
     let mut client = agent.spawn(ExecRequest {
         tty: TTY,
         ..sh(script)
     });
     client.read_until("ready");
     client.send(&HostFrame::Stdin(b"one\n".into()));
-    client.read_until("[one]");
+    client.read_until("24 80");
     client.send(&HostFrame::Resize(WindowSize {
         rows: 50,
         cols: 132,
     }));
     client.send(&HostFrame::Stdin(b"two\n".into()));
-    let seen = client.read_until("[two]");
-    assert!(seen.contains("50 132"), "{seen}");
+    let seen = client.read_until("50 132");
+    assert!(seen.contains("[two]"), "{seen}");
     client.send(&HostFrame::Stdin(vec![4]));
     client.send(&HostFrame::Stdin(b"unfinished".into()));
     client.send(&HostFrame::StdinEof);
@@ -532,4 +533,56 @@ fn many_at_once_do_not_mix() {
         assert_eq!(finished.end, exited(i as u8));
     }
     agent.wait_until_empty();
+}
+
+#[test]
+fn nothing_is_left_of_executions_that_have_ended() {
+    let Some(agent) = Agent::start() else { return };
+    let Some(before) = agent.descriptors() else {
+        return;
+    };
+    for i in 0..30 {
+        let tty = if i % 2 == 0 { TTY } else { None };
+        assert_eq!(
+            agent
+                .exec(ExecRequest {
+                    tty,
+                    ..argv(&["true"])
+                })
+                .end,
+            exited(0)
+        );
+        drop(agent.spawn(ExecRequest {
+            tty,
+            stdin: Stdin::Pipe,
+            ..argv(&["sleep", "60"])
+        }));
+        let refused = agent.exec(argv(&["no-such-program"])).end;
+        assert!(matches!(refused, AgentFrame::Refused(_)));
+    }
+    agent.wait_until_empty();
+    // Connections may still be on their way to their end: the last one now, that of the boot before.
+    let start = Instant::now();
+    while agent.descriptors() > Some(before) {
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            agent.descriptors()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_flood_of_connections_is_refused_and_passes() {
+    let Some(agent) = Agent::start() else { return };
+    let idle: Vec<_> = (0..MAX_SESSIONS).map(|_| agent.connect()).collect();
+    let refused = agent.open(Request::Ping).finish().end;
+    assert!(
+        matches!(refused, AgentFrame::Refused(ExecFailure::BadRequest(_))),
+        "{refused:?}"
+    );
+    drop(idle);
+    while agent.open(Request::Ping).finish().end != AgentFrame::Done {}
+    assert_eq!(agent.exec(argv(&["true"])).end, exited(0));
 }

@@ -67,9 +67,19 @@ impl Environment {
             valid
                 .then(|| CString::new([name, &b"="[..], value].concat()).ok())
                 .flatten()
-                .ok_or_else(|| format!("environment variable {:?}", String::from_utf8_lossy(name)))
+                .ok_or_else(|| format!("environment variable {:?}", excerpt(name)))
         };
         self.variables.iter().map(string).collect()
+    }
+}
+
+/// Text from a request as it is quoted in a failure: the names are of any bytes and any length.
+#[must_use]
+pub fn excerpt(bytes: &[u8]) -> String {
+    const LONGEST: usize = 256;
+    match bytes.get(..LONGEST) {
+        None => String::from_utf8_lossy(bytes).into_owned(),
+        Some(beginning) => format!("{}...", String::from_utf8_lossy(beginning)),
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::thread::{
     set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
-use super::environment::{Environment, candidates};
+use super::environment::{Environment, candidates, excerpt};
 use super::process::system;
 use super::user::{Accounts, Identity};
 use crate::{Guest, seccomp, sys};
@@ -113,7 +113,11 @@ fn own_streams(uid: Uid) -> Result<(), Errno> {
 /// As the user who runs the program: a directory that is closed to it is no place to start in.
 fn enter(directory: &[u8]) -> Result<(), ExecFailure> {
     rustix::process::chdir(directory).map_err(|errno| {
-        ExecFailure::WorkingDirectory(format!("{}: {}", text(directory), io::Error::from(errno)))
+        ExecFailure::WorkingDirectory(format!(
+            "{}: {}",
+            excerpt(directory),
+            io::Error::from(errno)
+        ))
     })
 }
 
@@ -175,7 +179,7 @@ impl Image {
             None => ExecFailure::NotFound(
                 self.argv
                     .first()
-                    .map_or_else(String::new, |name| text(name.to_bytes())),
+                    .map_or_else(String::new, |name| excerpt(name.to_bytes())),
             ),
         }
     }
@@ -187,9 +191,5 @@ fn execute_script(path: &CStr, argv: &[&CStr], envp: &[&CStr]) -> io::Error {
 }
 
 fn not_executable(path: &CStr, why: &str) -> ExecFailure {
-    ExecFailure::NotExecutable(format!("{}: {why}", text(path.to_bytes())))
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    ExecFailure::NotExecutable(format!("{}: {why}", excerpt(path.to_bytes())))
 }

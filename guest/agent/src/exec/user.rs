@@ -6,6 +6,8 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::environment::excerpt;
+
 /// Larger account files are cut here; no distribution comes near.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
@@ -72,7 +74,8 @@ impl Accounts {
         let uid = match account {
             Some(account) => account.uid,
             None if user == "root" => 0,
-            None => number(user).ok_or_else(|| format!("no user {user:?} in /etc/passwd"))?,
+            None => number(user)
+                .ok_or_else(|| format!("no user {:?} in /etc/passwd", excerpt(user.as_bytes())))?,
         };
         let home = account.map_or(&b"/"[..], |a| if a.home.is_empty() { b"/" } else { a.home });
         let gid = match group {
@@ -122,7 +125,7 @@ impl Accounts {
         by_name
             .map(|(_, gid, _)| gid)
             .or_else(|| number(group))
-            .ok_or_else(|| format!("no group {group:?} in /etc/group"))
+            .ok_or_else(|| format!("no group {:?} in /etc/group", excerpt(group.as_bytes())))
     }
 
     fn groups(&self) -> impl Iterator<Item = (&[u8], u32, &[u8])> {
