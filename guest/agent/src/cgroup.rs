@@ -5,6 +5,7 @@
 //! guest root could otherwise write a larger one (kernel Documentation/admin-guide/cgroup-v2.rst,
 //! "Namespace" and the `nsdelegate` option).
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -19,7 +20,7 @@ use crate::console;
 const CONTROLLERS: [&str; 4] = ["cpu", "memory", "pids", "io"];
 
 /// Levels beneath the group for executions: enough for a container engine, and a bound for
-/// [`remove_children`].
+/// the recursion here.
 const MAX_DEPTH: u32 = 32;
 
 /// The group that holds the groups of all executions.
@@ -45,7 +46,11 @@ impl Cgroups {
         let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_flag(&context, "nsdelegate")?;
         fsconfig_create(&context)?;
-        let root = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+        let root = fsmount(
+            &context,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            MountAttrFlags::empty(),
+        )?;
         Self::create(root.as_fd(), "exec", limit)
     }
 
@@ -57,9 +62,21 @@ impl Cgroups {
         delegate_controllers(parent);
         let directory = make(parent, name)?;
         delegate_controllers(directory.as_fd());
-        write(directory.as_fd(), "cgroup.max.depth", &MAX_DEPTH.to_string())?;
-        if let Some(CpuLimit { quota_us, period_us }) = limit {
-            write(directory.as_fd(), "cpu.max", &format!("{quota_us} {period_us}"))?;
+        write(
+            directory.as_fd(),
+            "cgroup.max.depth",
+            &MAX_DEPTH.to_string(),
+        )?;
+        if let Some(CpuLimit {
+            quota_us,
+            period_us,
+        }) = limit
+        {
+            write(
+                directory.as_fd(),
+                "cpu.max",
+                &format!("{quota_us} {period_us}"),
+            )?;
         }
         Ok(Self { directory })
     }
@@ -67,7 +84,11 @@ impl Cgroups {
     /// Makes a group for one execution.
     pub(crate) fn enter(&self, name: String) -> io::Result<Cgroup> {
         let directory = make(self.directory.as_fd(), &name)?;
-        Ok(Cgroup { directory, parent: self.directory.try_clone()?, name })
+        Ok(Cgroup {
+            directory,
+            parent: self.directory.try_clone()?,
+            name,
+        })
     }
 
     /// Ends every process of every execution.
@@ -87,12 +108,10 @@ impl Cgroup {
         write(self.as_fd(), "cgroup.kill", "1")
     }
 
-    /// The processes in the group, as the agent numbers them.
+    /// The processes in the group and beneath it, as the agent numbers them.
     pub(crate) fn processes(&self) -> io::Result<Vec<i32>> {
-        let file =
-            openat(self.as_fd(), "cgroup.procs", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let text = io::read_to_string(std::fs::File::from(file))?;
-        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+        let mut found = Vec::new();
+        list_processes(self.as_fd(), &mut found).map(|()| found)
     }
 }
 
@@ -103,20 +122,42 @@ impl Drop for Cgroup {
             return;
         }
         // The execution made groups of its own.
-        console::optional("remove nested control groups", remove_children(self.as_fd()));
+        console::optional(
+            "remove nested control groups",
+            remove_children(self.as_fd()),
+        );
         let removed = unlinkat(parent, &self.name, AtFlags::REMOVEDIR);
         console::optional("remove a control group", removed);
     }
 }
 
-fn remove_children(directory: BorrowedFd<'_>) -> rustix::io::Result<()> {
+fn list_processes(directory: BorrowedFd<'_>, found: &mut Vec<i32>) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = openat(directory, "cgroup.procs", flags, Mode::empty())?;
+    let text = io::read_to_string(std::fs::File::from(file))?;
+    found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    for_each_child(directory, &mut |_, child| {
+        list_processes(child.as_fd(), found)
+    })
+}
+
+fn remove_children(directory: BorrowedFd<'_>) -> io::Result<()> {
+    for_each_child(directory, &mut |name, child| {
+        remove_children(child.as_fd())?;
+        Ok(unlinkat(directory, name, AtFlags::REMOVEDIR)?)
+    })
+}
+
+fn for_each_child(
+    directory: BorrowedFd<'_>,
+    act: &mut dyn FnMut(&CStr, OwnedFd) -> io::Result<()>,
+) -> io::Result<()> {
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
         let name = entry.file_name();
         if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
-            let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-            remove_children(openat(directory, name, flags, Mode::empty())?.as_fd())?;
-            unlinkat(directory, name, AtFlags::REMOVEDIR)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            act(name, openat(directory, name, flags, Mode::empty())?)?;
         }
     }
     Ok(())
@@ -145,7 +186,12 @@ fn make(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
 }
 
 fn write(directory: BorrowedFd<'_>, file: &str, text: &str) -> io::Result<()> {
-    let fd = openat(directory, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let fd = openat(
+        directory,
+        file,
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     // The kernel takes the value of a control file in one write.
     rustix::io::write(&fd, text.as_bytes())?;
     Ok(())

@@ -13,11 +13,12 @@ use crate::connection::Connection;
 use crate::console;
 use crate::exec::Execution;
 use crate::poller::{EventFlags, Poller, Watched};
-use crate::session::{Part, Session, refuse};
+use crate::session::{Part, Session};
 use crate::{Guest, sys};
 use matchlock_proto::{AgentFrame, BootConfig, BootReport, ExecFailure, ExecRequest, Request};
 
-/// Connections and executions at one time; each has up to five descriptors.
+/// Connections and executions at one time, each with up to seven descriptors; further ones are
+/// refused, and beyond twice as many dropped without an answer.
 pub const MAX_SESSIONS: usize = 1024;
 
 /// After SIGKILL, how long to wait for processes to be gone before writing back anyway.
@@ -25,6 +26,9 @@ const KILL_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a boot failure may take to reach the host.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Without resources for a connection, the next one is tried after this.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bytes read at one time; not less than a data frame holds.
 const SCRATCH: usize = matchlock_proto::MAX_DATA;
@@ -63,6 +67,7 @@ pub struct Server<M> {
     ending: Option<Ending>,
     /// Sent to the host at the time given, at the latest.
     fatal: Option<(ExecFailure, u32, Instant)>,
+    listen_again: Option<Instant>,
     scratch: Vec<u8>,
 }
 
@@ -101,6 +106,7 @@ impl<M: Machine> Server<M> {
             next_id: FIRST_SESSION,
             ending: None,
             fatal: None,
+            listen_again: None,
             scratch: vec![0; SCRATCH],
         })
     }
@@ -109,7 +115,9 @@ impl<M: Machine> Server<M> {
     pub fn run(mut self) -> String {
         let mut ready = Vec::new();
         loop {
-            let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            let timeout = self
+                .deadline()
+                .map(|at| at.saturating_duration_since(Instant::now()));
             if let Err(error) = self.poller.wait(timeout, &mut ready) {
                 return format!("cannot wait for events: {error}");
             }
@@ -134,16 +142,34 @@ impl<M: Machine> Server<M> {
             Ok(Some(socket)) => socket,
             Ok(None) => return console::line(format_args!("refused a peer that is not the host")),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(error) => return console::line(format_args!("accept: {error}")),
+            Err(error) => {
+                console::line(format_args!("accept: {error}"));
+                self.listen_again = Some(now + ACCEPT_PAUSE);
+                return self.listen(false);
+            }
         };
         let id = self.new_id();
-        let mut connection = Connection::new(self.poller.watch(socket, Part::Socket.token(id)));
-        if self.sessions.len() >= MAX_SESSIONS {
-            return refuse(&mut connection, "too many executions and connections", now);
+        let connection = Connection::new(self.poller.watch(socket, Part::Socket.token(id)));
+        let mut session = Session::new(connection);
+        if self.sessions.len() >= 2 * MAX_SESSIONS {
+            return console::line(format_args!("connection flood"));
         }
-        self.sessions.insert(id, Session::new(connection));
+        if self.sessions.len() >= MAX_SESSIONS {
+            let why = "too many executions and connections".to_owned();
+            session.finish(&AgentFrame::Refused(ExecFailure::BadRequest(why)));
+        }
+        self.sessions.insert(id, session);
         // Its request may be there already, and saves a turn of the loop.
         self.on_event(Part::Socket.token(id), EventFlags::IN, now);
+    }
+
+    fn listen(&mut self, wanted: bool) {
+        let events = if wanted {
+            EventFlags::IN
+        } else {
+            EventFlags::empty()
+        };
+        console::optional("watch the listener", self.listener.want(events));
     }
 
     fn new_id(&mut self) -> u32 {
@@ -224,9 +250,14 @@ impl<M: Machine> Server<M> {
         if request.argv.is_empty() {
             return bad("no program");
         }
-        let execution =
-            Execution::spawn(guest, request, &self.poller, Part::tokens(id), id.to_string())
-                .map_err(|error| ExecFailure::System(format!("start a process: {error}")))?;
+        let execution = Execution::spawn(
+            guest,
+            request,
+            &self.poller,
+            Part::tokens(id),
+            id.to_string(),
+        )
+        .map_err(|error| ExecFailure::System(format!("start a process: {error}")))?;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.run(execution);
         }
@@ -244,7 +275,11 @@ impl<M: Machine> Server<M> {
         for execution in self.sessions.values().filter_map(Session::execution) {
             execution.terminate();
         }
-        self.ending = Some(Ending { session: id, stage: EndStage::Terminating, until });
+        self.ending = Some(Ending {
+            session: id,
+            stage: EndStage::Terminating,
+            until,
+        });
         self.advance_ending(Instant::now());
     }
 
@@ -274,22 +309,41 @@ impl<M: Machine> Server<M> {
 
     fn deadline(&self) -> Option<Instant> {
         let sessions = self.sessions.values().filter_map(Session::deadline).min();
-        let ending = self.ending.as_ref().filter(|ending| ending.stage != EndStage::Done);
+        let ending = self
+            .ending
+            .as_ref()
+            .filter(|ending| ending.stage != EndStage::Done);
         let fatal = self.fatal.as_ref().map(|(_, _, until)| *until);
-        [sessions, ending.map(|ending| ending.until), fatal].into_iter().flatten().min()
+        let listen = self.listen_again;
+        [sessions, ending.map(|e| e.until), fatal, listen]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn on_time(&mut self, now: Instant) {
+        if self.listen_again.is_some_and(|at| at <= now) {
+            self.listen_again = None;
+            self.listen(true);
+        }
         let due = |session: &Session| session.deadline().is_some_and(|at| at <= now);
-        let ids: Vec<u32> =
-            self.sessions.iter().filter(|(_, s)| due(s)).map(|(&id, _)| id).collect();
+        let ids: Vec<u32> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| due(s))
+            .map(|(&id, _)| id)
+            .collect();
         for id in ids {
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.on_time(now);
             }
             self.settle(id, now);
         }
-        if self.ending.as_ref().is_some_and(|ending| ending.until <= now) {
+        if self
+            .ending
+            .as_ref()
+            .is_some_and(|ending| ending.until <= now)
+        {
             self.advance_ending(now);
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) report: OwnedFd,
 }
 
+const CGROUPS: &str = "/sys/fs/cgroup";
+
 /// Runs as the first process of the namespace, to its end.
 pub(crate) fn init(plan: &Plan<'_>) -> i32 {
     sys::reset_signals();
@@ -86,7 +88,11 @@ fn settle(plan: &Plan<'_>) -> Result<(), ExecFailure> {
     if sys::dup_to(plan.report.as_fd(), sys::REPORT_FD, true).is_err() {
         sys::exit(127);
     }
-    let ProgramEnds { stdin, stdout, stderr } = &plan.stdio;
+    let ProgramEnds {
+        stdin,
+        stdout,
+        stderr,
+    } = &plan.stdio;
     for (fd, target) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
         sys::dup_to(fd.as_fd(), target, false).map_err(|e| system("set up a stream", e))?;
     }
@@ -96,7 +102,19 @@ fn settle(plan: &Plan<'_>) -> Result<(), ExecFailure> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|e| system("be opaque", e))?;
     sys::unshare_cgroup_namespace().map_err(|e| system("enter a cgroup namespace", e))?;
     mount_own("proc", "/proc", c"")?;
-    mount_own("cgroup2", "/sys/fs/cgroup", c"nsdelegate")
+    mount_own("cgroup2", CGROUPS, c"nsdelegate")?;
+    if plan.guest.privileged {
+        leave_root_group().map_err(|e| system("enter a leaf cgroup", e))?;
+    }
+    Ok(())
+}
+
+/// A group with processes cannot give its controllers to others. A container engine wants to do
+/// that in the root that it sees, so that one has to be empty.
+fn leave_root_group() -> std::io::Result<()> {
+    let leaf = format!("{CGROUPS}/init");
+    std::fs::create_dir(&leaf)?;
+    std::fs::write(leaf + "/cgroup.procs", "0")
 }
 
 /// Mounts an instance that shows this namespace only, in place of what is there.

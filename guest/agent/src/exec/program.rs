@@ -13,7 +13,7 @@ use rustix::thread::{
     set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
-use super::environment::{Environment, candidates};
+use super::environment::{Environment, candidates, excerpt};
 use super::process::system;
 use super::user::{Accounts, Identity};
 use crate::{Guest, seccomp, sys};
@@ -65,7 +65,11 @@ fn drop_capabilities() -> Result<(), Errno> {
         remove_capability_from_bounding_set(capability)?;
         keep.remove(capability);
     }
-    let CapabilitySets { effective, permitted, .. } = capabilities(None)?;
+    let CapabilitySets {
+        effective,
+        permitted,
+        ..
+    } = capabilities(None)?;
     set_capabilities(
         None,
         // An empty inheritable set empties the ambient one too (capabilities(7)).
@@ -109,7 +113,11 @@ fn own_streams(uid: Uid) -> Result<(), Errno> {
 /// As the user who runs the program: a directory that is closed to it is no place to start in.
 fn enter(directory: &[u8]) -> Result<(), ExecFailure> {
     rustix::process::chdir(directory).map_err(|errno| {
-        ExecFailure::WorkingDirectory(format!("{}: {}", text(directory), io::Error::from(errno)))
+        ExecFailure::WorkingDirectory(format!(
+            "{}: {}",
+            excerpt(directory),
+            io::Error::from(errno)
+        ))
     })
 }
 
@@ -125,11 +133,17 @@ impl Image {
         let bad = |what: String| ExecFailure::BadRequest(what);
         let tty = request.tty.is_some();
         let environment = Environment::merge(&guest.env, &user.home, &request.env, tty);
-        let program = request.argv.first().ok_or_else(|| bad("no program".into()))?;
+        let program = request
+            .argv
+            .first()
+            .ok_or_else(|| bad("no program".into()))?;
         let path = environment.get(b"PATH").unwrap_or_default();
         let strings = |all: &[Vec<u8>], what: &str| {
             let string = |bytes: &Vec<u8>| CString::new(bytes.as_slice());
-            all.iter().map(string).collect::<Result<_, _>>().map_err(|_| bad(what.to_owned()))
+            all.iter()
+                .map(string)
+                .collect::<Result<_, _>>()
+                .map_err(|_| bad(what.to_owned()))
         };
         Ok(Self {
             argv: strings(&request.argv, "an argument has a zero byte")?,
@@ -163,7 +177,9 @@ impl Image {
         match unusable {
             Some((path, why)) => not_executable(path, &why),
             None => ExecFailure::NotFound(
-                self.argv.first().map_or_else(String::new, |name| text(name.to_bytes())),
+                self.argv
+                    .first()
+                    .map_or_else(String::new, |name| excerpt(name.to_bytes())),
             ),
         }
     }
@@ -175,9 +191,5 @@ fn execute_script(path: &CStr, argv: &[&CStr], envp: &[&CStr]) -> io::Error {
 }
 
 fn not_executable(path: &CStr, why: &str) -> ExecFailure {
-    ExecFailure::NotExecutable(format!("{}: {why}", text(path.to_bytes())))
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    ExecFailure::NotExecutable(format!("{}: {why}", excerpt(path.to_bytes())))
 }

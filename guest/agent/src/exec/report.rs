@@ -4,16 +4,24 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use matchlock_proto::{AgentFrame, Decoder, MAX_DATA, WireMessage};
+use matchlock_proto::{AgentFrame, Decoder, WireMessage};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
+/// Longest report: a failure's text quotes its request in excerpts only.
+const MAX_REPORT: usize = 4096;
+
 /// A packet socket pair: the agent's end, which does not block, and the execution's.
 pub(crate) fn channel() -> io::Result<(OwnedFd, OwnedFd)> {
     let kind = SocketType::SEQPACKET;
-    Ok(socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
+    Ok(socketpair(
+        AddressFamily::UNIX,
+        kind,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
 }
 
 /// Sends one frame, with a descriptor when there is one to pass.
@@ -30,18 +38,28 @@ pub(crate) fn send(
     if !passed.is_empty() {
         ancillary.push(SendAncillaryMessage::ScmRights(passed));
     }
-    sendmsg(channel, &[IoSlice::new(&packet)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    sendmsg(
+        channel,
+        &[IoSlice::new(&packet)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
     Ok(())
 }
 
 /// The next frame, `None` at the end, `WouldBlock` when there is none yet.
 pub(crate) fn receive(channel: impl AsFd) -> io::Result<Option<(AgentFrame, Option<OwnedFd>)>> {
-    let mut packet = vec![0; MAX_DATA];
+    let mut packet = [0; MAX_REPORT];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received =
-        recvmsg(channel, &mut [IoSliceMut::new(&mut packet)], &mut ancillary, flags)?.bytes;
+    let received = recvmsg(
+        channel,
+        &mut [IoSliceMut::new(&mut packet)],
+        &mut ancillary,
+        flags,
+    )?
+    .bytes;
     if received == 0 {
         return Ok(None);
     }

@@ -1,5 +1,7 @@
 //! A server in namespaces of its own on this machine, and a client of it.
 
+#![expect(clippy::print_stdout, reason = "says why a test was skipped")]
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,7 +22,7 @@ const SOCKET: &str = "MATCHLOCK_AGENT_TEST_SOCKET";
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The body of the test that is the server's process; does nothing in an ordinary run.
-pub fn serve() {
+pub(crate) fn serve() {
     let Some(path) = std::env::var_os(SOCKET) else {
         return;
     };
@@ -50,14 +52,21 @@ impl Machine for Namespaces {
             ready_us: 0,
             kernel: String::new(),
         };
-        Ok((Guest { env: config.env, privileged: config.privileged, cgroups }, report))
+        Ok((
+            Guest {
+                env: config.env,
+                privileged: config.privileged,
+                cgroups,
+            },
+            report,
+        ))
     }
 
     fn sync(&mut self) {}
 }
 
 /// A running server. Its processes end with it.
-pub struct Agent {
+pub(crate) struct Agent {
     process: Child,
     directory: tempfile::TempDir,
     group: PathBuf,
@@ -65,20 +74,28 @@ pub struct Agent {
 
 impl Agent {
     /// A booted server, or `None` with a printed reason where there can be none.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         Self::start_with(|_| {})
     }
 
     /// The same with changes to the configuration.
-    pub fn start_with(change: impl FnOnce(&mut BootConfig)) -> Option<Self> {
+    pub(crate) fn start_with(change: impl FnOnce(&mut BootConfig)) -> Option<Self> {
         let agent = Self::unbooted()?;
-        let name = agent.group.file_name().expect("named").to_str().expect("UTF-8");
+        let name = agent
+            .group
+            .file_name()
+            .expect("named")
+            .to_str()
+            .expect("UTF-8");
         let mut config = BootConfig {
             version: PROTOCOL_VERSION,
             hostname: name.to_owned(),
             realtime: (0, 0),
             entropy: [0; 32],
-            root: RootConfig { lower: Vec::new(), upper: UpperLayer::Tmpfs { size: 0 } },
+            root: RootConfig {
+                lower: Vec::new(),
+                upper: UpperLayer::Tmpfs { size: 0 },
+            },
             hosts: Vec::new(),
             dns_servers: Vec::new(),
             network: None,
@@ -94,28 +111,51 @@ impl Agent {
     }
 
     /// A server before its boot.
-    pub fn unbooted() -> Option<Self> {
+    pub(crate) fn unbooted() -> Option<Self> {
         if let Err(reason) = possible() {
             println!("skipped: {reason}");
             return None;
         }
+        raise_descriptor_limit();
         let directory = tempfile::tempdir().expect("a directory");
-        let unique = directory.path().file_name().expect("named").to_string_lossy();
-        let group = cgroup2().expect("checked").join(format!("matchlock-test-{unique}"));
+        let unique = directory
+            .path()
+            .file_name()
+            .expect("named")
+            .to_string_lossy();
+        let group = cgroup2()
+            .expect("checked")
+            .join(format!("matchlock-test-{unique}"));
         let process = Command::new("unshare")
-            .args(["--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--"])
+            .args([
+                "--mount",
+                "--propagation=private",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--",
+            ])
             .arg(std::env::current_exe().expect("known"))
-            .args(["--exact", "the_server_process", "--nocapture", "--test-threads=1"])
+            .args([
+                "--exact",
+                "the_server_process",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env(SOCKET, directory.path().join("socket"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .expect("unshare runs");
-        Some(Self { process, directory, group })
+        Some(Self {
+            process,
+            directory,
+            group,
+        })
     }
 
     /// A connection.
-    pub fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         let path = self.directory.path().join("socket");
         let start = Instant::now();
         loop {
@@ -128,41 +168,57 @@ impl Agent {
     }
 
     /// A connection with a request sent.
-    pub fn open(&self, request: Request) -> Client {
+    pub(crate) fn open(&self, request: Request) -> Client {
         let mut client = self.connect();
         client.send(&HostFrame::Open(Box::new(request)));
         client
     }
 
     /// A running execution.
-    pub fn spawn(&self, request: ExecRequest) -> Client {
+    pub(crate) fn spawn(&self, request: ExecRequest) -> Client {
         let mut client = self.open(Request::Exec(request));
         assert_eq!(client.next(), Some(AgentFrame::Started));
         client
     }
 
     /// Runs a program to its end.
-    pub fn exec(&self, request: ExecRequest) -> Finished {
+    pub(crate) fn exec(&self, request: ExecRequest) -> Finished {
         self.open(Request::Exec(request)).finish()
     }
 
     /// Runs a shell script to its end.
-    pub fn sh(&self, script: &str) -> Finished {
+    pub(crate) fn sh(&self, script: &str) -> Finished {
         self.exec(sh(script))
     }
 
     /// Control groups of executions of which processes live.
-    pub fn groups(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(&self.group).expect("the group is there");
+    pub(crate) fn groups(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.group).into_iter().flatten();
         let entries = entries.map(|entry| entry.expect("an entry"));
-        entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+        entries
+            .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+            .map(|e| e.path())
+            .collect()
+    }
+
+    /// How many descriptors the server has open; `None` where the kernel does not tell its process.
+    pub(crate) fn descriptors(&self) -> Option<usize> {
+        let unshare = self.process.id();
+        let children = format!("/proc/{unshare}/task/{unshare}/children");
+        let server = std::fs::read_to_string(children).ok()?;
+        let open = std::fs::read_dir(format!("/proc/{}/fd", server.trim())).ok()?;
+        Some(open.count())
     }
 
     /// Waits until no execution is left; returns how long that took.
-    pub fn wait_until_empty(&self) -> Duration {
+    pub(crate) fn wait_until_empty(&self) -> Duration {
         let start = Instant::now();
         while !self.groups().is_empty() {
-            assert!(start.elapsed() < TIMEOUT, "executions left: {:?}", self.groups());
+            assert!(
+                start.elapsed() < TIMEOUT,
+                "executions left: {:?}",
+                self.groups()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         start.elapsed()
@@ -174,7 +230,7 @@ impl Drop for Agent {
         let _may_have_ended = self.process.kill();
         let _reaped = self.process.wait();
         for _ in 0..200 {
-            for group in self.group.exists().then(|| self.groups()).unwrap_or_default() {
+            for group in self.groups() {
                 let _not_yet = std::fs::remove_dir(group);
             }
             if !self.group.exists() || std::fs::remove_dir(&self.group).is_ok() {
@@ -186,23 +242,23 @@ impl Drop for Agent {
 }
 
 /// One connection.
-pub struct Client {
+pub(crate) struct Client {
     stream: UnixStream,
     decoder: Decoder<AgentFrame>,
 }
 
 /// Everything that an execution has said.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Finished {
-    pub stdout: Vec<u8>,
-    pub stderr: Vec<u8>,
-    pub end: AgentFrame,
+pub(crate) struct Finished {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) end: AgentFrame,
 }
 
 impl Finished {
     /// Standard output as text, of an execution that has succeeded.
     #[track_caller]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         assert_eq!(self.end, exited(0), "{self:?}");
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
@@ -211,21 +267,24 @@ impl Finished {
 impl Client {
     fn new(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(TIMEOUT)).expect("set");
-        Self { stream, decoder: Decoder::new() }
+        Self {
+            stream,
+            decoder: Decoder::new(),
+        }
     }
 
-    pub fn send(&mut self, frame: &HostFrame) {
+    pub(crate) fn send(&mut self, frame: &HostFrame) {
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);
         self.send_raw(&bytes);
     }
 
-    pub fn send_raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server reads");
     }
 
     /// The next frame; `None` at the end of the connection.
-    pub fn next(&mut self) -> Option<AgentFrame> {
+    pub(crate) fn next(&mut self) -> Option<AgentFrame> {
         loop {
             if let Some(frame) = self.decoder.next().expect("frames of the protocol") {
                 return Some(frame);
@@ -239,15 +298,17 @@ impl Client {
     }
 
     /// Whether nothing arrives for a while.
-    pub fn is_silent(&mut self) -> bool {
-        self.stream.set_read_timeout(Some(Duration::from_millis(300))).expect("set");
+    pub(crate) fn is_silent(&mut self) -> bool {
+        self.stream
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .expect("set");
         let result = self.stream.read(&mut [0]);
         self.stream.set_read_timeout(Some(TIMEOUT)).expect("set");
         result.is_err()
     }
 
     /// Reads to the end of the connection and gives back all credit.
-    pub fn finish(mut self) -> Finished {
+    pub(crate) fn finish(mut self) -> Finished {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         loop {
             let (stream, data) = match self.next() {
@@ -256,18 +317,27 @@ impl Client {
                 Some(AgentFrame::Started | AgentFrame::Credit(..)) => continue,
                 Some(end) => {
                     assert_eq!(self.next(), None, "{end:?} is the last frame");
-                    return Finished { stdout, stderr, end };
+                    return Finished {
+                        stdout,
+                        stderr,
+                        end,
+                    };
                 }
                 None => panic!("the connection ended without a last frame"),
             };
             let length = data.len() as u32;
-            if stream == StreamId::Stdout { &mut stdout } else { &mut stderr }.extend(data);
+            if stream == StreamId::Stdout {
+                &mut stdout
+            } else {
+                &mut stderr
+            }
+            .extend(data);
             self.send(&HostFrame::Credit(stream, length));
         }
     }
 
     /// Reads standard output until it holds `text`.
-    pub fn read_until(&mut self, text: &str) -> String {
+    pub(crate) fn read_until(&mut self, text: &str) -> String {
         let mut seen = String::new();
         while !seen.contains(text) {
             match self.next() {
@@ -280,17 +350,31 @@ impl Client {
     }
 }
 
-pub fn argv(arguments: &[&str]) -> ExecRequest {
-    let argv = arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect();
-    ExecRequest { argv, ..ExecRequest::default() }
+pub(crate) fn argv(arguments: &[&str]) -> ExecRequest {
+    let argv = arguments
+        .iter()
+        .map(|argument| argument.as_bytes().to_vec())
+        .collect();
+    ExecRequest {
+        argv,
+        ..ExecRequest::default()
+    }
 }
 
-pub fn sh(script: &str) -> ExecRequest {
+pub(crate) fn sh(script: &str) -> ExecRequest {
     argv(&["sh", "-c", script])
 }
 
-pub fn exited(code: u8) -> AgentFrame {
+pub(crate) fn exited(code: u8) -> AgentFrame {
     AgentFrame::Exited(ExitStatus::Code(code))
+}
+
+/// For the server, which inherits it, and for as many connections to it.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("up to the hard limit");
 }
 
 fn possible() -> Result<(), String> {
@@ -298,7 +382,9 @@ fn possible() -> Result<(), String> {
         return Err("needs root for namespaces".into());
     }
     cgroup2().ok_or("needs a cgroup2 hierarchy that can be written")?;
-    let unshared = Command::new("unshare").args(["--mount", "--pid", "--fork", "true"]).status();
+    let unshared = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "true"])
+        .status();
     match unshared {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("unshare: {status}")),
