@@ -26,6 +26,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) qemu: Child,
+    initramfs: PathBuf,
     console: PathBuf,
     pub(crate) vsock: VsockDevice,
     _fs: FsBackend,
@@ -85,7 +86,7 @@ impl Machine {
             ])
             .stdin(Stdio::null());
         let qemu = command.spawn()?;
-        Ok(Self { qemu, console, vsock, _fs: fs })
+        Ok(Self { qemu, initramfs, console, vsock, _fs: fs })
     }
 
     /// Connects to a port of the guest; while it boots nobody listens yet.
@@ -122,6 +123,9 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         self.kill();
+        for file in [&self.initramfs, &self.console] {
+            let _ = std::fs::remove_file(file);
+        }
     }
 }
 
