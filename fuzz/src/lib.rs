@@ -11,7 +11,7 @@ mod vsock;
 
 pub use fuse::fuse_server;
 pub use proto::{proto_agent, proto_host};
-pub use vsock::vsock_packets;
+pub use vsock::{vsock_device, vsock_packets};
 
 /// A fuzz target.
 pub type Target = fn(&[u8]);
@@ -21,6 +21,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("fuse_server", fuse_server),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
+    ("vsock_device", vsock_device),
     ("vsock_packets", vsock_packets),
 ];
 

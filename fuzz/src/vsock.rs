@@ -5,6 +5,12 @@ use matchlock_vmm::vhost_user::vsock::wire::{HEADER_LEN, Header, Op, Packet, Rej
 
 const GUEST_CID: u64 = 3;
 
+/// Packets into the whole table of connections, mixed with what the host does to its ends of them:
+/// the host accepts nobody, asks once for each dial and keeps its bounds.
+pub fn vsock_device(input: &[u8]) {
+    matchlock_vmm::vhost_user::vsock::fuzz::fuzz_packets(input);
+}
+
 /// Headers from the guest into one stream, and between them what the host may do with it.
 ///
 /// Every packet of the input is one byte, which chooses what the host does first, and a header.
