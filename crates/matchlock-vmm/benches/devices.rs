@@ -26,17 +26,9 @@ fn main() {
     machine.connect(ECHO);
     for _ in 0..3 {
         let cost = Cost::now(&machine);
-        println!(
-            "host to guest  {:6.0} MB/s{}",
-            to_guest(&machine, LEN),
-            cost.since(&machine)
-        );
+        println!("host to guest  {:6.0} MB/s{}", to_guest(&machine, LEN), cost.since(&machine));
         let cost = Cost::now(&machine);
-        println!(
-            "guest to host  {:6.0} MB/s{}",
-            to_host(&machine, LEN),
-            cost.since(&machine)
-        );
+        println!("guest to host  {:6.0} MB/s{}", to_host(&machine, LEN), cost.since(&machine));
         println!("round trip     {:6.0} us", micros(round_trip(&machine)));
         println!("connect        {:6.0} us", micros(connect(&machine)));
     }
@@ -50,17 +42,12 @@ struct Cost {
 
 impl Cost {
     fn now(machine: &Machine) -> Self {
-        let ours = std::fs::read_dir("/proc/self/task")
-            .expect("procfs")
-            .flatten();
+        let ours = std::fs::read_dir("/proc/self/task").expect("procfs").flatten();
         let vsock = ours.map(|task| task.path()).find(|task| {
             std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "vsock\n")
         });
         let qemu = format!("/proc/{}", machine.qemu.id());
-        Self {
-            qemu: ticks(qemu.as_ref()),
-            ours: ticks(&vsock.expect("device thread")),
-        }
+        Self { qemu: ticks(qemu.as_ref()), ours: ticks(&vsock.expect("device thread")) }
     }
 
     /// Milliseconds per 100 MB.
@@ -75,16 +62,8 @@ impl Cost {
 /// User and system time in ticks of 10 ms (proc_pid_stat(5), fields 14 and 15).
 fn ticks(task: &std::path::Path) -> u64 {
     let stat = std::fs::read_to_string(task.join("stat")).expect("procfs");
-    let fields = stat
-        .rsplit(')')
-        .next()
-        .expect("after the name")
-        .split_whitespace();
-    fields
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().expect("ticks"))
-        .sum()
+    let fields = stat.rsplit(')').next().expect("after the name").split_whitespace();
+    fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("ticks")).sum()
 }
 
 fn micros(time: Duration) -> f64 {

@@ -96,12 +96,7 @@ impl Poller {
         token: Token,
         events: epoll::EventFlags,
     ) -> io::Result<()> {
-        Ok(epoll::add(
-            &self.0,
-            fd,
-            epoll::EventData::new_u64(token.encode()),
-            events,
-        )?)
+        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(token.encode()), events)?)
     }
 
     pub(crate) fn change(
@@ -110,12 +105,7 @@ impl Poller {
         token: Token,
         events: epoll::EventFlags,
     ) -> io::Result<()> {
-        Ok(epoll::modify(
-            &self.0,
-            fd,
-            epoll::EventData::new_u64(token.encode()),
-            events,
-        )?)
+        Ok(epoll::modify(&self.0, fd, epoll::EventData::new_u64(token.encode()), events)?)
     }
 
     pub(crate) fn remove(&self, fd: impl AsFd) -> io::Result<()> {
@@ -123,10 +113,7 @@ impl Poller {
     }
 
     pub(crate) fn wait(&self, events: &mut Vec<epoll::Event>, next: Next) -> io::Result<()> {
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let timeout = (next == Next::Again).then_some(&now);
         events.clear();
         match epoll::wait(&self.0, rustix::buffer::spare_capacity(events), timeout) {
@@ -142,10 +129,7 @@ pub(crate) struct Wake(Arc<OwnedFd>);
 
 impl Wake {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(eventfd(
-            0,
-            EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
-        )?)))
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
     }
 
     pub(crate) fn notify(&self) {
@@ -197,16 +181,7 @@ impl Worker {
             .name(name.to_owned())
             .spawn(move || event_loop.run(alive))?;
         let ended = Mutex::new(ended);
-        Ok((
-            Self {
-                stop,
-                wake,
-                control,
-                ended,
-                thread: Some(thread),
-            },
-            monitors.into(),
-        ))
+        Ok((Self { stop, wake, control, ended, thread: Some(thread) }, monitors.into()))
     }
 }
 
@@ -265,9 +240,7 @@ impl<D: Device> EventLoop<D> {
         let mut events = Vec::with_capacity(64);
         let mut next = Next::Wait;
         loop {
-            self.poller
-                .wait(&mut events, next)
-                .map_err(Error::ReqHandlerError)?;
+            self.poller.wait(&mut events, next).map_err(Error::ReqHandlerError)?;
             self.dispatch(&events)?;
             if self.stop.load(Ordering::Acquire) {
                 return Ok(());

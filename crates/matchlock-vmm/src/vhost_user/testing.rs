@@ -51,18 +51,11 @@ pub(crate) struct Driver {
 impl Driver {
     /// A queue at `base` (it needs 64 KiB) and the device's view of it, started and enabled.
     pub(crate) fn new(memory: &Memory, base: u64, size: u16) -> (Self, Ring) {
-        let driver = Self {
-            base,
-            size,
-            free: (0..size).rev().collect(),
-            available: 0,
-            used: 0,
-        };
+        let driver = Self { base, size, free: (0..size).rev().collect(), available: 0, used: 0 };
         let mut ring = Ring::new(1024).unwrap();
         ring.set_size(u32::from(size)).unwrap();
         let at = GuestAddress;
-        ring.set_addresses(memory, at(base), at(driver.avail()), at(driver.used_ring()))
-            .unwrap();
+        ring.set_addresses(memory, at(base), at(driver.avail()), at(driver.used_ring())).unwrap();
         ring.start(File::from(eventfd(0, EventfdFlags::NONBLOCK).unwrap()));
         ring.set_enabled(true);
         (driver, ring)
@@ -93,16 +86,7 @@ impl Driver {
             let next = chain.get(i + 1).copied();
             let flags = if next.is_some() { flags | NEXT } else { flags };
             let next = next.unwrap_or(0);
-            self.store(
-                memory,
-                chain[i],
-                Descriptor {
-                    addr,
-                    len,
-                    flags,
-                    next,
-                },
-            );
+            self.store(memory, chain[i], Descriptor { addr, len, flags, next });
         }
         self.publish(memory, chain[0]);
         Some(chain[0])
@@ -118,17 +102,14 @@ impl Driver {
 
     /// Claims any number of available chains.
     pub(crate) fn set_available(&self, memory: &Memory, index: u16) {
-        memory
-            .store(index, GuestAddress(self.avail() + 2), Ordering::Release)
-            .unwrap();
+        memory.store(index, GuestAddress(self.avail() + 2), Ordering::Release).unwrap();
     }
 
     /// The next chain that the device gave back, and how much it wrote. Its descriptors, `parts`
     /// of them, are free again.
     pub(crate) fn take(&mut self, memory: &Memory, parts: usize) -> Option<(u16, u32)> {
-        let index: u16 = memory
-            .load(GuestAddress(self.used_ring() + 2), Ordering::Acquire)
-            .unwrap();
+        let index: u16 =
+            memory.load(GuestAddress(self.used_ring() + 2), Ordering::Acquire).unwrap();
         if index == self.used {
             return None;
         }

@@ -25,9 +25,8 @@ const HUGE: u32 = 4;
 impl FuseHandler for Scripted {
     fn handle(&self, request: &[u8], reply: &mut Vec<u8>) {
         self.lengths.lock().unwrap().push(request.len());
-        let opcode = request
-            .get(4..8)
-            .map_or(SILENT, |b| u32::from_ne_bytes(b.try_into().unwrap()));
+        let opcode =
+            request.get(4..8).map_or(SILENT, |b| u32::from_ne_bytes(b.try_into().unwrap()));
         match opcode {
             ECHO => reply.extend_from_slice(request),
             PANIC => {
@@ -55,13 +54,7 @@ impl Bench {
         let (driver, requests) = Driver::new(&memory, 0x1_0000, 1024);
         let handler = Arc::new(Scripted::default());
         let core = FsCore::new(handler.clone());
-        Self {
-            memory,
-            driver,
-            rings: [hiprio, requests],
-            core,
-            handler,
-        }
+        Self { memory, driver, rings: [hiprio, requests], core, handler }
     }
 
     fn run(&mut self) {
@@ -85,14 +78,9 @@ impl Bench {
         }
         self.driver.add(&self.memory, &parts).unwrap();
         self.run();
-        let (_, len) = self
-            .driver
-            .take(&self.memory, parts.len())
-            .expect("given back");
+        let (_, len) = self.driver.take(&self.memory, parts.len()).expect("given back");
         let mut reply = vec![0; len as usize];
-        self.memory
-            .read_slice(&mut reply, GuestAddress(OUT))
-            .unwrap();
+        self.memory.read_slice(&mut reply, GuestAddress(OUT)).unwrap();
         reply
     }
 }
@@ -107,12 +95,7 @@ fn request(opcode: u32, len: usize) -> Vec<u8> {
 }
 
 fn eio_reply() -> Vec<u8> {
-    [
-        &16u32.to_ne_bytes()[..],
-        &(-5i32).to_ne_bytes(),
-        &UNIQUE.to_ne_bytes(),
-    ]
-    .concat()
+    [&16u32.to_ne_bytes()[..], &(-5i32).to_ne_bytes(), &UNIQUE.to_ne_bytes()].concat()
 }
 
 #[test]
@@ -125,11 +108,7 @@ fn messages_may_be_cut_anywhere() {
         (vec![1, 7, 4999], vec![1, 15, 4000, 984]),
         (vec![0, 4096], vec![0, 5000]),
     ] {
-        assert_eq!(
-            bench.ask(&message, &cuts, &room),
-            message,
-            "{cuts:?} {room:?}"
-        );
+        assert_eq!(bench.ask(&message, &cuts, &room), message, "{cuts:?} {room:?}");
     }
 }
 
@@ -137,14 +116,10 @@ fn messages_may_be_cut_anywhere() {
 fn all_waiting_messages_are_answered() {
     let mut bench = Bench::new();
     let message = request(ECHO, 64);
-    bench
-        .memory
-        .write_slice(&message, GuestAddress(IN))
-        .unwrap();
+    bench.memory.write_slice(&message, GuestAddress(IN)).unwrap();
     let parts = [(IN, 64, 0), (OUT, 64, WRITE)];
-    let heads: Vec<_> = (0..300)
-        .map(|_| bench.driver.add(&bench.memory, &parts).unwrap())
-        .collect();
+    let heads: Vec<_> =
+        (0..300).map(|_| bench.driver.add(&bench.memory, &parts).unwrap()).collect();
     bench.run();
     for head in heads {
         assert_eq!(bench.driver.take(&bench.memory, 2), Some((head, 64)));
@@ -190,10 +165,7 @@ fn requests_are_bounded() {
 fn a_request_without_a_header_gets_what_the_handler_says() {
     let mut bench = Bench::new();
     for len in [1, 15, 39] {
-        assert_eq!(
-            bench.ask(&request(PANIC, 40)[..len], &[], &[4096]).len() % 16,
-            0
-        );
+        assert_eq!(bench.ask(&request(PANIC, 40)[..len], &[], &[4096]).len() % 16, 0);
     }
 }
 
@@ -208,10 +180,7 @@ fn broken_chains_are_given_back() {
     ] {
         bench.driver.add(&bench.memory, &chain).unwrap();
         bench.run();
-        let (_, len) = bench
-            .driver
-            .take(&bench.memory, chain.len())
-            .expect("given back");
+        let (_, len) = bench.driver.take(&bench.memory, chain.len()).expect("given back");
         assert_eq!(len, 0);
     }
 }
@@ -219,17 +188,9 @@ fn broken_chains_are_given_back() {
 #[test]
 fn descriptor_loops_end() {
     let mut bench = Bench::new();
-    bench
-        .memory
-        .write_slice(&request(ECHO, 40), GuestAddress(IN))
-        .unwrap();
+    bench.memory.write_slice(&request(ECHO, 40), GuestAddress(IN)).unwrap();
     for flags in [NEXT, NEXT | WRITE] {
-        let lap = Descriptor {
-            addr: IN,
-            len: 4096,
-            flags,
-            next: 0,
-        };
+        let lap = Descriptor { addr: IN, len: 4096, flags, next: 0 };
         bench.driver.store(&bench.memory, 0, lap);
         bench.driver.publish(&bench.memory, 0);
         bench.run();

@@ -86,14 +86,7 @@ impl Monitor {
             frontend.set_vring_call(index, &call).unwrap();
             frontend.set_vring_enable(index, true).unwrap();
         }
-        Self {
-            frontend,
-            memory,
-            rx,
-            tx,
-            kicks,
-            call,
-        }
+        Self { frontend, memory, rx, tx, kicks, call }
     }
 
     /// Offers a receive buffer and waits for a packet in it.
@@ -106,16 +99,12 @@ impl Monitor {
             std::thread::sleep(Duration::from_millis(1));
         }
         let mut bytes = [0; HEADER_LEN];
-        self.memory
-            .read_slice(&mut bytes, GuestAddress(RX))
-            .unwrap();
+        self.memory.read_slice(&mut bytes, GuestAddress(RX)).unwrap();
         Header::parse(&bytes)
     }
 
     fn send(&mut self, header: &Header) {
-        self.memory
-            .write_slice(&header.to_bytes(), GuestAddress(TX))
-            .unwrap();
+        self.memory.write_slice(&header.to_bytes(), GuestAddress(TX)).unwrap();
         self.tx.add(&self.memory, &[(TX, 44, 0)]).unwrap();
         self.kicks[1].write(1).unwrap();
     }
@@ -137,20 +126,10 @@ fn a_stream_lives_as_long_as_the_monitor() {
     let dialling = std::thread::spawn(move || connector.connect(1024, soon()));
     let mut monitor = Monitor::start(fd);
     let request = monitor.receive();
-    assert_eq!(
-        (request.op, request.dst_port, request.dst_cid),
-        (1, 1024, CID)
-    );
+    assert_eq!((request.op, request.dst_port, request.dst_cid), (1, 1024, CID));
     assert!(monitor.call.read().is_ok(), "the guest is interrupted");
     let (src_port, dst_port) = (request.dst_port, request.src_port);
-    let answer = Header {
-        src_cid: CID,
-        dst_cid: 2,
-        src_port,
-        dst_port,
-        op: 2,
-        ..request
-    };
+    let answer = Header { src_cid: CID, dst_cid: 2, src_port, dst_port, op: 2, ..request };
     monitor.send(&answer);
     let mut stream = dialling.join().unwrap().unwrap();
     drop(monitor);
@@ -172,10 +151,7 @@ fn a_stopped_ring_goes_on_where_it_was() {
     assert_eq!(monitor.frontend.get_vring_base(0).unwrap(), 1);
     let second = dial(&device);
     monitor.frontend.set_vring_base(0, 1).unwrap();
-    monitor
-        .frontend
-        .set_vring_kick(0, &monitor.kicks[0])
-        .unwrap();
+    monitor.frontend.set_vring_kick(0, &monitor.kicks[0]).unwrap();
     assert_ne!(monitor.receive().src_port, request.src_port);
     drop(device);
     for dialling in [first, second] {
@@ -199,20 +175,13 @@ fn the_guest_cid_is_in_the_configuration() {
 #[test]
 fn a_deadline_is_kept() {
     let (device, _fd) = VsockDevice::start(CID).unwrap();
-    let error = device
-        .connector()
-        .connect(1024, Instant::now())
-        .unwrap_err();
+    let error = device.connector().connect(1024, Instant::now()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 }
 
 #[test]
 fn a_monitor_that_talks_nonsense_is_left() {
-    for nonsense in [
-        &[0xff; 64][..],
-        &[0; 12],
-        &[5, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff],
-    ] {
+    for nonsense in [&[0xff; 64][..], &[0; 12], &[5, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]] {
         let (device, fd) = VsockDevice::start(CID).unwrap();
         let mut monitor = UnixStream::from(fd);
         monitor.write_all(nonsense).unwrap();
@@ -266,16 +235,10 @@ impl FuseHandler for Hanging {
 
 #[test]
 fn a_hanging_handler_does_not_hold_up_the_end() {
-    let handler = Arc::new(Hanging {
-        entered: Barrier::new(2),
-        release: Barrier::new(2),
-    });
+    let handler = Arc::new(Hanging { entered: Barrier::new(2), release: Barrier::new(2) });
     let (device, fd) = FsBackend::start("root", handler.clone()).unwrap();
     let mut monitor = Monitor::start(fd);
-    monitor
-        .tx
-        .add(&monitor.memory, &[(TX, 40, 0), (RX, 4096, WRITE)])
-        .unwrap();
+    monitor.tx.add(&monitor.memory, &[(TX, 40, 0), (RX, 4096, WRITE)]).unwrap();
     monitor.kicks[1].write(1).unwrap();
     handler.entered.wait();
     drop(device);

@@ -72,13 +72,8 @@ impl<'m> Buffer<'m> {
     #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn over(memory: &'m Memory, start: usize, len: usize) -> Self {
         let addr = vm_memory::GuestAddress(start as u64);
-        let slices = memory
-            .get_slices(addr, len, Permissions::ReadWrite)
-            .expect("in memory");
-        Self {
-            slices: slices.map(|slice| slice.expect("in memory")).collect(),
-            len,
-        }
+        let slices = memory.get_slices(addr, len, Permissions::ReadWrite).expect("in memory");
+        Self { slices: slices.map(|slice| slice.expect("in memory")).collect(), len }
     }
 
     /// Bytes in all slices.

@@ -28,13 +28,8 @@ struct Target {
 pub fn fuzz_packets(data: &[u8]) {
     let memory = Memory::from_ranges(&[(GuestAddress(0), 2 * BUFFER)]).expect("memory");
     let poller = Poller::new().expect("epoll");
-    let mut target = Target {
-        table: Table::new(CID),
-        poller,
-        memory,
-        hosts: Vec::new(),
-        dialled: 0,
-    };
+    let mut target =
+        Target { table: Table::new(CID), poller, memory, hosts: Vec::new(), dialled: 0 };
     let mut rest = data;
     while let Some((action, tail)) = rest.split_first() {
         rest = target.step(*action, tail);
@@ -59,8 +54,7 @@ impl Target {
     fn dial(&mut self) {
         let (ours, socket) = UnixStream::pair().expect("socket pair");
         ours.set_nonblocking(true).expect("nonblocking");
-        self.table
-            .dial(1024, socket, sync_channel(1).0, &self.poller);
+        self.table.dial(1024, socket, sync_channel(1).0, &self.poller);
         self.dialled += 1;
         if self.hosts.len() < 8 {
             self.hosts.push(ours);
@@ -88,13 +82,7 @@ impl Target {
         };
         let mut header = Header::parse(header);
         if shape.is_multiple_of(2) {
-            header = Header {
-                src_cid: CID,
-                dst_cid: HOST_CID,
-                kind: 1,
-                src_port: 1024,
-                ..header
-            };
+            header = Header { src_cid: CID, dst_cid: HOST_CID, kind: 1, src_port: 1024, ..header };
             header.dst_port = Table::nth_port(header.dst_port % 8);
             header.op %= 8;
         }
@@ -111,18 +99,13 @@ impl Target {
                 return;
             };
             let mut header = [0; HEADER_LEN];
-            self.memory
-                .read_slice(&mut header, GuestAddress(BUFFER as u64))
-                .expect("in memory");
+            self.memory.read_slice(&mut header, GuestAddress(BUFFER as u64)).expect("in memory");
             let header = Header::parse(&header);
             assert_eq!(len as usize, HEADER_LEN + header.len as usize);
             assert_eq!(header.dst_cid, CID);
             assert_ne!(header.op, 2, "the host accepts nobody");
             if header.op == 1 {
-                self.dialled = self
-                    .dialled
-                    .checked_sub(1)
-                    .expect("one request for each dial");
+                self.dialled = self.dialled.checked_sub(1).expect("one request for each dial");
             }
         }
     }

@@ -72,11 +72,8 @@ impl Table {
     /// A port that no connection uses; there are more ports than connections.
     fn free_port(&mut self) -> u32 {
         loop {
-            self.last_port = if self.last_port == LAST_PORT {
-                FIRST_PORT
-            } else {
-                self.last_port + 1
-            };
+            self.last_port =
+                if self.last_port == LAST_PORT { FIRST_PORT } else { self.last_port + 1 };
             if !self.entries.contains_key(&self.last_port) {
                 return self.last_port;
             }
@@ -85,10 +82,7 @@ impl Table {
 
     /// Gives up a connection whose host end is closed and that only waits for the guest.
     fn evict(&mut self) -> bool {
-        let lingering = self
-            .entries
-            .iter()
-            .find(|(_, entry)| entry.flow.is_abandoned());
+        let lingering = self.entries.iter().find(|(_, entry)| entry.flow.is_abandoned());
         let Some(host_port) = lingering.map(|(port, _)| *port) else {
             return false;
         };
@@ -130,14 +124,7 @@ impl Table {
 
     fn bare(&self, op: Op, guest_port: u32, host_port: u32) -> Header {
         let credit = super::wire::Credit::default();
-        Packet {
-            guest_port,
-            host_port,
-            op,
-            len: 0,
-            credit,
-        }
-        .header(self.guest_cid)
+        Packet { guest_port, host_port, op, len: 0, credit }.header(self.guest_cid)
     }
 
     fn push_reset(&mut self, reset: Header) {
@@ -209,22 +196,12 @@ impl Table {
 /// The next packet of one connection; its payload is in `buffer` then. Payload first: each packet
 /// carries our credit, and the end that a close leaves is found behind the last byte.
 fn next_packet(entry: &mut Entry, host_port: u32, buffer: &Buffer<'_>) -> Option<Packet> {
-    let read = if entry.has_bytes() {
-        entry.read(buffer)
-    } else {
-        None
-    };
+    let read = if entry.has_bytes() { entry.read(buffer) } else { None };
     let (op, len) = match read {
         Some(len) => (Op::Data, len),
         None => (entry.flow.control()?, 0),
     };
     entry.flow.on_sent(op, len);
     let (guest_port, credit) = (entry.guest_port, entry.flow.credit());
-    Some(Packet {
-        guest_port,
-        host_port,
-        op,
-        len,
-        credit,
-    })
+    Some(Packet { guest_port, host_port, op, len, credit })
 }

@@ -21,22 +21,10 @@ fn the_guest_cannot_dial() {
     let (header, _) = bench.receive().unwrap();
     assert_eq!((header.op, header.src_port, header.dst_port), (RST, 22, 5));
     // Nor as if it were an answer, nor on top of a connection that the host made.
-    bench.send(
-        &Header {
-            op: RESPONSE,
-            ..request
-        },
-        &[],
-    );
+    bench.send(&Header { op: RESPONSE, ..request }, &[]);
     assert_eq!(bench.ops(), [RST]);
     let (mut host, peer) = bench.connect(1 << 20);
-    bench.send(
-        &Header {
-            op: REQUEST,
-            ..peer
-        },
-        &[],
-    );
+    bench.send(&Header { op: REQUEST, ..peer }, &[]);
     assert_eq!(bench.ops(), [RST]);
     assert!(at_end(&mut host));
 }
@@ -53,20 +41,11 @@ fn a_flood_of_requests_is_answered_within_a_bound() {
         ..Header::default()
     };
     for dst_port in 0..10_000 {
-        bench.send(
-            &Header {
-                dst_port,
-                ..request
-            },
-            &[],
-        );
+        bench.send(&Header { dst_port, ..request }, &[]);
     }
     for i in 0..u64::from(QUEUE) {
         let addr = RX_BUFFERS + i * u64::from(RX_BUFFER);
-        bench
-            .rx
-            .add(&bench.memory, &[(addr, RX_BUFFER, WRITE)])
-            .unwrap();
+        bench.rx.add(&bench.memory, &[(addr, RX_BUFFER, WRITE)]).unwrap();
     }
     bench.run();
     assert_eq!(bench.ops(), [RST; MAX_RESETS]);
@@ -76,29 +55,13 @@ fn a_flood_of_requests_is_answered_within_a_bound() {
 fn packets_of_nobody_are_reset_but_not_resets() {
     let mut bench = Bench::new();
     let (_host, peer) = bench.connect(1 << 20);
-    let stranger = Header {
-        src_port: PORT + 1,
-        ..peer
-    };
+    let stranger = Header { src_port: PORT + 1, ..peer };
     for op in [RESPONSE, SHUTDOWN, RW, CREDIT_UPDATE, CREDIT_REQUEST, 0, 99] {
         bench.send(&Header { op, ..stranger }, &[]);
         assert_eq!(bench.ops(), [RST], "operation {op}");
     }
-    bench.send(
-        &Header {
-            op: RST,
-            ..stranger
-        },
-        &[],
-    );
-    bench.send(
-        &Header {
-            op: RW,
-            src_cid: 4,
-            ..peer
-        },
-        &[],
-    );
+    bench.send(&Header { op: RST, ..stranger }, &[]);
+    bench.send(&Header { op: RW, src_cid: 4, ..peer }, &[]);
     assert_eq!(bench.receive(), None);
 }
 
@@ -144,14 +107,7 @@ fn a_packet_shorter_than_it_says_is_reset() {
     let mut bench = Bench::new();
     let (mut host, peer) = bench.connect(1 << 20);
     for len in [5, 64 * 1024, u32::MAX] {
-        bench.send(
-            &Header {
-                op: RW,
-                len,
-                ..peer
-            },
-            b"four",
-        );
+        bench.send(&Header { op: RW, len, ..peer }, b"four");
     }
     assert_eq!(bench.ops().first(), Some(&RST));
     assert_eq!(drain(&mut host), b"");
@@ -177,13 +133,7 @@ fn broken_chains_are_given_back() {
         }
         bench.run();
         assert!(bench.tx.take(&bench.memory, chain.len()).is_some());
-        assert_eq!(
-            bench
-                .rx
-                .take(&bench.memory, chain.len())
-                .map(|(_, len)| len),
-            Some(0)
-        );
+        assert_eq!(bench.rx.take(&bench.memory, chain.len()).map(|(_, len)| len), Some(0));
     }
 }
 
@@ -192,36 +142,17 @@ fn descriptor_loops_end() {
     let mut bench = Bench::new();
     let (addr, len) = (TX_BUFFER, 0);
     // Around and around, without a byte and with indirection to itself.
-    let lap = Descriptor {
-        addr,
-        len,
-        flags: NEXT,
-        next: 0,
-    };
+    let lap = Descriptor { addr, len, flags: NEXT, next: 0 };
     bench.tx.store(&bench.memory, 0, lap);
     bench.tx.publish(&bench.memory, 0);
     bench.run();
     assert!(bench.tx.take(&bench.memory, 0).is_some());
-    let own = Descriptor {
-        addr: 0x1_0000,
-        len: 16,
-        flags: INDIRECT,
-        next: 0,
-    };
+    let own = Descriptor { addr: 0x1_0000, len: 16, flags: INDIRECT, next: 0 };
     bench.tx.store(&bench.memory, 0, own);
     bench.tx.publish(&bench.memory, 0);
     bench.run();
     assert!(bench.tx.take(&bench.memory, 0).is_some());
-    bench.tx.store(
-        &bench.memory,
-        0,
-        Descriptor {
-            addr,
-            len: 64 * 1024,
-            flags: NEXT,
-            next: 0,
-        },
-    );
+    bench.tx.store(&bench.memory, 0, Descriptor { addr, len: 64 * 1024, flags: NEXT, next: 0 });
     bench.tx.publish(&bench.memory, 0);
     bench.run();
     assert!(bench.tx.take(&bench.memory, 0).is_some());

@@ -59,15 +59,7 @@ impl Bench {
         let (commands, receiver) = channel();
         let core = VsockCore::new(CID, receiver);
         let poller = Poller::new().unwrap();
-        Self {
-            memory,
-            rx,
-            tx,
-            rings: [rx_ring, tx_ring],
-            core,
-            poller,
-            commands,
-        }
+        Self { memory, rx, tx, rings: [rx_ring, tx_ring], core, poller, commands }
     }
 
     fn new() -> Self {
@@ -85,9 +77,7 @@ impl Bench {
                 };
                 self.core.on_event(id, event.flags, &self.poller);
             }
-            let next = self
-                .core
-                .run(Some(&self.memory), &mut self.rings, &self.poller);
+            let next = self.core.run(Some(&self.memory), &mut self.rings, &self.poller);
             if next == Next::Wait && events.is_empty() {
                 return;
             }
@@ -96,20 +86,13 @@ impl Bench {
     }
 
     fn send(&mut self, header: &Header, payload: &[u8]) {
-        self.memory
-            .write_slice(&header.to_bytes(), GuestAddress(TX_BUFFER))
-            .unwrap();
+        self.memory.write_slice(&header.to_bytes(), GuestAddress(TX_BUFFER)).unwrap();
         let data = TX_BUFFER + HEADER_LEN as u64;
-        self.memory
-            .write_slice(payload, GuestAddress(data))
-            .unwrap();
+        self.memory.write_slice(payload, GuestAddress(data)).unwrap();
         let len = (HEADER_LEN + payload.len()) as u32;
         self.tx.add(&self.memory, &[(TX_BUFFER, len, 0)]).unwrap();
         self.run();
-        assert!(
-            self.tx.take(&self.memory, 1).is_some(),
-            "every packet is given back"
-        );
+        assert!(self.tx.take(&self.memory, 1).is_some(), "every packet is given back");
     }
 
     /// The next packet for the guest, whose buffer is offered again.
@@ -117,12 +100,8 @@ impl Bench {
         let (head, len) = self.rx.take(&self.memory, 1)?;
         let addr = self.buffer_of(head);
         let mut bytes = vec![0; len as usize];
-        self.memory
-            .read_slice(&mut bytes, GuestAddress(addr))
-            .unwrap();
-        self.rx
-            .add(&self.memory, &[(addr, RX_BUFFER, WRITE)])
-            .unwrap();
+        self.memory.read_slice(&mut bytes, GuestAddress(addr)).unwrap();
+        self.rx.add(&self.memory, &[(addr, RX_BUFFER, WRITE)]).unwrap();
         self.run();
         let (header, payload) = bytes.split_first_chunk().expect("a whole header");
         let header = Header::parse(header);
@@ -132,28 +111,18 @@ impl Bench {
     }
 
     fn buffer_of(&self, head: u16) -> u64 {
-        self.memory
-            .read_obj(GuestAddress(16 * u64::from(head)))
-            .unwrap()
+        self.memory.read_obj(GuestAddress(16 * u64::from(head))).unwrap()
     }
 
     fn ops(&mut self) -> Vec<u16> {
-        std::iter::from_fn(|| self.receive())
-            .map(|(header, _)| header.op)
-            .collect()
+        std::iter::from_fn(|| self.receive()).map(|(header, _)| header.op).collect()
     }
 
     fn dial(&mut self) -> (UnixStream, Receiver<io::Result<()>>) {
         let (ours, socket) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let (answer, answered) = sync_channel(1);
-        self.commands
-            .send(Command {
-                port: PORT,
-                socket,
-                answer,
-            })
-            .unwrap();
+        self.commands.send(Command { port: PORT, socket, answer }).unwrap();
         self.run();
         (ours, answered)
     }
@@ -172,26 +141,13 @@ impl Bench {
             buf_alloc,
             ..Header::default()
         };
-        self.send(
-            &Header {
-                op: RESPONSE,
-                ..peer
-            },
-            &[],
-        );
+        self.send(&Header { op: RESPONSE, ..peer }, &[]);
         answered.try_recv().unwrap().unwrap();
         (ours, peer)
     }
 
     fn data(&mut self, peer: Header, payload: &[u8]) {
-        self.send(
-            &Header {
-                op: RW,
-                len: payload.len() as u32,
-                ..peer
-            },
-            payload,
-        );
+        self.send(&Header { op: RW, len: payload.len() as u32, ..peer }, payload);
     }
 }
 

@@ -64,10 +64,7 @@ impl Observer {
         match step {
             Step::Packet(op, len, credit) => {
                 let len = if op == Op::Data { len } else { 0 };
-                if matches!(
-                    flow.on_packet(op, len, credit),
-                    Event::Deliver | Event::Discard
-                ) {
+                if matches!(flow.on_packet(op, len, credit), Event::Deliver | Event::Discard) {
                     self.held = self.held.checked_add(len).expect("no overflow");
                 }
             }
@@ -197,10 +194,7 @@ impl Pair {
     fn apply(&mut self, step: Move) {
         match step {
             Move::HostWrites(len) => {
-                let written = self
-                    .host
-                    .write(&counting(self.host_wrote, len))
-                    .unwrap_or(0);
+                let written = self.host.write(&counting(self.host_wrote, len)).unwrap_or(0);
                 self.host_wrote += written;
                 self.bench.run();
             }
@@ -214,13 +208,7 @@ impl Pair {
             Move::GuestReads(len) => {
                 let unread = self.guest_got as u32 - self.peer.fwd_cnt;
                 self.peer.fwd_cnt += len.min(unread);
-                self.bench.send(
-                    &Header {
-                        op: CREDIT_UPDATE,
-                        ..self.peer
-                    },
-                    &[],
-                );
+                self.bench.send(&Header { op: CREDIT_UPDATE, ..self.peer }, &[]);
             }
             Move::GuestTakesPackets(count) => {
                 for _ in 0..count {
@@ -235,10 +223,7 @@ impl Pair {
         match self.host.read(&mut buffer) {
             Ok(0) => self.host_done = true,
             Ok(n) => {
-                assert!(
-                    buffer[..n] == counting(self.host_got, n),
-                    "lost or out of order"
-                );
+                assert!(buffer[..n] == counting(self.host_got, n), "lost or out of order");
                 self.host_got += n;
             }
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
@@ -250,10 +235,7 @@ impl Pair {
         let Some((header, payload)) = self.bench.receive() else {
             return false;
         };
-        assert!(
-            payload == counting(self.guest_got, payload.len()),
-            "lost or out of order"
-        );
+        assert!(payload == counting(self.guest_got, payload.len()), "lost or out of order");
         self.guest_got += payload.len();
         self.granted = header.fwd_cnt.wrapping_add(header.buf_alloc);
         let unread = self.guest_got as u32 - self.peer.fwd_cnt;
@@ -270,14 +252,7 @@ impl Pair {
     fn finish(mut self) {
         self.host.shutdown(Shutdown::Write).unwrap();
         self.bench.run();
-        self.bench.send(
-            &Header {
-                op: SHUTDOWN,
-                flags: 2,
-                ..self.peer
-            },
-            &[],
-        );
+        self.bench.send(&Header { op: SHUTDOWN, flags: 2, ..self.peer }, &[]);
         for _ in 0..10_000 {
             if self.host_done && self.guest_done {
                 break;
@@ -286,10 +261,7 @@ impl Pair {
             while self.guest_receives() {}
             self.apply(Move::GuestReads(u32::MAX));
         }
-        assert_eq!(
-            (self.guest_got, self.host_got),
-            (self.host_wrote, self.guest_sent as usize)
-        );
+        assert_eq!((self.guest_got, self.host_got), (self.host_wrote, self.guest_sent as usize));
         assert!(self.host_done && self.guest_done);
     }
 }

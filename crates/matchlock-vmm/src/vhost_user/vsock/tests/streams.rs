@@ -25,14 +25,7 @@ fn a_refused_connection_is_told() {
     let (_host, answered) = bench.dial();
     let (request, _) = bench.receive().unwrap();
     let (src_port, dst_port) = (PORT, request.src_port);
-    let peer = Header {
-        src_cid: CID,
-        dst_cid: HOST_CID,
-        src_port,
-        dst_port,
-        kind: 1,
-        ..request
-    };
+    let peer = Header { src_cid: CID, dst_cid: HOST_CID, src_port, dst_port, kind: 1, ..request };
     bench.send(&Header { op: RST, ..peer }, &[]);
     let error = answered.try_recv().unwrap().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -45,10 +38,7 @@ fn a_connection_given_up_before_it_was_sent_leaves_no_trace() {
     let (host, _answered) = bench.dial();
     drop(host);
     bench.run();
-    bench
-        .rx
-        .add(&bench.memory, &[(RX_BUFFERS, RX_BUFFER, WRITE)])
-        .unwrap();
+    bench.rx.add(&bench.memory, &[(RX_BUFFERS, RX_BUFFER, WRITE)]).unwrap();
     bench.run();
     assert_eq!(bench.receive(), None);
 }
@@ -67,10 +57,7 @@ fn the_request_waits_for_the_guest() {
     let mut bench = Bench::with_buffers(0);
     let (_host, answered) = bench.dial();
     assert!(answered.try_recv().is_err());
-    bench
-        .rx
-        .add(&bench.memory, &[(RX_BUFFERS, RX_BUFFER, WRITE)])
-        .unwrap();
+    bench.rx.add(&bench.memory, &[(RX_BUFFERS, RX_BUFFER, WRITE)]).unwrap();
     bench.run();
     assert_eq!(bench.ops(), [REQUEST]);
 }
@@ -89,17 +76,8 @@ fn the_guests_credit_is_respected() {
     }
     // All of the credit, then one question for more.
     assert_eq!((sent, last), (10_000, CREDIT_REQUEST));
-    bench.send(
-        &Header {
-            op: CREDIT_UPDATE,
-            fwd_cnt: 4000,
-            ..peer
-        },
-        &[],
-    );
-    let more: usize = std::iter::from_fn(|| bench.receive())
-        .map(|(_, data)| data.len())
-        .sum();
+    bench.send(&Header { op: CREDIT_UPDATE, fwd_cnt: 4000, ..peer }, &[]);
+    let more: usize = std::iter::from_fn(|| bench.receive()).map(|(_, data)| data.len()).sum();
     assert_eq!(more, 4000);
 }
 
@@ -119,10 +97,7 @@ fn what_the_host_reads_late_is_kept_and_credited() {
         bench.run();
     }
     assert!(read == sent);
-    let last = std::iter::from_fn(|| bench.receive())
-        .last()
-        .expect("a credit update")
-        .0;
+    let last = std::iter::from_fn(|| bench.receive()).last().expect("a credit update").0;
     assert_eq!(last.op, CREDIT_UPDATE);
     assert!(BUF_ALLOC - last.fwd_cnt < BUF_ALLOC / 2, "{}", last.fwd_cnt);
 }
@@ -131,13 +106,7 @@ fn what_the_host_reads_late_is_kept_and_credited() {
 fn a_credit_request_is_answered() {
     let mut bench = Bench::new();
     let (_host, peer) = bench.connect(1 << 20);
-    bench.send(
-        &Header {
-            op: CREDIT_REQUEST,
-            ..peer
-        },
-        &[],
-    );
+    bench.send(&Header { op: CREDIT_REQUEST, ..peer }, &[]);
     let (header, _) = bench.receive().unwrap();
     assert_eq!((header.op, header.buf_alloc), (CREDIT_UPDATE, BUF_ALLOC));
 }
@@ -161,14 +130,7 @@ fn the_guest_half_closes() {
     let mut bench = Bench::new();
     let (mut host, peer) = bench.connect(1 << 20);
     bench.data(peer, b"last words");
-    bench.send(
-        &Header {
-            op: SHUTDOWN,
-            flags: 2,
-            ..peer
-        },
-        &[],
-    );
+    bench.send(&Header { op: SHUTDOWN, flags: 2, ..peer }, &[]);
     assert_eq!(drain(&mut host), b"last words");
     assert!(at_end(&mut host));
     host.write_all(b"answer").unwrap();
@@ -183,18 +145,8 @@ fn the_guest_half_closes() {
 fn the_guest_stops_listening() {
     let mut bench = Bench::new();
     let (mut host, peer) = bench.connect(1 << 20);
-    bench.send(
-        &Header {
-            op: SHUTDOWN,
-            flags: 1,
-            ..peer
-        },
-        &[],
-    );
-    assert_eq!(
-        host.write(b"x").unwrap_err().kind(),
-        io::ErrorKind::BrokenPipe
-    );
+    bench.send(&Header { op: SHUTDOWN, flags: 1, ..peer }, &[]);
+    assert_eq!(host.write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     bench.data(peer, b"still talking");
     assert_eq!(drain(&mut host), b"still talking");
 }
@@ -207,14 +159,7 @@ fn the_guest_closes_with_data_on_its_way() {
     for chunk in sent.chunks(64 * 1024) {
         bench.data(peer, chunk);
     }
-    bench.send(
-        &Header {
-            op: SHUTDOWN,
-            flags: 3,
-            ..peer
-        },
-        &[],
-    );
+    bench.send(&Header { op: SHUTDOWN, flags: 3, ..peer }, &[]);
     assert_eq!(bench.ops().last(), Some(&RST), "confirmed");
     let mut read = Vec::new();
     while !at_end_or_more(&mut host, &mut read) {
@@ -249,10 +194,7 @@ fn a_guest_reset_ends_the_stream_after_its_data() {
     bench.send(&Header { op: RST, ..peer }, &[]);
     assert_eq!(drain(&mut host), b"before");
     assert!(at_end(&mut host));
-    assert_eq!(
-        host.write(b"x").unwrap_err().kind(),
-        io::ErrorKind::BrokenPipe
-    );
+    assert_eq!(host.write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     assert_eq!(bench.receive(), None);
 }
 
@@ -261,16 +203,9 @@ fn a_packet_may_be_cut_anywhere() {
     let mut bench = Bench::new();
     let (mut host, peer) = bench.connect(1 << 20);
     let payload = b"split over many descriptors";
-    let header = Header {
-        op: RW,
-        len: payload.len() as u32,
-        ..peer
-    };
+    let header = Header { op: RW, len: payload.len() as u32, ..peer };
     let bytes = [&header.to_bytes()[..], payload].concat();
-    bench
-        .memory
-        .write_slice(&bytes, GuestAddress(TX_BUFFER))
-        .unwrap();
+    bench.memory.write_slice(&bytes, GuestAddress(TX_BUFFER)).unwrap();
     for piece in [1, 7, 43, 44, 45] {
         let mut parts = Vec::new();
         for start in (0..bytes.len()).step_by(piece) {
@@ -295,10 +230,7 @@ fn a_receive_buffer_may_be_cut_anywhere() {
     assert_eq!(len as usize, HEADER_LEN);
     let mut bytes = [0; 50];
     for (i, part) in bytes.chunks_mut(10).enumerate() {
-        bench
-            .memory
-            .read_slice(part, GuestAddress(RX_BUFFERS + 64 * i as u64))
-            .unwrap();
+        bench.memory.read_slice(part, GuestAddress(RX_BUFFERS + 64 * i as u64)).unwrap();
     }
     let request = Header::parse(bytes.first_chunk().unwrap());
     assert_eq!((request.op, request.dst_port), (REQUEST, PORT));
