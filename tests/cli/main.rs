@@ -1,1 +1,4 @@
 //! The command line, driven as a user drives it.
+
+mod status;
+mod support;
