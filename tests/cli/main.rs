@@ -1,4 +1,5 @@
 //! The command line, driven as a user drives it.
 
 mod status;
+mod streams;
 mod support;
