@@ -3,3 +3,4 @@
 mod status;
 mod streams;
 mod support;
+mod terminal;
