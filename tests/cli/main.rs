@@ -6,3 +6,4 @@ mod status;
 mod streams;
 mod support;
 mod terminal;
+mod timeout;
