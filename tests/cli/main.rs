@@ -7,3 +7,4 @@ mod streams;
 mod support;
 mod terminal;
 mod timeout;
+mod users;
