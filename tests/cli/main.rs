@@ -1,5 +1,6 @@
 //! The command line, driven as a user drives it.
 
+mod environment;
 mod kept;
 mod signals;
 mod status;
