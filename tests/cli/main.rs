@@ -3,6 +3,7 @@
 mod defaults;
 mod environment;
 mod kept;
+mod limits;
 mod signals;
 mod status;
 mod streams;
