@@ -4,6 +4,7 @@ mod defaults;
 mod environment;
 mod kept;
 mod limits;
+mod parallel;
 mod signals;
 mod status;
 mod streams;
