@@ -1,5 +1,6 @@
 //! The command line, driven as a user drives it.
 
+mod crash;
 mod defaults;
 mod environment;
 mod kept;
