@@ -3,6 +3,7 @@
 mod crash;
 mod defaults;
 mod environment;
+mod information;
 mod kept;
 mod limits;
 mod parallel;
