@@ -1,5 +1,6 @@
 //! The command line, driven as a user drives it.
 
+mod bad_input;
 mod crash;
 mod defaults;
 mod environment;
