@@ -41,3 +41,11 @@ fn a_boot_that_takes_too_long_is_ended() {
     assert_timed_out(finished, 1);
     assert_eq!(lab.leaks(), Vec::<String>::new(), "gone when we are");
 }
+
+#[test]
+fn a_time_beyond_all_clocks_is_no_limit() {
+    let lab = Lab::new();
+    let longest = i64::MAX.to_string();
+    let finished = lab.run(&["--timeout", &longest], &["echo", "done"]).finish().expect(0);
+    assert_eq!(finished.out(), "done\n");
+}
