@@ -35,6 +35,9 @@ const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a killed monitor may take to be gone.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a monitor that has closed its devices may take to be seen as ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Tag of the virtio-fs device that holds the root's lower layer.
 const ROOT_TAG: &str = "root";
 
@@ -168,7 +171,8 @@ async fn boot(vm: &Arc<dyn Vm>, config: BootConfig) -> Result<(Instant, BootRepo
     let deadline = Instant::now() + BOOT_TIMEOUT;
     let failed =
         |problem: &str| CoreError::Boot { problem: problem.to_owned(), console: vm.console_tail() };
-    let stream = dial(vm, deadline).await.map_err(|_| match vm.wait(Duration::ZERO) {
+    // The devices see the end of a monitor before its parent does.
+    let stream = dial(vm, deadline).await.map_err(|_| match vm.wait(LAST_WORDS) {
         Some(exit) if !exit.diagnostics.is_empty() => {
             failed(&format!("the virtual machine ended: {}", exit.diagnostics.trim()))
         }

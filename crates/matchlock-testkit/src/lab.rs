@@ -142,13 +142,49 @@ impl Invocation {
         self
     }
 
+    /// Uses another copy of the binary.
+    #[must_use]
+    pub fn program(self, program: &Path) -> Self {
+        let mut command = Command::new(program);
+        command.args(self.command.get_args());
+        Self::with_environment(command, &self.command)
+    }
+
+    /// Has it started by another program: `setpriv …`, `taskset …`.
+    ///
+    /// # Panics
+    /// When `wrapper` is empty.
+    #[must_use]
+    pub fn under(self, wrapper: &[&str]) -> Self {
+        let (program, flags) = wrapper.split_first().expect("a program");
+        let mut command = Command::new(program);
+        command.args(flags).arg(self.command.get_program()).args(self.command.get_args());
+        Self::with_environment(command, &self.command)
+    }
+
+    /// `command` with the environment of `other` and an empty standard input.
+    fn with_environment(mut command: Command, other: &Command) -> Self {
+        let given = other.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.env_clear().envs(given).stdin(Stdio::null());
+        Self { command }
+    }
+
     /// Starts it.
     ///
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn spawn(mut self) -> Running {
-        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn spawn(self) -> Running {
+        self.spawn_to(Stdio::piped())
+    }
+
+    /// Starts it with this standard output.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn_to(mut self, stdout: impl Into<Stdio>) -> Running {
+        self.command.stdout(stdout).stderr(Stdio::piped());
         Running::new(self.command.spawn().expect("spawn matchlock"))
     }
 

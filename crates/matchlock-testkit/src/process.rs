@@ -88,7 +88,11 @@ impl Running {
     }
 
     /// Takes its standard input.
-    pub(crate) fn take_input(&mut self) -> std::process::ChildStdin {
+    ///
+    /// # Panics
+    /// When the input is no pipe or is closed.
+    #[must_use]
+    pub fn take_input(&mut self) -> std::process::ChildStdin {
         self.child.stdin.take().expect("a pipe")
     }
 

@@ -86,18 +86,20 @@ impl Pty {
         modes.contains(LocalModes::ECHO | LocalModes::ICANON)
     }
 
+    /// Everything that was shown up to now.
+    #[must_use]
+    pub fn shown(&mut self) -> String {
+        self.heard.extend(self.seen.try_iter().flatten());
+        String::from_utf8_lossy(&self.heard).into_owned()
+    }
+
     /// Waits until the screen has shown `text`; returns everything up to now.
     ///
     /// # Panics
     /// When it has not within `limit`.
     pub fn wait_for(&mut self, text: &str, limit: Duration) -> String {
-        let (seen, heard) = (&self.seen, &mut self.heard);
         wait_until(&format!("{text:?} on the terminal"), limit, || {
-            while let Ok(chunk) = seen.try_recv() {
-                heard.extend(chunk);
-            }
-            let shown = String::from_utf8_lossy(heard).into_owned();
-            shown.contains(text).then_some(shown)
+            Some(self.shown()).filter(|shown| shown.contains(text))
         })
     }
 }

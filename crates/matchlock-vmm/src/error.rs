@@ -49,12 +49,6 @@ pub enum VmmError {
         /// Minor version found.
         minor: u32,
     },
-    /// QEMU ended before the machine ran.
-    #[error("QEMU ended at once: {diagnostics}")]
-    QemuFailed {
-        /// What it printed on standard error, escaped.
-        diagnostics: String,
-    },
     /// KVM was demanded and does not run a guest.
     #[error("KVM was demanded and cannot be used: {reason}")]
     KvmUnusable {
@@ -75,7 +69,6 @@ impl VmmError {
             Self::KvmUnusable { .. } => {
                 Some("unset MATCHLOCK_ACCEL to let matchlock fall back to software emulation")
             }
-            Self::QemuFailed { .. } => Some("run `matchlock diagnose` to check this machine"),
             Self::Host { .. } => None,
         }
     }

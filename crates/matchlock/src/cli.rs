@@ -41,8 +41,9 @@ pub(crate) struct RunArgs {
     pub(crate) image: Option<String>,
 
     /// CPUs; fractions are a limit on CPU time, 0.5 is half of one CPU
-    #[arg(long, value_name = "N", default_value = "2", allow_negative_numbers = true)]
-    pub(crate) cpus: f64,
+    /// [default: 2, or 1 on a machine that has no more]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) cpus: Option<f64>,
 
     /// Memory in MB
     #[arg(long, value_name = "MB", default_value = "512", allow_negative_numbers = true)]
@@ -269,8 +270,8 @@ mod tests {
 
     #[test]
     fn numbers_that_are_no_numbers_reach_the_check_that_names_them() {
-        assert!(run(&["--cpus", "NaN", "x"]).expect("parses").cpus.is_nan());
-        assert_eq!(run(&["--cpus", "-1", "x"]).expect("parses").cpus, -1.0);
+        assert!(run(&["--cpus", "NaN", "x"]).expect("parses").cpus.is_some_and(f64::is_nan));
+        assert_eq!(run(&["--cpus", "-1", "x"]).expect("parses").cpus, Some(-1.0));
         assert_eq!(run(&["--memory", "-5", "x"]).expect("parses").memory, -5);
     }
 }

@@ -79,10 +79,12 @@ impl Process {
 
     /// Waits for the end of the process; `None` when it goes on after `timeout`.
     pub(super) fn wait(&self, timeout: Duration) -> Option<VmExit> {
-        let deadline = Instant::now() + timeout;
+        // A time beyond what the clock can say is no limit.
+        let deadline = Instant::now().checked_add(timeout);
         let mut status = self.end.status.lock().unwrap_or_else(PoisonError::into_inner);
         while status.is_none() {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left =
+                deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return None;
             }

@@ -18,6 +18,9 @@ use crate::terminal::Terminal;
 /// Seconds that a command without a terminal may take when nothing else is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Virtual CPUs when nothing else is said, on a host that has as many.
+const DEFAULT_CPUS: f64 = 2.0;
+
 /// A run that can be started.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -83,7 +86,8 @@ fn config(args: &RunArgs, surroundings: &Surroundings) -> Result<SandboxConfig, 
         CliError::new("required flag(s) \"image\" not set")
             .hinted("use --image host, or set MATCHLOCK_RUN_IMAGE")
     })?;
-    let cpus = Cpus::new(args.cpus, host_cpus())?;
+    let host = host_cpus();
+    let cpus = Cpus::new(args.cpus.unwrap_or(if host > 1 { DEFAULT_CPUS } else { 1.0 }), host)?;
     // A negative number is as little memory or disk as none.
     let memory = u64::try_from(args.memory).unwrap_or_default();
     let memory = MemorySize::new(memory, host_memory_mib())?;

@@ -59,7 +59,8 @@ pub(super) async fn run(
     started: Instant,
 ) -> Result<u8, CliError> {
     let mut interrupts = Interrupts::listen()?;
-    let deadline = plan.timeout.map(|timeout| started + timeout);
+    // A time beyond what the clock can say is no limit.
+    let deadline = plan.timeout.and_then(|timeout| started.checked_add(timeout));
     let Plan { config, kernel, exec, terminal, timeout, grace, keep, json } = plan;
     let booting = async {
         let state = surroundings.state()?;
@@ -185,16 +186,18 @@ impl Running {
                     pump::output(stderr, tokio::io::stderr(), seen),
                 )
             };
-            let (copied, status) = tokio::join!(outputs, execution.wait());
-            (copied.map(drop), status)
+            // When nobody reads any more the program is not waited for: it may never notice.
+            let (_copied, status) =
+                tokio::try_join!(outputs, async { Ok(execution.wait().await) })?;
+            Ok(status)
         };
         tokio::pin!(program);
         let outcome = tokio::select! {
-            (copied, status) = &mut program => ended(copied, status),
+            joined = &mut program => ended(joined),
             signal = self.interrupts.next() => {
                 control.signal(signal);
                 let ended = tokio::select! {
-                    (_, status) = &mut program => status.ok(),
+                    joined = &mut program => joined.ok().and_then(Result::ok),
                     () = sleep(self.grace) => None,
                     // The user is in a hurry.
                     _ = self.interrupts.next() => None,
@@ -248,12 +251,9 @@ impl Running {
     }
 }
 
-fn ended(
-    copied: std::io::Result<()>,
-    status: Result<ExitStatus, ExecError>,
-) -> Result<Outcome, CliError> {
-    match copied {
-        Ok(()) => status.map(Outcome::Ended).map_err(describe),
+fn ended(joined: std::io::Result<Result<ExitStatus, ExecError>>) -> Result<Outcome, CliError> {
+    match joined {
+        Ok(status) => status.map(Outcome::Ended).map_err(describe),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Outcome::OutputClosed),
         Err(error) => Err(CliError::new(format!("cannot write the command's output: {error}"))),
     }

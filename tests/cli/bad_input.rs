@@ -1,0 +1,208 @@
+//! Bad input: one line that says what is wrong, a hint where one is promised, and nothing made.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use matchlock_testkit::{Invocation, Lab, repository};
+
+/// Runs it and checks the refusal: `says` is in the error, `hint` in the hint.
+#[track_caller]
+fn assert_refused(lab: &Lab, invocation: Invocation, says: &str, hint: &str) {
+    let shown = format!("{:?}", invocation.arguments());
+    let finished = invocation.finish();
+    let err = finished.err();
+    assert_eq!(finished.code(), 1, "{shown}: {err}");
+    assert_eq!(finished.out(), "", "{shown}");
+    let lines: Vec<&str> = err.lines().collect();
+    let (error, rest) = lines.split_first().unwrap_or_else(|| panic!("{shown}: no message"));
+    assert!(error.starts_with("Error: ") && error.contains(says), "{shown}: {err}");
+    assert!(!err.chars().any(|c| c.is_control() && c != '\n'), "{shown}: {err:?}");
+    match *rest {
+        [] => assert_eq!(hint, "", "{shown}: a hint is promised: {err}"),
+        [line] => {
+            assert!(line.starts_with("  hint: ") && line.contains(hint), "{shown}: {err}");
+        }
+        _ => panic!("{shown}: more than an error and a hint: {err}"),
+    }
+    assert_eq!(lab.leaks(), Vec::<String>::new(), "{shown}");
+}
+
+#[test]
+fn arguments() {
+    let lab = Lab::new();
+    let cases: [(&[&str], &str, &str); 12] = [
+        (&["frobnicate"], "unknown command \"frobnicate\" for \"matchlock\"", "--help"),
+        (&["run", "--no-such", "--", "true"], "unknown flag: --no-such", "--help"),
+        (&["run", "--", "true"], "required flag(s) \"image\" not set", "MATCHLOCK_RUN_IMAGE"),
+        (&["run", "--image", "", "--", "true"], "required flag(s) \"image\" not set", "host"),
+        (&["run", "--image", "alpine:3", "--", "true"], "image \"alpine:3\"", "--image host"),
+        (&["run", "--image", "host"], "command required (or use --rm=false", "COMMAND"),
+        (&["run", "--image", "host", "-it", "--", "sh"], "-it requires a TTY", "-i"),
+        (&["run", "--image", "host", "--memory"], "flag needs an argument: --memory", ""),
+        (&["run", "--image", "host", "--memory", "-512"], "--memory must be at least", "MB"),
+        (&["run", "--rm=maybe"], "invalid argument \"maybe\" for --rm", ""),
+        (&["run", "a\x1b[2J\nb", "--no-such=\x1b[2J"], "unknown flag: --no-such", ""),
+        (&["completion", "tcsh"], "invalid argument \"tcsh\"", ""),
+    ];
+    for (args, says, hint) in cases {
+        assert_refused(&lab, lab.matchlock(args), says, hint);
+    }
+}
+
+#[test]
+fn values_of_flags() {
+    let lab = Lab::new();
+    let host_cpus = std::thread::available_parallelism().expect("cpus").get();
+    let too_many = (host_cpus + 1).to_string();
+    let too_many_says = format!("--cpus must be <= host cpus ({host_cpus})");
+    let long = "x".repeat(64);
+    let (finite, sizes) = ("--cpus must be a finite number > 0", "--disk-size must be from ");
+    let cases = [
+        ("--memory", "1", "--memory must be at least 64 MB, not 1", "MB"),
+        ("--memory", "0", "--memory must be at least", "MB"),
+        ("--memory", "-512", "--memory must be at least", "MB"),
+        ("--memory", "4000000000", "--memory must be <= host memory", ""),
+        ("--memory", "lots", "invalid argument \"lots\" for --memory", ""),
+        ("--cpus", "0", finite, "0.5"),
+        ("--cpus", "-1", finite, "0.5"),
+        ("--cpus", "NaN", finite, "0.5"),
+        ("--cpus", "inf", finite, "0.5"),
+        ("--cpus", &too_many, &too_many_says, ""),
+        ("--cpus", "many", "invalid argument \"many\" for --cpus", ""),
+        ("--disk-size", "0", sizes, ""),
+        ("--disk-size", "-1", sizes, ""),
+        ("--disk-size", "9000000000000000000", sizes, ""),
+        ("--hostname", "two words", "invalid hostname \"two words\"", ""),
+        ("--hostname", "-x", "invalid hostname \"-x\"", ""),
+        ("--hostname", "a\ninit=/bin/sh", "invalid hostname \"a\\ninit=/bin/sh\"", ""),
+        ("--hostname", &long, "invalid hostname \"xxx", ""),
+        ("--env", "=value", "invalid environment variable: ", "KEY=VALUE"),
+        ("--env", "", "invalid environment variable: ", "KEY=VALUE"),
+        ("--env", "NOT_SET", "environment variable is not set $NOT_SET", "-e NOT_SET=VALUE"),
+        ("--env-file", "/no/such/file", "cannot read env file /no/such/file: ", ""),
+        ("--graceful-shutdown", "5", "invalid argument \"5\" for --graceful-shutdown", "5s"),
+        ("--graceful-shutdown", "-5s", "invalid argument \"-5s\" for --graceful-shutdown", "5s"),
+        ("--graceful-shutdown", "soon", "for --graceful-shutdown", "5s"),
+        ("--timeout", "-1", "--timeout must be >= 0, not -1", "0"),
+        ("--timeout", "soon", "invalid argument \"soon\" for --timeout", ""),
+        ("--kernel", "6.1", "invalid kernel reference \"6.1\"", "file:///"),
+        ("--kernel", "file://relative", "invalid kernel reference", "file:///"),
+    ];
+    for (flag, value, says, hint) in cases {
+        // With `=`, so that a value may start with a hyphen.
+        let given = format!("{flag}={value}");
+        assert_refused(&lab, lab.run(&[&given], &["true"]), says, hint);
+    }
+}
+
+#[test]
+fn a_bad_line_of_an_env_file_is_named_by_its_number() {
+    let lab = Lab::new();
+    let file = lab.home().join("some.env");
+    fs::write(&file, "# comment\nA=1\nNOT_SET\n").expect("write");
+    let path = file.display().to_string();
+    let says = format!("parse env file line {path}:3: environment variable is not set $NOT_SET");
+    assert_refused(&lab, lab.run(&["--env-file", &path], &["true"]), &says, "NOT_SET");
+}
+
+/// A program in a directory of its own that answers `--version` like this, and else fails.
+fn program(lab: &Lab, name: &str, version: &str) -> PathBuf {
+    let dir = lab.home().join(name);
+    fs::create_dir(&dir).expect("mkdir");
+    let path = dir.join("qemu-system-x86_64");
+    let script = format!(
+        "#!/bin/sh\n\
+         [ \"$1\" = --version ] && echo '{version}' && exit 0\n\
+         echo 'no machine today' >&2; exit 1\n"
+    );
+    fs::write(&path, script).expect("write");
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("chmod");
+    path
+}
+
+#[test]
+fn a_qemu_that_is_missing_too_old_or_something_else() {
+    let lab = Lab::new();
+    let old = program(&lab, "old", "QEMU emulator version 6.2.0");
+    let other = program(&lab, "other", "Other program 1.0");
+    let failing = program(&lab, "failing", "QEMU emulator version 9.0.0");
+    let text = lab.home().join("text");
+    fs::write(&text, "not a program").expect("write");
+    let run = || lab.run(&[], &["true"]);
+    let install = "qemu-system-x86";
+    assert_refused(&lab, run().env("PATH", lab.home()), "QEMU was not found", install);
+    assert_refused(&lab, run().env_remove("PATH"), "QEMU was not found", install);
+    let on_path = run().env("PATH", old.parent().expect("a directory"));
+    assert_refused(&lab, on_path, "version 6.2, 7.2 or newer is needed", install);
+    let cases: [(&Path, &str); 5] = [
+        (&old, "version 6.2, 7.2 or newer is needed"),
+        (&other, "is not QEMU: its --version says \"Other program 1.0\""),
+        (Path::new("/no/such/qemu"), "cannot run QEMU at /no/such/qemu: "),
+        (&text, "cannot run QEMU at "),
+        (&failing, "no machine today"),
+    ];
+    for (qemu, says) in cases {
+        let path = qemu.display().to_string();
+        let hint = if qemu == failing { "diagnose" } else { "MATCHLOCK_QEMU" };
+        let refused = run().env("MATCHLOCK_QEMU", &path);
+        assert_refused(&lab, refused, says, hint);
+    }
+}
+
+#[test]
+fn a_kernel_that_is_corrupt_or_no_kernel() {
+    let lab = Lab::new();
+    let file = |name: &str, content: &[u8]| {
+        let path = lab.home().join(name);
+        fs::write(&path, content).expect("write");
+        path
+    };
+    let packed = fs::read(repository().join("guest/kernel/vmlinux-x86_64.zst")).expect("read");
+    let whole = zstd::decode_all(packed.as_slice()).expect("unpack");
+    let mut flipped = packed.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle..middle + 64].fill(0);
+    let half = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
+    let cases = [
+        (file("half", &half(&whole)), "damaged"),
+        (file("header", &whole[..64]), "damaged"),
+        (file("half.zst", &half(&packed)), "damaged"),
+        (file("flipped.zst", &flipped), "damaged"),
+        (file("garbage", &[0xa5; 4096]), "not an ELF vmlinux"),
+        (file("text", b"a text that somebody saved as a kernel\n"), "not an ELF vmlinux"),
+        (file("empty", b""), "not an ELF vmlinux"),
+        (PathBuf::from("/bin/sh"), "no PVH entry"),
+        (PathBuf::from("/no/such/kernel"), "No such file or directory"),
+        (lab.home().to_owned(), "not a regular file"),
+    ];
+    for (path, says) in cases {
+        let path = path.display().to_string();
+        let by_flag = lab.run(&["--kernel", &format!("file://{path}")], &["true"]);
+        assert_refused(&lab, by_flag, says, "MATCHLOCK_KERNEL");
+        let by_variable = lab.run(&[], &["true"]).env("MATCHLOCK_KERNEL", &path);
+        assert_refused(&lab, by_variable, &format!("guest kernel {path}: "), "MATCHLOCK_KERNEL");
+    }
+}
+
+#[test]
+fn surroundings() {
+    let lab = Lab::new();
+    let run = || lab.run(&[], &["true"]);
+    let file = lab.home().join("file");
+    fs::write(&file, "").expect("write");
+    let says = "HOME is not set to an absolute path";
+    assert_refused(&lab, run().env_remove("HOME"), says, "$HOME/.matchlock");
+    assert_refused(&lab, run().env("HOME", ""), says, "$HOME/.matchlock");
+    assert_refused(&lab, run().env("HOME", "relative"), says, "$HOME/.matchlock");
+    // Not writable for anybody, root included: a file, and a file system without directories.
+    for home in [&*file, Path::new("/proc")] {
+        let path = home.join(".matchlock");
+        let says = format!("cannot create {}", path.display());
+        assert_refused(&lab, run().env("HOME", home), &says, "$HOME/.matchlock");
+    }
+    let says = "MATCHLOCK_ACCEL: unknown accelerator \"fast\"";
+    assert_refused(&lab, run().env("MATCHLOCK_ACCEL", "fast"), says, "");
+    let empty = lab.matchlock(&["run", "--", "true"]).env("MATCHLOCK_RUN_IMAGE", "");
+    assert_refused(&lab, empty, "required flag(s) \"image\" not set", "MATCHLOCK_RUN_IMAGE");
+}

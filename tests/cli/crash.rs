@@ -1,0 +1,65 @@
+//! `kill -9` of `matchlock` at several moments: the monitor dies with it, and the next start
+//! removes the rest.
+
+use matchlock_testkit::{Lab, PATIENCE, Running, wait_until};
+use rustix::process::Signal;
+use std::time::Duration;
+
+use crate::support::{processes, sandboxes, sh, wait_for_monitor};
+
+/// How long the monitor may outlive a supervisor that was killed.
+const SOON: Duration = Duration::from_secs(5);
+
+fn sleeper(lab: &Lab) -> Running {
+    sh(lab, &[], "echo up; exec sleep 600").spawn()
+}
+
+/// Kills it and waits until no process is left, without any help.
+fn kill(lab: &Lab, running: Running) {
+    running.signal(Signal::KILL);
+    let finished = running.finish(PATIENCE);
+    assert_eq!(finished.status.code(), None, "by the signal");
+    wait_until("all processes are gone", SOON, || processes(lab).is_empty().then_some(()));
+}
+
+#[test]
+fn one_that_has_just_started_leaves_nothing_to_the_next() {
+    let lab = Lab::new();
+    kill(&lab, sleeper(&lab));
+    lab.matchlock(&["diagnose"]).finish().expect(0);
+    assert_eq!(sandboxes(&lab), Vec::<String>::new());
+}
+
+#[test]
+fn one_that_boots_leaves_nothing_to_the_next() {
+    let lab = Lab::new();
+    let running = sleeper(&lab);
+    wait_for_monitor(&lab);
+    kill(&lab, running);
+    let left = sandboxes(&lab);
+    assert_eq!(left.len(), 1, "this is what a kill leaves");
+    let said = lab.matchlock(&["diagnose"]).finish().expect(0).out();
+    assert!(left.iter().all(|id| said.contains(id)), "it says what it removed: {said}");
+    assert_eq!(sandboxes(&lab), Vec::<String>::new());
+}
+
+#[test]
+fn one_that_runs_leaves_nothing_to_the_next_and_a_neighbour_in_peace() {
+    let lab = Lab::new();
+    let mut neighbour = sh(&lab, &["-i"], "echo up; cat").piped().spawn();
+    let mut running = sleeper(&lab);
+    running.wait_for("up", PATIENCE);
+    neighbour.wait_for("up", PATIENCE);
+    running.signal(Signal::KILL);
+    drop(running.finish(PATIENCE));
+    let monitors = || processes(&lab).iter().filter(|line| line.contains("qemu")).count();
+    wait_until("one monitor is gone", SOON, || (monitors() == 1).then_some(()));
+    assert_eq!(sandboxes(&lab).len(), 2);
+    let next = sh(&lab, &[], "echo next").finish().expect(0);
+    assert_eq!(next.out(), "next\n");
+    assert_eq!(sandboxes(&lab).len(), 1, "the neighbour's");
+    neighbour.write(b"alive\n");
+    neighbour.close_input();
+    let finished = neighbour.finish(PATIENCE).expect(0);
+    assert_eq!(finished.out(), "up\nalive\n");
+}

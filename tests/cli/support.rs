@@ -1,0 +1,41 @@
+//! What several topics need.
+
+use std::fs;
+
+use matchlock_testkit::{Invocation, Lab, wait_until};
+
+use matchlock_testkit::PATIENCE;
+
+/// `sh -c SCRIPT` in a sandbox.
+pub(crate) fn sh(lab: &Lab, flags: &[&str], script: &str) -> Invocation {
+    lab.run(flags, &["sh", "-c", script])
+}
+
+/// What is below `vms`: one directory for each sandbox.
+pub(crate) fn sandboxes(lab: &Lab) -> Vec<String> {
+    let entries = fs::read_dir(lab.home().join(".matchlock/vms")).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("vm-"))
+        .collect()
+}
+
+/// Waits until the monitor of a sandbox was started; its agent does not answer yet.
+pub(crate) fn wait_for_monitor(lab: &Lab) {
+    let vms = lab.home().join(".matchlock/vms");
+    wait_until("a record of the monitor", PATIENCE, || {
+        let mut recorded = sandboxes(lab).into_iter().map(|id| vms.join(id).join("vmm.json"));
+        recorded.any(|path| path.exists()).then_some(())
+    });
+}
+
+/// Processes of the sandboxes of this lab, as the leak check finds them.
+pub(crate) fn processes(lab: &Lab) -> Vec<String> {
+    lab.leaks().into_iter().filter(|line| line.starts_with("process ")).collect()
+}
+
+/// The number in a text like `MemTotal:   12 kB`.
+pub(crate) fn number(text: &str) -> u64 {
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or_else(|_| panic!("no number in {text:?}"))
+}
