@@ -46,37 +46,26 @@ impl Archive {
         for (inode, (name, entry)) in (1u32..).zip(&self.entries) {
             write_entry(&mut out, inode, name, entry);
         }
-        let trailer = Entry {
-            mode: 0,
-            device: (0, 0),
-            data: Vec::new(),
-        };
+        let trailer = Entry { mode: 0, device: (0, 0), data: Vec::new() };
         write_entry(&mut out, 0, TRAILER, &trailer);
         out
     }
 
     fn insert(&mut self, name: &str, mode: u32, device: (u32, u32), data: Vec<u8>) -> &mut Self {
-        self.entries
-            .insert(name.to_owned(), Entry { mode, device, data });
+        self.entries.insert(name.to_owned(), Entry { mode, device, data });
         self
     }
 }
 
 fn write_entry(out: &mut Vec<u8>, inode: u32, name: &str, entry: &Entry) {
-    let links = if entry.mode & DIRECTORY == DIRECTORY {
-        2
-    } else {
-        1
-    };
+    let links = if entry.mode & DIRECTORY == DIRECTORY { 2 } else { 1 };
     let size = u32::try_from(entry.data.len()).expect("no file of an initramfs reaches 4 GiB");
     let name_size = u32::try_from(name.len() + 1).expect("names are short");
     let (major, minor) = entry.device;
     out.extend_from_slice(b"070701");
     // ino, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor,
     // namesize, check (always 0 in this variant of the format)
-    let fields = [
-        inode, entry.mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0,
-    ];
+    let fields = [inode, entry.mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0];
     for field in fields {
         out.extend_from_slice(format!("{field:08x}").as_bytes());
     }
@@ -98,9 +87,7 @@ mod tests {
     fn sample() -> Archive {
         let mut archive = Archive::default();
         archive.file("init", 0o755, b"#!x\n!".to_vec());
-        archive
-            .directory("dev")
-            .character_device("dev/console", 5, 1);
+        archive.directory("dev").character_device("dev/console", 5, 1);
         archive
     }
 
@@ -112,12 +99,7 @@ mod tests {
         let heads: Vec<_> = text.match_indices("070701").map(|(at, _)| at).collect();
         let names: Vec<_> = heads
             .iter()
-            .map(|at| {
-                text[at + 110..]
-                    .split('\0')
-                    .next()
-                    .expect("a name ends in NUL")
-            })
+            .map(|at| text[at + 110..].split('\0').next().expect("a name ends in NUL"))
             .collect();
         assert_eq!(names, ["dev", "dev/console", "init", TRAILER]);
         let field = |entry: usize, index: usize| {
@@ -133,9 +115,7 @@ mod tests {
     #[test]
     fn the_same_entries_give_the_same_bytes() {
         let mut other_order = Archive::default();
-        other_order
-            .character_device("dev/console", 5, 1)
-            .directory("dev");
+        other_order.character_device("dev/console", 5, 1).directory("dev");
         other_order.file("init", 0o755, b"#!x\n!".to_vec());
         assert_eq!(sample().into_bytes(), other_order.into_bytes());
     }

@@ -26,7 +26,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<PathBuf> {
         .context("cannot compress the initramfs")?;
     let path = workspace.initramfs();
     let changed = write_if_changed(&path, &packed)?;
-    println!(
+    eprintln!(
         "guest: agent {} ({} KiB), initramfs {} KiB, {}",
         target.triple,
         agent_size / 1024,
@@ -38,20 +38,10 @@ pub(crate) fn run(workspace: &Workspace) -> Result<PathBuf> {
 
 fn build_agent(workspace: &Workspace, target: &StaticTarget) -> Result<PathBuf> {
     let mut cargo = workspace.cargo();
-    cargo.args([
-        "build",
-        "--package",
-        "matchlock-agent",
-        "--profile",
-        "guest",
-    ]);
+    cargo.args(["build", "--package", "matchlock-agent", "--profile", "guest"]);
     target.apply(&mut cargo, workspace);
     run::checked(&mut cargo).context("cannot build the guest agent")?;
-    Ok(workspace
-        .target()
-        .join(target.triple)
-        .join("guest")
-        .join("matchlock-agent"))
+    Ok(workspace.target().join(target.triple).join("guest").join("matchlock-agent"))
 }
 
 /// The file system that the kernel starts in: the agent as `/init`, and places to mount on.

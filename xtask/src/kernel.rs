@@ -80,11 +80,9 @@ impl Variant {
     pub fn promises(self) -> &'static [&'static str] {
         match self {
             Self::Guest => &["promises.txt", "promises-x86_64.txt"],
-            Self::KvmHost => &[
-                "promises.txt",
-                "promises-x86_64.txt",
-                "testing/promises-kvm-host.txt",
-            ],
+            Self::KvmHost => {
+                &["promises.txt", "promises-x86_64.txt", "testing/promises-kvm-host.txt"]
+            }
             Self::GuestAarch64 => &["promises.txt"],
         }
     }
@@ -217,12 +215,7 @@ mod tests {
             let promises = config::read_all(&dir(), variant.promises()).unwrap();
             for (name, value) in promises.iter() {
                 if request.mentions(name) {
-                    assert_eq!(
-                        request.get(name),
-                        value,
-                        "{}: CONFIG_{name}",
-                        variant.name()
-                    );
+                    assert_eq!(request.get(name), value, "{}: CONFIG_{name}", variant.name());
                 }
             }
         }

@@ -10,12 +10,19 @@
     reason = "a developer's tool: its output is for the terminal that called it"
 )]
 
+mod bench;
+mod build;
+mod check;
 mod cpio;
+mod demo;
+mod fuzz;
 mod guest;
 mod kernel;
+mod lint;
 mod run;
 mod setup;
 mod template;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -26,11 +33,7 @@ use clap::{Parser, Subcommand};
 use crate::workspace::Workspace;
 
 #[derive(Debug, Parser)]
-#[command(
-    name = "cargo xtask",
-    about = "Builds, tests and measures matchlock",
-    version
-)]
+#[command(name = "cargo xtask", about = "Builds, tests and measures matchlock", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -42,9 +45,21 @@ enum Command {
     Setup,
     /// Build the agent and pack the guest's initramfs.
     Guest,
+    /// Build the released binary: one static file.
+    Build,
+    /// Install what is missing, build, and show a sandbox at work.
+    Demo,
+    /// Measure; JSON on standard output.
+    Bench(bench::Args),
+    /// Run every test; installs and builds what that needs.
+    Test(test::Args),
+    /// Check the format, the lints, the dependencies and the documents.
+    Lint,
+    /// Run every fuzz target for a short time.
+    Fuzz(fuzz::Args),
     /// Make or check the empty ext4 image that becomes the writable layer of a sandbox.
     Template(template::Args),
-    /// Build the guest kernel, or check the committed one.
+    /// Build or check the guest kernel.
     Kernel(kernel::Args),
 }
 
@@ -63,6 +78,12 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Setup => setup::run(),
         Command::Guest => guest::run(&workspace).map(drop),
+        Command::Build => build::run(&workspace).map(drop),
+        Command::Demo => demo::run(&workspace),
+        Command::Bench(args) => bench::run(&workspace, &args),
+        Command::Test(args) => test::run(&workspace, &args),
+        Command::Lint => lint::run(&workspace),
+        Command::Fuzz(args) => fuzz::run(&workspace, &args),
         Command::Template(args) => template::run(&workspace, &args),
         Command::Kernel(args) => kernel::run(&args),
     }

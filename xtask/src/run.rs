@@ -8,9 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 /// Runs a command with our standard streams and fails when it does.
 pub(crate) fn checked(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {}", display(command)))?;
+    let status = command.status().with_context(|| format!("cannot run {}", display(command)))?;
     if !status.success() {
         bail!("{} failed ({status})", display(command));
     }
@@ -28,16 +26,9 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         .with_context(|| format!("cannot run {}", display(command)))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "{} failed ({}): {}",
-            display(command),
-            output.status,
-            stderr.trim()
-        );
+        bail!("{} failed ({}): {}", display(command), output.status, stderr.trim());
     }
-    Ok(String::from_utf8_lossy(&output.stdout)
-        .trim_end()
-        .to_owned())
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
 /// The file of a program in `PATH` or in a system directory that an ordinary user's `PATH` lacks.

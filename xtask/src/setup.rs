@@ -49,6 +49,16 @@ impl Need {
         }
     }
 
+    fn is_there(self) -> bool {
+        match self {
+            // One in a home directory is none that a sandbox sees.
+            Self::Python => ["/usr/bin", "/usr/local/bin"]
+                .iter()
+                .any(|dir| Path::new(dir).join(self.program()).exists()),
+            _ => run::find_program(self.program()).is_some(),
+        }
+    }
+
     /// The packages that bring the program, as this package manager's distribution names them.
     fn packages(self, manager: Manager) -> &'static str {
         match (self, manager) {
@@ -73,10 +83,7 @@ impl Need {
 pub(crate) fn run() -> Result<()> {
     ensure(&[Need::CCompiler, Need::Qemu, Need::Python])?;
     let target = static_target(CCode::Yes)?;
-    println!(
-        "setup: complete; static programs are built for {}",
-        target.triple
-    );
+    eprintln!("setup: complete; static programs are built for {}", target.triple);
     Ok(())
 }
 
@@ -85,11 +92,7 @@ pub(crate) fn run() -> Result<()> {
 /// # Errors
 /// With the command to type when they are missing and are not ours to install.
 pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
-    let missing: Vec<_> = needs
-        .iter()
-        .copied()
-        .filter(|need| run::find_program(need.program()).is_none())
-        .collect();
+    let missing: Vec<_> = needs.iter().copied().filter(|need| !need.is_there()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -100,11 +103,8 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
     install(&missing)?;
     for need in missing {
         let program = need.program();
-        ensure!(
-            run::find_program(program).is_some(),
-            "{program} is still missing"
-        );
-        println!("setup: installed {} for {program}", need.packages(APT));
+        ensure!(need.is_there(), "{program} is still missing");
+        eprintln!("setup: installed {} for {program}", need.packages(APT));
     }
     Ok(())
 }
@@ -124,32 +124,23 @@ fn advice(missing: &[Need], manager: Option<Manager>) -> String {
 }
 
 fn install(missing: &[Need]) -> Result<()> {
-    let packages = missing
-        .iter()
-        .flat_map(|need| need.packages(APT).split(' '));
+    let packages = missing.iter().flat_map(|need| need.packages(APT).split(' '));
     run::checked(quiet_apt().args(["-qq", "update"]))
         .context("cannot refresh the package lists")?;
     run::checked(
-        quiet_apt()
-            .args(["-qq", "-y", "install", "--no-install-recommends"])
-            .args(packages),
+        quiet_apt().args(["-qq", "-y", "install", "--no-install-recommends"]).args(packages),
     )
     .context("cannot install Debian packages")
 }
 
 fn quiet_apt() -> Command {
     let mut command = Command::new("apt-get");
-    command
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
+    command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
 fn manager() -> Option<Manager> {
-    [APT, DNF, PACMAN, APK]
-        .into_iter()
-        .find(|(program, _)| run::find_program(program).is_some())
+    [APT, DNF, PACMAN, APK].into_iter().find(|(program, _)| run::find_program(program).is_some())
 }
 
 fn is_root() -> bool {
@@ -205,10 +196,7 @@ pub(crate) fn static_target(c_code: CCode) -> Result<StaticTarget> {
     }
     ensure(&[Need::CCompiler])?;
     match musl(c_code) {
-        Ok(()) => Ok(StaticTarget {
-            triple: MUSL,
-            flags: &["-Ctarget-feature=+crt-static"],
-        }),
+        Ok(()) => Ok(StaticTarget { triple: MUSL, flags: &["-Ctarget-feature=+crt-static"] }),
         Err(error) => {
             eprintln!("setup: {error:#}; static programs are linked with glibc instead");
             let flags = &["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
@@ -226,11 +214,8 @@ fn musl(c_code: CCode) -> Result<()> {
     }
     run::output(Command::new("rustup").args(["target", "add", MUSL]))
         .context("cannot install the Rust target for musl")?;
-    ensure!(
-        has_std(MUSL),
-        "rustup did not bring the standard library for {MUSL}"
-    );
-    println!("setup: installed the Rust target {MUSL}");
+    ensure!(has_std(MUSL), "rustup did not bring the standard library for {MUSL}");
+    eprintln!("setup: installed the Rust target {MUSL}");
     Ok(())
 }
 
@@ -244,9 +229,7 @@ fn has_std(triple: &str) -> bool {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return false;
     };
-    entries
-        .flatten()
-        .any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
+    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
 }
 
 #[cfg(test)]

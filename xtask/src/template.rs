@@ -93,9 +93,7 @@ fn make() -> Result<Vec<u8>> {
     mke2fs
         .env("MKE2FS_CONFIG", &config)
         .env("E2FSPROGS_FAKE_TIME", "1")
-        .args([
-            "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-N", &inodes,
-        ])
+        .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-N", &inodes])
         .args(["-G", FLEX_GROUP])
         .args(["-L", LABEL, "-U", UUID, "-O", FEATURES, "-E", &extended])
         .arg(&path);
@@ -110,23 +108,14 @@ fn read(root: &Path) -> Result<Vec<u8>> {
         fs::read(root.join(MANIFEST)).with_context(|| format!("cannot read {MANIFEST}"))?;
     let manifest: Value = serde_json::from_slice(&manifest).context("malformed manifest")?;
     let image = zstd::decode_all(packed.as_slice()).context("cannot unpack the image")?;
-    ensure!(
-        image.len() as u64 == SIZE,
-        "the image has another size than {SIZE}"
-    );
-    ensure!(
-        manifest["compressed_sha256"] == sha256(&packed),
-        "compressed_sha256 differs"
-    );
+    ensure!(image.len() as u64 == SIZE, "the image has another size than {SIZE}");
+    ensure!(manifest["compressed_sha256"] == sha256(&packed), "compressed_sha256 differs");
     ensure!(manifest["sha256"] == sha256(&image), "sha256 differs");
     Ok(image)
 }
 
 fn version() -> Result<String> {
-    let output = Command::new(tool("mke2fs")?)
-        .arg("-V")
-        .stdout(Stdio::null())
-        .output()?;
+    let output = Command::new(tool("mke2fs")?).arg("-V").stdout(Stdio::null()).output()?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
@@ -136,10 +125,7 @@ fn tool(name: &str) -> Result<std::path::PathBuf> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

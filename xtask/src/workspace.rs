@@ -17,22 +17,13 @@ impl Workspace {
     pub(crate) fn locate() -> Result<Self> {
         let package = std::env::var_os("CARGO_MANIFEST_DIR")
             .context("CARGO_MANIFEST_DIR is not set: call this as `cargo xtask`")?;
-        let root = Path::new(&package)
-            .parent()
-            .context("the package directory has no parent")?;
-        ensure!(
-            root.join("xtask").is_dir(),
-            "{} is not the repository's root",
-            root.display()
-        );
+        let root = Path::new(&package).parent().context("the package directory has no parent")?;
+        ensure!(root.join("xtask").is_dir(), "{} is not the repository's root", root.display());
         let target = match std::env::var_os("CARGO_TARGET_DIR") {
             Some(target) => root.join(target),
             None => root.join("target"),
         };
-        Ok(Self {
-            root: root.to_owned(),
-            target,
-        })
+        Ok(Self { root: root.to_owned(), target })
     }
 
     /// The root directory.

@@ -1,1 +1,36 @@
-//! Placeholder.
+//! The life of a sandbox: what it is made of, how it starts, what runs in it, how nothing stays.
+//!
+//! This is where the siblings meet: the VMM back end, the file server and the guest protocol. The
+//! crate neither prints nor reads the environment, and it knows no command line: the binary gives it
+//! paths and artefacts, and shows its errors.
+//!
+//! ```text
+//!   SandboxConfig ──┐
+//!   Artefacts ──────┼─► Sandbox::start ─► Sandbox ─► exec ─► Execution ─► ExitStatus
+//!   Vmm, StateRoot ─┘        │               │
+//!                            └── any error ──┴─► stop / drop: VMM ended, directory removed
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod artefacts;
+mod config;
+mod disk;
+mod error;
+mod exec;
+mod id;
+mod sandbox;
+mod state;
+
+pub use artefacts::{Artefacts, GuestFiles, KernelSource};
+pub use config::{
+    Cpus, DiskSize, Hostname, Image, InvalidConfig, MemorySize, SandboxConfig, host_cpus,
+    host_memory_mib,
+};
+pub use error::{CoreError, DescribeChain};
+pub use exec::{ExecControl, ExecError, Execution, Output, StdinSender, Streams};
+pub use id::SandboxId;
+pub use matchlock_proto::{ExecFailure, ExecRequest, ExitStatus, Stdin, WindowSize};
+pub use matchlock_vmm as vmm;
+pub use sandbox::{BootTimes, Sandbox};
+pub use state::{StateRoot, Swept};

@@ -60,8 +60,8 @@ mod tests {
 
     #[test]
     fn descriptors_keep_their_numbers_and_others_are_closed() {
-        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-            .expect("pipe");
+        let (reader, writer) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
         let (_other_reader, other_writer) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
         let script = format!(

@@ -4,5 +4,7 @@
 //! needed and has no wrapper here.
 
 mod child;
+mod tsc;
 
 pub use child::{BoundChild, spawn_bound};
+pub use tsc::TscReading;

@@ -7,11 +7,28 @@
 //! Guest to host trust: the host dials, the guest never does. [`Vm::connect`] opens a stream to a
 //! port of the guest; a connection that the guest opens is refused by the vsock device itself.
 
+#![forbid(unsafe_code)]
+
+mod accel;
+mod cache;
+mod console;
+mod error;
+mod fake;
+mod qemu;
+pub mod vhost_user;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub use accel::{
+    Accelerator, AcceleratorChoice, AcceleratorRequest, ProofKit, UnknownAccelerator, choose,
+};
+pub use error::VmmError;
+pub use fake::Fake;
+pub use qemu::{Qemu, QemuBinary};
 
 /// Everything a back end needs to know of a virtual machine.
 #[derive(Debug)]
@@ -99,18 +116,4 @@ pub struct VmExit {
     pub clean: bool,
     /// What the monitor said on its standard error, with control characters escaped.
     pub diagnostics: String,
-}
-
-/// Why a machine could not be started.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VmmError {
-    /// A system call on the host failed.
-    #[error("cannot {action}")]
-    Host {
-        /// What was attempted.
-        action: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
 }

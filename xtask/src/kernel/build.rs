@@ -49,10 +49,7 @@ pub fn build(args: &Args, dir: &Path, work: &Path) -> Result<()> {
 
     let make = |target: &str| -> Command {
         let mut command = Command::new("make");
-        command
-            .arg("-C")
-            .arg(&source)
-            .arg(format!("O={}", out.display()));
+        command.arg("-C").arg(&source).arg(format!("O={}", out.display()));
         command.arg(format!("ARCH={}", tools.arch));
         if let Some(prefix) = tools.cross {
             command.arg(format!("CROSS_COMPILE={prefix}"));
@@ -65,9 +62,7 @@ pub fn build(args: &Args, dir: &Path, work: &Path) -> Result<()> {
     let merged = out.join("merged.fragment");
     fs::write(&merged, request.render())
         .with_context(|| format!("cannot write {}", merged.display()))?;
-    run(make("allnoconfig")
-        .arg("-s")
-        .env("KCONFIG_ALLCONFIG", &merged))?;
+    run(make("allnoconfig").arg("-s").env("KCONFIG_ALLCONFIG", &merged))?;
     let resulting = out.join(".config");
     let result = config::read(&resulting)?;
     verify(variant, dir, &request, &result)?;
@@ -77,10 +72,8 @@ pub fn build(args: &Args, dir: &Path, work: &Path) -> Result<()> {
     let artefact = if args.config_only {
         None
     } else {
-        let jobs = args
-            .jobs
-            .or_else(|| thread::available_parallelism().ok().map(Into::into))
-            .unwrap_or(1);
+        let jobs =
+            args.jobs.or_else(|| thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
         run(make(tools.target).arg("-s").arg(format!("-j{jobs}")))?;
         let kernel = out.join("kernel.stripped");
         if tools.strip {
@@ -174,11 +167,7 @@ fn verify(variant: Variant, dir: &Path, request: &Config, result: &Config) -> Re
     }
     let broken = config::read_all(dir, variant.promises())?.unmet_by(result);
     if !broken.is_empty() {
-        bail!(
-            "{} promises are broken:\n  {}",
-            broken.len(),
-            broken.join("\n  ")
-        );
+        bail!("{} promises are broken:\n  {}", broken.len(), broken.join("\n  "));
     }
     Ok(())
 }
@@ -189,12 +178,7 @@ fn pack(dir: &Path, variant: Variant, tools: &Tools, kernel: &Path) -> Result<Ar
     let packed = zstd::encode_all(bytes.as_slice(), 19).context("cannot compress the kernel")?;
     let file = dir.join(variant.artefact());
     fs::write(&file, &packed).with_context(|| format!("cannot write {}", file.display()))?;
-    println!(
-        "{}: {} bytes, {} compressed",
-        variant.artefact(),
-        bytes.len(),
-        packed.len()
-    );
+    println!("{}: {} bytes, {} compressed", variant.artefact(), bytes.len(), packed.len());
     Ok(Artefact {
         file: variant.artefact().to_owned(),
         sha256: manifest::sha256(&packed),
@@ -218,10 +202,7 @@ fn install_packages(source_package: &str, tools: &Tools) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let command = format!(
-        "apt-get install --no-install-recommends -y {}",
-        missing.join(" ")
-    );
+    let command = format!("apt-get install --no-install-recommends -y {}", missing.join(" "));
     if output(Command::new("id").arg("-u"))? != "0" {
         bail!("packages are missing; as root, run: {command}");
     }
@@ -236,9 +217,7 @@ fn install_packages(source_package: &str, tools: &Tools) -> Result<()> {
 /// The installed version of a Debian package.
 fn package_version(package: &str) -> Result<String> {
     let answer = output(
-        Command::new("dpkg-query")
-            .args(["-W", "-f", "${db:Status-Abbrev}${Version}"])
-            .arg(package),
+        Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Abbrev}${Version}"]).arg(package),
     )
     .with_context(|| format!("package {package} is not installed"))?;
     answer
@@ -296,9 +275,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 /// Runs a command to its successful end.
 fn run(command: &mut Command) -> Result<()> {
     let name = display(command);
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {name}"))?;
+    let status = command.status().with_context(|| format!("cannot run {name}"))?;
     if !status.success() {
         bail!("{name} failed: {status}");
     }
@@ -308,10 +285,8 @@ fn run(command: &mut Command) -> Result<()> {
 /// Runs a command and returns what it printed, trimmed.
 fn output(command: &mut Command) -> Result<String> {
     let name = display(command);
-    let output = command
-        .stderr(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {name}"))?;
+    let output =
+        command.stderr(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
     if !output.status.success() {
         bail!("{name} failed: {}", output.status);
     }
@@ -320,11 +295,7 @@ fn output(command: &mut Command) -> Result<String> {
 }
 
 fn first_line(command: &mut Command) -> Result<String> {
-    Ok(output(command)?
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned())
+    Ok(output(command)?.lines().next().unwrap_or_default().to_owned())
 }
 
 fn display(command: &Command) -> String {

@@ -24,9 +24,8 @@ impl Config {
                 option
                     .split_once('=')
                     .with_context(|| format!("line {number}: no value: {line}"))?
-            } else if let Some(name) = line
-                .strip_prefix("# CONFIG_")
-                .and_then(|rest| rest.strip_suffix(" is not set"))
+            } else if let Some(name) =
+                line.strip_prefix("# CONFIG_").and_then(|rest| rest.strip_suffix(" is not set"))
             {
                 (name, "n")
             } else if line.is_empty() || line.starts_with('#') {
@@ -54,9 +53,7 @@ impl Config {
 
     /// All options that are mentioned, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Puts another one on top.

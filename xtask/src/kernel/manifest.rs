@@ -88,10 +88,7 @@ impl FileDigest {
     /// When it cannot be read.
     pub fn of(dir: &Path, file: &str) -> Result<Self> {
         let bytes = read(dir, file)?;
-        Ok(Self {
-            file: file.to_owned(),
-            sha256: sha256(&bytes),
-        })
+        Ok(Self { file: file.to_owned(), sha256: sha256(&bytes) })
     }
 }
 
@@ -109,11 +106,7 @@ impl Manifest {
     /// # Errors
     /// When it is there but cannot be read or is malformed.
     pub fn load_or_default(dir: &Path) -> Result<Self> {
-        if dir.join(FILE).exists() {
-            Self::load(dir)
-        } else {
-            Ok(Self::default())
-        }
+        if dir.join(FILE).exists() { Self::load(dir) } else { Ok(Self::default()) }
     }
 
     /// Puts an entry in the place of the one of the same variant.
@@ -121,9 +114,7 @@ impl Manifest {
         self.kernels.retain(|old| old.variant != entry.variant);
         self.kernels.push(entry);
         self.kernels.sort_by_key(|entry| {
-            Variant::ALL
-                .iter()
-                .position(|variant| variant.name() == entry.variant)
+            Variant::ALL.iter().position(|variant| variant.name() == entry.variant)
         });
     }
 
@@ -140,10 +131,7 @@ impl Manifest {
 
 /// SHA-256 in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The patches of `dir`, in the order in which they are applied, relative to `dir`.
@@ -157,9 +145,7 @@ pub fn patches(dir: &Path) -> Result<Vec<String>> {
     }
     let mut files = Vec::new();
     for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {PATCHES}"))? {
-        let name = entry
-            .with_context(|| format!("cannot list {PATCHES}"))?
-            .file_name();
+        let name = entry.with_context(|| format!("cannot list {PATCHES}"))?.file_name();
         if let Some(name) = name.to_str().filter(|name| name.ends_with(".patch")) {
             files.push(format!("{PATCHES}/{name}"));
         }
@@ -180,18 +166,12 @@ pub fn check(dir: &Path) -> Result<Vec<String>> {
     let manifest = Manifest::load(dir)?;
     let mut problems = Vec::new();
     for entry in &manifest.kernels {
-        if !Variant::ALL
-            .iter()
-            .any(|variant| variant.name() == entry.variant)
-        {
+        if !Variant::ALL.iter().any(|variant| variant.name() == entry.variant) {
             problems.push(format!("{FILE}: unknown variant {}", entry.variant));
         }
     }
     for variant in Variant::ALL {
-        let mut found = manifest
-            .kernels
-            .iter()
-            .filter(|entry| entry.variant == variant.name());
+        let mut found = manifest.kernels.iter().filter(|entry| entry.variant == variant.name());
         let Some(entry) = found.next() else {
             problems.push(format!("{FILE}: no entry for {}", variant.name()));
             continue;
@@ -216,22 +196,11 @@ fn check_entry(
 
     for (what, listed, present) in [
         ("patches", &entry.patches, digests(dir, &patches(dir)?)?),
-        (
-            "fragments",
-            &entry.fragments,
-            digests(dir, variant.fragments())?,
-        ),
-        (
-            "configuration",
-            &vec![entry.config.clone()],
-            digests(dir, &[variant.config()])?,
-        ),
+        ("fragments", &entry.fragments, digests(dir, variant.fragments())?),
+        ("configuration", &vec![entry.config.clone()], digests(dir, &[variant.config()])?),
     ] {
         if *listed != present {
-            complain(format!(
-                "the {what} changed since the build: run `{}`",
-                variant.rebuild()
-            ));
+            complain(format!("the {what} changed since the build: run `{}`", variant.rebuild()));
         }
     }
 
@@ -258,11 +227,7 @@ fn check_artefact(
     complain: &mut impl FnMut(String),
 ) -> Result<()> {
     if artefact.file != variant.artefact() {
-        complain(format!(
-            "the kernel is {}, not {}",
-            variant.artefact(),
-            artefact.file
-        ));
+        complain(format!("the kernel is {}, not {}", variant.artefact(), artefact.file));
     }
     let packed = read(dir, variant.artefact())?;
     if sha256(&packed) != artefact.sha256 || packed.len() as u64 != artefact.bytes {
@@ -272,17 +237,11 @@ fn check_artefact(
         .with_context(|| format!("cannot unpack {}", artefact.file))?;
     if sha256(&kernel) != artefact.unpacked_sha256 || kernel.len() as u64 != artefact.unpacked_bytes
     {
-        complain(format!(
-            "{} does not unpack to the kernel that was built",
-            artefact.file
-        ));
+        complain(format!("{} does not unpack to the kernel that was built", artefact.file));
     }
     Ok(())
 }
 
 fn digests<S: AsRef<str>>(dir: &Path, files: &[S]) -> Result<Vec<FileDigest>> {
-    files
-        .iter()
-        .map(|file| FileDigest::of(dir, file.as_ref()))
-        .collect()
+    files.iter().map(|file| FileDigest::of(dir, file.as_ref())).collect()
 }

@@ -1,0 +1,313 @@
+//! The host's end of an execution: three byte streams with credit, control, and the status.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use matchlock_proto::{
+    AgentFrame, Decoder, ExecFailure, ExecRequest, ExitStatus, HostFrame, INITIAL_WINDOW, MAX_DATA,
+    Request, StreamId, WindowSize, WireError, WireMessage,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc::{
+    UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel,
+};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+
+/// Consumed bytes are granted again in steps of at least this many.
+const GRANT_STEP: u32 = INITIAL_WINDOW / 8;
+
+/// Why an execution has no exit status.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecError {
+    /// The agent could not start the program.
+    #[error(transparent)]
+    Refused(#[from] ExecFailure),
+    /// The connection to the agent ended first, usually because the whole guest did.
+    #[error("the connection to the guest was lost")]
+    Lost(#[source] Option<io::Error>),
+    /// The guest broke the protocol.
+    #[error("the guest sent what the protocol does not allow")]
+    Protocol(#[source] WireError),
+    /// The guest sent a message that has no meaning at this point.
+    #[error("the guest sent a message out of turn")]
+    Unexpected,
+    /// The guest sent more than it was granted.
+    #[error("the guest sent more output than it was granted")]
+    Flood,
+}
+
+/// A running program. Dropping it cancels the program: everything that it started is ended.
+#[derive(Debug)]
+pub struct Execution {
+    control: ExecControl,
+    status: oneshot::Receiver<Result<ExitStatus, ExecError>>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+/// The byte streams of a running program.
+#[derive(Debug)]
+pub struct Streams {
+    /// Standard input; `None` when the request has none.
+    pub stdin: Option<StdinSender>,
+    /// Standard output, or all output of a terminal.
+    pub stdout: Output,
+    /// Standard error.
+    pub stderr: Output,
+}
+
+/// Signals and resizes a running program.
+#[derive(Debug, Clone)]
+pub struct ExecControl {
+    frames: UnboundedSender<HostFrame>,
+}
+
+/// Feeds standard input. Dropping it is the end of the input.
+#[derive(Debug)]
+pub struct StdinSender {
+    frames: UnboundedSender<HostFrame>,
+    credit: Arc<Semaphore>,
+}
+
+/// One output stream. What is taken from it is granted to the guest again.
+#[derive(Debug)]
+pub struct Output {
+    stream: StreamId,
+    chunks: UnboundedReceiver<Vec<u8>>,
+    frames: UnboundedSender<HostFrame>,
+    queued: Arc<AtomicU32>,
+    consumed: u32,
+}
+
+impl Execution {
+    /// Starts a program over a fresh connection to the agent.
+    pub(crate) async fn start(
+        stream: UnixStream,
+        request: ExecRequest,
+    ) -> Result<(Self, Streams), ExecError> {
+        let has_stdin = request.tty.is_some() || request.stdin == matchlock_proto::Stdin::Pipe;
+        let (reader, writer) = stream.into_split();
+        let (frames, outgoing) = unbounded_channel();
+        drop(frames.send(HostFrame::Open(Box::new(Request::Exec(request)))));
+        let writing = tokio::spawn(write_frames(writer, outgoing));
+        let mut incoming = FrameReader::new(reader);
+        match incoming.next().await? {
+            AgentFrame::Started => {}
+            AgentFrame::Refused(failure) => return Err(failure.into()),
+            _ => return Err(ExecError::Unexpected),
+        }
+        let credit = Arc::new(Semaphore::new(INITIAL_WINDOW as usize));
+        let (stdout_sink, stdout) = output(StreamId::Stdout, &frames);
+        let (stderr_sink, stderr) = output(StreamId::Stderr, &frames);
+        let (report, status) = oneshot::channel();
+        let sinks = Incoming {
+            stdout: stdout_sink,
+            stderr: stderr_sink,
+            stdin_credit: Arc::clone(&credit),
+        };
+        let reading = tokio::spawn(async move {
+            let result = sinks.run(incoming).await;
+            sinks.stdin_credit.close();
+            drop(report.send(result));
+        });
+        let stdin = has_stdin.then(|| StdinSender { frames: frames.clone(), credit });
+        let control = ExecControl { frames };
+        let this = Self { control, status, tasks: [writing, reading] };
+        Ok((this, Streams { stdin, stdout, stderr }))
+    }
+
+    /// A handle for signals and resizes.
+    #[must_use]
+    pub fn control(&self) -> ExecControl {
+        self.control.clone()
+    }
+
+    /// Waits for the end of the program. All of its output is in its [`Streams`] by then.
+    ///
+    /// # Errors
+    /// [`ExecError`] when the guest ended or misbehaved before the program's status was known.
+    pub async fn wait(&mut self) -> Result<ExitStatus, ExecError> {
+        match (&mut self.status).await {
+            Ok(result) => result,
+            Err(_) => Err(ExecError::Lost(None)),
+        }
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        // Both halves of the connection go with the tasks: the agent sees the end and cancels.
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl ExecControl {
+    /// Sends a signal to the program's process group.
+    pub fn signal(&self, number: u8) {
+        drop(self.frames.send(HostFrame::Signal(number)));
+    }
+
+    /// Tells the terminal its new size.
+    pub fn resize(&self, size: WindowSize) {
+        drop(self.frames.send(HostFrame::Resize(size)));
+    }
+}
+
+impl StdinSender {
+    /// Sends bytes, waiting until the program has read enough of the earlier ones.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when the program has ended.
+    pub async fn send(&self, data: &[u8]) -> io::Result<()> {
+        for chunk in data.chunks(MAX_DATA) {
+            let wanted = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            let permit = self.credit.acquire_many(wanted).await;
+            permit.map_err(|_| io::ErrorKind::BrokenPipe)?.forget();
+            let frame = HostFrame::Stdin(chunk.to_vec());
+            self.frames.send(frame).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for StdinSender {
+    fn drop(&mut self) {
+        drop(self.frames.send(HostFrame::StdinEof));
+    }
+}
+
+impl Output {
+    /// The next bytes, or `None` after the last.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
+        let chunk = self.chunks.recv().await?;
+        let len = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        self.queued.fetch_sub(len, Ordering::Relaxed);
+        self.consumed += len;
+        if self.consumed >= GRANT_STEP {
+            drop(self.frames.send(HostFrame::Credit(self.stream, self.consumed)));
+            self.consumed = 0;
+        }
+        Some(chunk)
+    }
+
+    /// Everything up to the end of the stream.
+    pub async fn collect(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(chunk) = self.next().await {
+            all.extend_from_slice(&chunk);
+        }
+        all
+    }
+}
+
+fn output(stream: StreamId, frames: &UnboundedSender<HostFrame>) -> (Sink, Output) {
+    // Unbounded in type, bounded by the credit that `Sink` enforces.
+    let (sender, chunks) = unbounded_channel();
+    let queued = Arc::new(AtomicU32::new(0));
+    let sink =
+        Sink { stream, chunks: sender, queued: Arc::clone(&queued), frames: frames.downgrade() };
+    (sink, Output { stream, chunks, frames: frames.clone(), queued, consumed: 0 })
+}
+
+/// Hands received frames to their streams.
+struct Incoming {
+    stdout: Sink,
+    stderr: Sink,
+    stdin_credit: Arc<Semaphore>,
+}
+
+impl Incoming {
+    async fn run(&self, mut frames: FrameReader) -> Result<ExitStatus, ExecError> {
+        loop {
+            match frames.next().await? {
+                AgentFrame::Stdout(data) => self.stdout.accept(data)?,
+                AgentFrame::Stderr(data) => self.stderr.accept(data)?,
+                AgentFrame::Credit(StreamId::Stdin, bytes) => {
+                    // More than a window can never have been consumed: the excess is a lie.
+                    let room = (INITIAL_WINDOW as usize)
+                        .saturating_sub(self.stdin_credit.available_permits());
+                    self.stdin_credit.add_permits(room.min(bytes as usize));
+                }
+                AgentFrame::Exited(status) => return Ok(status),
+                AgentFrame::Refused(failure) => return Err(failure.into()),
+                AgentFrame::Credit(..)
+                | AgentFrame::Booted(_)
+                | AgentFrame::Started
+                | AgentFrame::Done => return Err(ExecError::Unexpected),
+            }
+        }
+    }
+}
+
+/// The receiving side of one output stream.
+struct Sink {
+    stream: StreamId,
+    chunks: UnboundedSender<Vec<u8>>,
+    queued: Arc<AtomicU32>,
+    /// Weak: a guest that still runs must not keep the connection's writer alive.
+    frames: WeakUnboundedSender<HostFrame>,
+}
+
+impl Sink {
+    fn accept(&self, data: Vec<u8>) -> Result<(), ExecError> {
+        // Empty frames cost the guest nothing, so they must cost us nothing.
+        if data.is_empty() {
+            return Ok(());
+        }
+        let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        if self.queued.fetch_add(len, Ordering::Relaxed) > INITIAL_WINDOW - len {
+            return Err(ExecError::Flood);
+        }
+        if self.chunks.send(data).is_err() {
+            // Nobody listens any more: the program must not be blocked by that.
+            self.queued.fetch_sub(len, Ordering::Relaxed);
+            if let Some(frames) = self.frames.upgrade() {
+                drop(frames.send(HostFrame::Credit(self.stream, len)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads frames from the agent.
+pub(crate) struct FrameReader {
+    reader: OwnedReadHalf,
+    decoder: Decoder<AgentFrame>,
+    buffer: Box<[u8]>,
+}
+
+impl FrameReader {
+    pub(crate) fn new(reader: OwnedReadHalf) -> Self {
+        Self { reader, decoder: Decoder::new(), buffer: vec![0; MAX_DATA].into() }
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<AgentFrame, ExecError> {
+        loop {
+            if let Some(frame) = self.decoder.next().map_err(ExecError::Protocol)? {
+                return Ok(frame);
+            }
+            match self.reader.read(&mut self.buffer).await {
+                Ok(0) => return Err(ExecError::Lost(None)),
+                Ok(n) => self.decoder.push(self.buffer.get(..n).unwrap_or_default()),
+                Err(error) => return Err(ExecError::Lost(Some(error))),
+            }
+        }
+    }
+}
+
+async fn write_frames(mut writer: OwnedWriteHalf, mut frames: UnboundedReceiver<HostFrame>) {
+    let mut buffer = Vec::new();
+    while let Some(frame) = frames.recv().await {
+        buffer.clear();
+        frame.encode(&mut buffer);
+        if writer.write_all(&buffer).await.is_err() {
+            return;
+        }
+    }
+}

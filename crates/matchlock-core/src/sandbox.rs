@@ -1,0 +1,251 @@
+//! One sandbox from its start to its end.
+//!
+//! ```text
+//!  start ─► booting ─► running ─► stopping ─► gone
+//!              │          │           │
+//!              └──────────┴───────────┴─► drop: VMM killed, devices ended, directory removed
+//! ```
+//! Every state is left by ending the machine first and the host's resources after it, in the order
+//! of the fields of [`Sandbox`]; an error on the way to `running` takes the same way.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use matchlock_fs::{CachePolicy, HostImage, Limits, Pool, Server, Tree};
+use matchlock_proto::{
+    AGENT_PORT, AgentFrame, BootConfig, BootReport, DEFAULT_PATH, ExecRequest, HostFrame,
+    LowerLayer, PROTOCOL_VERSION, Request, RootConfig, UpperLayer, WireMessage,
+};
+use matchlock_vmm::{Disk, FsDevice, FuseHandler, Vm, VmSpec, Vmm};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+
+use crate::artefacts::{Artefacts, GuestFiles};
+use crate::config::{Image, SandboxConfig};
+use crate::error::CoreError;
+use crate::exec::{ExecError, Execution, FrameReader, Streams};
+use crate::id::{SandboxId, random};
+use crate::state::{StateDir, StateRoot};
+
+/// How long a guest may take from power-on to its agent. Emulated on a loaded machine it needs
+/// several seconds; a guest that is silent for this long will not speak.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a killed monitor may take to be gone.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Tag of the virtio-fs device that holds the root's lower layer.
+const ROOT_TAG: &str = "root";
+
+/// A running sandbox. Dropping it ends the machine and removes everything of it.
+#[derive(Debug)]
+pub struct Sandbox {
+    // Dropped in this order: the machine ends before its directory goes.
+    machine: Machine,
+    _state: StateDir,
+    id: SandboxId,
+    times: BootTimes,
+}
+
+/// A machine that ends with this value, even while a thread still dials it.
+#[derive(Debug)]
+struct Machine(Arc<dyn Vm>);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.0.kill();
+        // A killed process is gone in milliseconds; one that the kernel cannot end must not hang us.
+        drop(self.0.wait(END_TIMEOUT));
+    }
+}
+
+/// When the parts of the start were done.
+#[derive(Debug, Clone)]
+pub struct BootTimes {
+    /// The monitor was about to be started.
+    pub prepared: Instant,
+    /// The monitor's process existed.
+    pub vmm_started: Instant,
+    /// The agent accepted the first connection.
+    pub agent_reached: Instant,
+    /// The agent had set the guest up.
+    pub ready: Instant,
+    /// The same seen from the guest.
+    pub guest: BootReport,
+}
+
+impl Sandbox {
+    /// Makes and boots a sandbox.
+    ///
+    /// # Errors
+    /// [`CoreError`]; nothing of the sandbox is left then.
+    pub async fn start(
+        config: SandboxConfig,
+        vmm: &dyn Vmm,
+        files: GuestFiles,
+        artefacts: &Artefacts,
+        root: &StateRoot,
+    ) -> Result<Self, CoreError> {
+        let id = SandboxId::random()?;
+        let state = root.create(&id)?;
+        let disk = crate::disk::create(state.path(), artefacts.disk_template, config.disk)?;
+        let spec = VmSpec {
+            name: id.to_string(),
+            kernel: files.kernel,
+            initramfs: files.initramfs,
+            cmdline: config.extra_cmdline.clone(),
+            vcpus: config.cpus.vcpus(),
+            memory_mib: config.memory.mib(),
+            disks: vec![Disk { file: disk, read_only: false }],
+            filesystems: vec![root_device(&config.image)?],
+        };
+        let prepared = Instant::now();
+        let machine = Machine(Arc::from(vmm.start(spec).map_err(CoreError::Vmm)?));
+        let vmm_started = Instant::now();
+        if let Some(pid) = machine.0.pid() {
+            state.record_vmm(pid)?;
+        }
+        let (agent_reached, guest) = boot(&machine.0, boot_config(&config, &id)?).await?;
+        let ready = Instant::now();
+        let times = BootTimes { prepared, vmm_started, agent_reached, ready, guest };
+        Ok(Self { machine, _state: state, id, times })
+    }
+
+    /// The sandbox's id.
+    #[must_use]
+    pub fn id(&self) -> &SandboxId {
+        &self.id
+    }
+
+    /// When the parts of the start were done.
+    #[must_use]
+    pub fn boot_times(&self) -> &BootTimes {
+        &self.times
+    }
+
+    /// Starts a program in the guest.
+    ///
+    /// # Errors
+    /// [`ExecError`] when the program cannot be started.
+    pub async fn exec(&self, request: ExecRequest) -> Result<(Execution, Streams), ExecError> {
+        let deadline = Instant::now() + BOOT_TIMEOUT;
+        let stream =
+            dial(&self.machine.0, deadline).await.map_err(|error| ExecError::Lost(Some(error)))?;
+        Execution::start(stream, request).await
+    }
+
+    /// Asks the guest to end its programs (`SIGTERM`, then `SIGKILL` after `grace`) and ends the
+    /// machine. A guest that does not answer is ended all the same.
+    pub async fn stop(self, grace: Duration) {
+        // The guest's own limit first, then ours: a little longer, so that it can answer.
+        let patience = grace + Duration::from_secs(1);
+        drop(tokio::time::timeout(patience, shut_down(&self.machine.0, grace)).await);
+        self.end().await;
+    }
+
+    /// Ends the machine at once and waits until nothing of it is left.
+    pub async fn end(self) {
+        self.machine.0.kill();
+        drop(tokio::task::spawn_blocking(move || drop(self)).await);
+    }
+
+    /// Waits until the machine has ended by itself.
+    pub async fn ended(&self) {
+        let vm = Arc::clone(&self.machine.0);
+        drop(tokio::task::spawn_blocking(move || while vm.wait(Duration::MAX).is_none() {}).await);
+    }
+}
+
+async fn shut_down(vm: &Arc<dyn Vm>, grace: Duration) -> Result<(), ExecError> {
+    let deadline = Instant::now() + grace;
+    let stream = dial(vm, deadline).await.map_err(|error| ExecError::Lost(Some(error)))?;
+    let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+    ask(stream, Request::Shutdown { grace_ms }).await.map(drop)
+}
+
+async fn boot(vm: &Arc<dyn Vm>, config: BootConfig) -> Result<(Instant, BootReport), CoreError> {
+    let deadline = Instant::now() + BOOT_TIMEOUT;
+    let failed =
+        |problem: &str| CoreError::Boot { problem: problem.to_owned(), console: vm.console_tail() };
+    let stream = dial(vm, deadline).await.map_err(|_| match vm.wait(Duration::ZERO) {
+        Some(exit) if !exit.diagnostics.is_empty() => {
+            failed(&format!("the virtual machine ended: {}", exit.diagnostics.trim()))
+        }
+        Some(_) => failed("the virtual machine ended"),
+        None => failed("its agent did not answer in time"),
+    })?;
+    let reached = Instant::now();
+    let left = deadline.saturating_duration_since(reached);
+    match tokio::time::timeout(left, ask(stream, Request::Boot(config))).await {
+        Ok(Ok(AgentFrame::Booted(report))) => Ok((reached, report)),
+        Ok(Err(ExecError::Refused(failure))) => Err(CoreError::GuestSetup(failure)),
+        Ok(Ok(_) | Err(_)) => Err(failed("the connection to its agent was lost")),
+        Err(_) => Err(failed("its agent did not finish in time")),
+    }
+}
+
+/// Sends a request and returns the one frame that answers it.
+async fn ask(stream: UnixStream, request: Request) -> Result<AgentFrame, ExecError> {
+    let (reader, mut writer) = stream.into_split();
+    let mut bytes = Vec::new();
+    HostFrame::Open(Box::new(request)).encode(&mut bytes);
+    writer.write_all(&bytes).await.map_err(|error| ExecError::Lost(Some(error)))?;
+    match FrameReader::new(reader).next().await? {
+        AgentFrame::Refused(failure) => Err(failure.into()),
+        answer => Ok(answer),
+    }
+}
+
+async fn dial(vm: &Arc<dyn Vm>, deadline: Instant) -> std::io::Result<UnixStream> {
+    let vm = Arc::clone(vm);
+    let dialled = tokio::task::spawn_blocking(move || vm.connect(AGENT_PORT, deadline)).await;
+    let stream = dialled.map_err(std::io::Error::other)??;
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
+fn boot_config(config: &SandboxConfig, id: &SandboxId) -> Result<BootConfig, CoreError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let hostname = config.hostname.as_ref().map_or(id.as_str(), |name| name.as_str());
+    let mut env = vec![(b"PATH".to_vec(), DEFAULT_PATH.as_bytes().to_vec())];
+    env.extend(config.env.iter().cloned());
+    Ok(BootConfig {
+        version: PROTOCOL_VERSION,
+        hostname: hostname.to_owned(),
+        realtime: (now.as_secs(), now.subsec_nanos()),
+        entropy: random()?,
+        root: RootConfig {
+            lower: vec![LowerLayer::VirtioFs { tag: ROOT_TAG.to_owned() }],
+            upper: UpperLayer::Ext4 { disk: 0 },
+        },
+        hosts: Vec::new(),
+        dns_servers: Vec::new(),
+        network: None,
+        cpu_limit: config.cpus.limit(),
+        privileged: config.privileged,
+        env,
+    })
+}
+
+fn root_device(image: &Image) -> Result<FsDevice, CoreError> {
+    match image {
+        Image::Host => {
+            let pool = Pool::new(Limits::for_this_process());
+            let tree = HostImage::open(Path::new("/"), &pool, CachePolicy::SYSTEM)
+                .map_err(CoreError::HostImage)?;
+            let handler = Arc::new(FileServer(Server::new(Arc::new(tree))));
+            Ok(FsDevice { tag: ROOT_TAG.to_owned(), handler })
+        }
+    }
+}
+
+/// The file server as a device back end: the two crates meet only here.
+#[derive(Debug)]
+struct FileServer(Server<Tree>);
+
+impl FuseHandler for FileServer {
+    fn handle(&self, request: &[u8], reply: &mut Vec<u8>) {
+        self.0.handle(request, reply);
+    }
+}

@@ -1,0 +1,159 @@
+//! The guest's console and the monitor's own words: bounded, escaped, searchable.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Bytes kept of each stream: a guest can print for ever.
+const KEEP: usize = 32 * 1024;
+
+/// The last [`KEEP`] bytes of a stream, filled by a thread of its own.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tail {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    bytes: VecDeque<u8>,
+    ended: bool,
+}
+
+impl Tail {
+    /// Starts to read `stream` to its end.
+    pub(crate) fn follow(mut stream: impl Read + Send + 'static) -> Self {
+        let tail = Self::default();
+        let shared = Arc::clone(&tail.shared);
+        let body = move || {
+            let mut chunk = [0; 4096];
+            loop {
+                match stream.read(&mut chunk) {
+                    Ok(0) => break,
+                    Ok(n) => shared.append(chunk.get(..n).unwrap_or_default()),
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            shared.lock().ended = true;
+            shared.changed.notify_all();
+        };
+        if std::thread::Builder::new().name("console".into()).spawn(body).is_err() {
+            tail.shared.lock().ended = true;
+        }
+        tail
+    }
+
+    /// What is kept, with everything that could drive a terminal escaped.
+    pub(crate) fn text(&self) -> String {
+        let state = self.shared.lock();
+        let bytes: Vec<u8> = state.bytes.iter().copied().collect();
+        escape(&bytes)
+    }
+
+    /// Waits until the stream contains `marker` (true), has ended without it or the deadline has
+    /// come (false).
+    pub(crate) fn wait_for(&self, marker: &str, deadline: Instant) -> bool {
+        let mut state = self.shared.lock();
+        loop {
+            let bytes = state.bytes.make_contiguous();
+            if bytes.windows(marker.len()).any(|window| window == marker.as_bytes()) {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if state.ended || left.is_zero() {
+                return false;
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits until the stream has ended, so that [`Tail::text`] is all of it.
+    pub(crate) fn wait_end(&self, deadline: Instant) {
+        let mut state = self.shared.lock();
+        while !state.ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is valid after every statement: a panic elsewhere spoils nothing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, chunk: &[u8]) {
+        let mut state = self.lock();
+        state.bytes.extend(chunk);
+        let surplus = state.bytes.len().saturating_sub(KEEP);
+        state.bytes.drain(..surplus);
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+/// Text from the guest made harmless for a terminal and a log: lines stay, other controls show as
+/// escapes.
+pub(crate) fn escape(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            '\r' => {}
+            c if c.is_control() || is_bidi(c) => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Characters that reorder what a reader sees (Unicode UAX #9).
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    #[test]
+    fn only_the_end_of_a_flood_is_kept() {
+        let flood = [vec![b'x'; 10 * KEEP], b"the end".to_vec()].concat();
+        let tail = Tail::follow(std::io::Cursor::new(flood));
+        tail.wait_end(soon());
+        assert_eq!(tail.text().len(), KEEP);
+        assert!(tail.text().ends_with("the end"));
+    }
+
+    #[test]
+    fn a_marker_is_found_and_its_absence_ends_with_the_stream() {
+        let tail = Tail::follow(std::io::Cursor::new(b"one two three".to_vec()));
+        assert!(tail.wait_for("two", soon()));
+        assert!(!tail.wait_for("four", soon()));
+    }
+
+    #[test]
+    fn terminal_sequences_of_the_guest_are_shown_not_obeyed() {
+        assert_eq!(escape(b"a\x1b[2Jb\r\n\x07\xff"), "a\\u{1b}[2Jb\n\\u{7}\u{fffd}");
+        assert_eq!(escape("x\u{202e}y".as_bytes()), "x\\u{202e}y");
+    }
+}

@@ -1,0 +1,87 @@
+//! Why a machine could not be started.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Names the packages that hold QEMU's x86 system emulator.
+const INSTALL_QEMU: &str = "install QEMU 7.2 or newer (Debian and Ubuntu: qemu-system-x86, Fedora: \
+qemu-system-x86-core, Arch: qemu-system-x86, Alpine: qemu-system-x86_64), or point MATCHLOCK_QEMU \
+to it";
+
+/// Why a machine could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VmmError {
+    /// A system call on the host failed.
+    #[error("cannot {action}")]
+    Host {
+        /// What was attempted.
+        action: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// No QEMU on `PATH`.
+    #[error("QEMU was not found: there is no qemu-system-x86_64 on PATH")]
+    QemuMissing,
+    /// The QEMU that was asked for cannot be run.
+    #[error("cannot run QEMU at {path}")]
+    QemuUnusable {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The program does not say that it is QEMU.
+    #[error("{path} is not QEMU: its --version says {said:?}")]
+    NotQemu {
+        /// The program.
+        path: PathBuf,
+        /// The first line that it printed.
+        said: String,
+    },
+    /// QEMU is older than 7.2, whose microvm machine lacks what is needed.
+    #[error("QEMU at {path} is version {major}.{minor}, 7.2 or newer is needed")]
+    QemuTooOld {
+        /// The program.
+        path: PathBuf,
+        /// Major version found.
+        major: u32,
+        /// Minor version found.
+        minor: u32,
+    },
+    /// QEMU ended before the machine ran.
+    #[error("QEMU ended at once: {diagnostics}")]
+    QemuFailed {
+        /// What it printed on standard error, escaped.
+        diagnostics: String,
+    },
+    /// KVM was demanded and does not run a guest.
+    #[error("KVM was demanded and cannot be used: {reason}")]
+    KvmUnusable {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl VmmError {
+    /// The next step for the person who sees the error, if there is a usual one.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::QemuMissing | Self::QemuTooOld { .. } => Some(INSTALL_QEMU),
+            Self::QemuUnusable { .. } | Self::NotQemu { .. } => {
+                Some("MATCHLOCK_QEMU must name a qemu-system-x86_64 program; unset it to use PATH")
+            }
+            Self::KvmUnusable { .. } => {
+                Some("unset MATCHLOCK_ACCEL to let matchlock fall back to software emulation")
+            }
+            Self::QemuFailed { .. } => Some("run `matchlock diagnose` to check this machine"),
+            Self::Host { .. } => None,
+        }
+    }
+
+    /// Wraps the cause of a failed host operation.
+    pub(crate) fn host(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Host { action, source }
+    }
+}

@@ -1,0 +1,214 @@
+//! QEMU's command line: the microvm machine, a handful of virtio-mmio devices and nothing else.
+
+use std::ffi::OsString;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use crate::accel::Accelerator;
+
+/// Kernel parameters on every accelerator. `panic=-1` with `-no-reboot` turns a guest panic into an
+/// end of QEMU; the microvm machine without ACPI has no other power switch.
+const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on pci=off \
+                       no_timer_check";
+
+/// Under emulation a virtual CPU has no speculation to mitigate, and code that runs once is cheaper
+/// left in place than patched (see `guest/kernel/README.md`, which measures each of these).
+const CMDLINE_TCG: &str = "mitigations=off noreplace-smp keep_initmem=1";
+
+/// HZ of the guest kernel: loops of its delay loop in a tick follow from it.
+const GUEST_HZ: u64 = 250;
+
+/// What a guest must be told of its timers where nothing announces them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timers {
+    /// Frequency of the time stamp counter in kHz.
+    pub(super) tsc_khz: u64,
+}
+
+impl Timers {
+    /// Kernel parameters that replace every calibration. QEMU's APIC timer counts nanoseconds.
+    fn cmdline(self) -> String {
+        let Self { tsc_khz } = self;
+        let lpj = tsc_khz * 1000 / GUEST_HZ;
+        format!("tsc_early_khz={tsc_khz} lpj={lpj} tsc=reliable lapic_timer_khz=1000000")
+    }
+}
+
+/// The descriptors that QEMU inherits, and the arguments that name them by number.
+#[derive(Debug, Default)]
+pub(super) struct Arguments {
+    args: Vec<OsString>,
+    inherit: Vec<OwnedFd>,
+}
+
+/// Machine properties beside its devices.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Machine<'a> {
+    pub(super) name: &'a str,
+    pub(super) accelerator: Accelerator,
+    pub(super) vcpus: u8,
+    pub(super) memory_mib: u32,
+    /// Under emulation; unknown timers are calibrated against a PIT.
+    pub(super) timers: Option<Timers>,
+    pub(super) cmdline: &'a str,
+}
+
+impl Arguments {
+    /// The machine itself with its console on QEMU's standard output.
+    pub(super) fn machine(machine: Machine<'_>, kernel: OwnedFd, initramfs: OwnedFd) -> Self {
+        let Machine { name, accelerator, vcpus, memory_mib, timers, cmdline } = machine;
+        let mut this = Self::default();
+        this.option("-name", format!("matchlock-{name},debug-threads=off"));
+        // Nothing that we did not ask for: no default devices, no user configuration, no monitor.
+        for flag in ["-nodefaults", "-no-user-config", "-no-reboot"] {
+            this.args.push(flag.into());
+        }
+        this.option("-display", "none");
+        this.option("-monitor", "none");
+        this.option(
+            "-sandbox",
+            "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        );
+        this.accelerated(accelerator, timers);
+        this.option("-smp", vcpus.to_string());
+        this.option("-m", format!("{memory_mib}M"));
+        // Shared, because the vhost-user devices live in our process and read the guest's queues.
+        this.option("-object", format!("memory-backend-memfd,id=ram,size={memory_mib}M,share=on"));
+        this.option("-global", "virtio-mmio.force-legacy=false");
+        let kernel = this.inherit(kernel);
+        this.option("-kernel", format!("/proc/self/fd/{kernel}"));
+        let initramfs = this.inherit(initramfs);
+        this.option("-initrd", format!("/proc/self/fd/{initramfs}"));
+        let emulated = match (accelerator, timers) {
+            (Accelerator::Kvm, _) => String::new(),
+            (Accelerator::Tcg, None) => CMDLINE_TCG.to_owned(),
+            (Accelerator::Tcg, Some(timers)) => format!("{CMDLINE_TCG} {}", timers.cmdline()),
+        };
+        this.option("-append", format!("{CMDLINE} {emulated} {cmdline}"));
+        this.option("-chardev", "stdio,id=console,signal=off");
+        this.option("-serial", "chardev:console");
+        this.option("-device", "virtio-rng-device");
+        this
+    }
+
+    /// Machine, accelerator and processor.
+    fn accelerated(&mut self, accelerator: Accelerator, timers: Option<Timers>) {
+        // The real-time clock stays under emulation: without one the guest looks for it for a second.
+        let (clocks, accel, cpu) = match (accelerator, timers) {
+            (Accelerator::Kvm, _) => ("pit=off,pic=off,rtc=off", "kvm", "host"),
+            // REP STOSB runs byte by byte under TCG, so the guest must not think it fast.
+            (Accelerator::Tcg, Some(_)) => ("pit=off,pic=off", "tcg,thread=multi", "max,-erms"),
+            (Accelerator::Tcg, None) => ("pit=on,pic=on", "tcg,thread=multi", "max,-erms"),
+        };
+        self.option(
+            "-machine",
+            format!("microvm,acpi=off,pcie=off,{clocks},isa-serial=on,memory-backend=ram"),
+        );
+        self.option("-accel", accel);
+        self.option("-cpu", cpu);
+    }
+
+    /// A raw virtio block device.
+    pub(super) fn disk(&mut self, index: usize, file: OwnedFd, read_only: bool) {
+        let fd = self.inherit(file);
+        let set = index + 1;
+        self.option("-add-fd", format!("fd={fd},set={set}"));
+        let read_only = if read_only { "on" } else { "off" };
+        self.option(
+            "-blockdev",
+            format!(
+                "driver=file,node-name=disk{index},filename=/dev/fdset/{set},locking=off,\
+                 read-only={read_only},discard=unmap,cache.direct=off,cache.no-flush=off"
+            ),
+        );
+        self.option("-device", format!("virtio-blk-device,drive=disk{index}"));
+    }
+
+    /// A vhost-user-vsock device whose back end is at the other end of `socket`.
+    pub(super) fn vsock(&mut self, socket: OwnedFd) {
+        let fd = self.inherit(socket);
+        self.option("-chardev", format!("socket,id=vsock,fd={fd}"));
+        self.option("-device", "vhost-user-vsock-device,chardev=vsock");
+    }
+
+    /// A vhost-user-fs device whose back end is at the other end of `socket`.
+    pub(super) fn filesystem(&mut self, index: usize, tag: &str, socket: OwnedFd) {
+        let fd = self.inherit(socket);
+        self.option("-chardev", format!("socket,id=fs{index},fd={fd}"));
+        // The tag is ours, still a comma in it would be read as another option.
+        let tag = tag.replace(',', ",,");
+        self.option("-device", format!("vhost-user-fs-device,chardev=fs{index},tag={tag}"));
+    }
+
+    /// The arguments, and the descriptors that must be open under these numbers in QEMU.
+    pub(super) fn finish(self) -> (Vec<OsString>, Vec<OwnedFd>) {
+        (self.args, self.inherit)
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<OsString>) {
+        self.args.push(name.into());
+        self.args.push(value.into());
+    }
+
+    fn inherit(&mut self, fd: OwnedFd) -> i32 {
+        let number = fd.as_raw_fd();
+        self.inherit.push(fd);
+        number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn null() -> OwnedFd {
+        std::fs::File::open("/dev/null").expect("open").into()
+    }
+
+    fn rendered(accelerator: Accelerator) -> String {
+        let timers = Some(Timers { tsc_khz: 2_000_000 });
+        let machine = Machine {
+            name: "vm-1",
+            accelerator,
+            vcpus: 2,
+            memory_mib: 512,
+            timers,
+            cmdline: "extra=1",
+        };
+        let mut arguments = Arguments::machine(machine, null(), null());
+        arguments.disk(0, null(), false);
+        arguments.vsock(null());
+        arguments.filesystem(0, "ro,ot", null());
+        let (args, inherit) = arguments.finish();
+        assert_eq!(inherit.len(), 5);
+        args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn no_default_devices_no_monitor_and_the_seccomp_sandbox() {
+        for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
+            let line = rendered(accelerator);
+            for wanted in ["-nodefaults", "-no-user-config", "-monitor none", "-sandbox on,"] {
+                assert!(line.contains(wanted), "{wanted} in {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tag_cannot_add_an_option() {
+        assert!(rendered(Accelerator::Tcg).contains("tag=ro,,ot"));
+    }
+
+    #[test]
+    fn an_emulated_guest_is_told_its_timers_and_calibrates_none() {
+        let line = rendered(Accelerator::Tcg);
+        assert!(line.contains("tsc_early_khz=2000000 lpj=8000000"), "{line}");
+        assert!(line.contains("pit=off"), "{line}");
+        assert!(!rendered(Accelerator::Kvm).contains("tsc_early_khz"));
+    }
+
+    #[test]
+    fn the_accelerator_is_exactly_the_chosen_one() {
+        assert!(rendered(Accelerator::Kvm).contains("-accel kvm"));
+        assert!(!rendered(Accelerator::Tcg).contains("kvm"));
+    }
+}

@@ -1,0 +1,177 @@
+//! The QEMU back end: its microvm machine, with our devices at the other end of vhost-user sockets.
+
+mod args;
+mod locate;
+mod process;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+pub use locate::QemuBinary;
+
+use self::args::{Arguments, Machine, Timers};
+use self::process::Process;
+use crate::accel::Accelerator;
+use crate::error::VmmError;
+use crate::vhost_user::fs::FsBackend;
+use crate::vhost_user::vsock::{VsockConnector, VsockDevice};
+use crate::{Vm, VmExit, VmSpec, Vmm};
+
+/// Context id of the guest; each machine has a vsock device of its own, so ids need not differ.
+const GUEST_CID: u64 = 3;
+
+/// Pause between two attempts to reach an agent that does not listen yet.
+const REDIAL: Duration = Duration::from_millis(2);
+
+/// Memory of a probe machine in MiB.
+const PROBE_MEMORY_MIB: u32 = 128;
+
+/// A QEMU that runs machines with one accelerator.
+#[derive(Debug, Clone)]
+pub struct Qemu {
+    binary: QemuBinary,
+    accelerator: Accelerator,
+}
+
+impl Qemu {
+    /// Machines of this QEMU with this accelerator.
+    #[must_use]
+    pub fn new(binary: QemuBinary, accelerator: Accelerator) -> Self {
+        Self { binary, accelerator }
+    }
+
+    fn timers(&self) -> Option<Timers> {
+        let is_emulated = self.accelerator == Accelerator::Tcg;
+        is_emulated.then(|| self.binary.tsc_khz()).flatten().map(|tsc_khz| Timers { tsc_khz })
+    }
+
+    /// Boots `kernel` with an initramfs that answers `matchlock.probe=TOKEN` and waits for its
+    /// answer: the proof that this accelerator runs an ordinary guest. No devices are attached.
+    ///
+    /// # Errors
+    /// [`VmmError`] when QEMU cannot be started; a guest that does not answer is `Ok(Err(reason))`.
+    pub(crate) fn probe(
+        &self,
+        kernel: &File,
+        initramfs: &File,
+        timeout: Duration,
+    ) -> Result<Result<(), String>, VmmError> {
+        let mut token = [0; 16];
+        rustix::rand::getrandom(&mut token, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| VmmError::host("get random bytes")(errno.into()))?;
+        let token = token.map(|byte| format!("{byte:02x}")).concat();
+        let clone =
+            |file: &File| file.try_clone().map_err(VmmError::host("duplicate a descriptor"));
+        let machine = Machine {
+            name: "probe",
+            accelerator: self.accelerator,
+            vcpus: 1,
+            memory_mib: PROBE_MEMORY_MIB,
+            timers: self.timers(),
+            cmdline: &format!("matchlock.probe={token}"),
+        };
+        let arguments =
+            Arguments::machine(machine, clone(kernel)?.into(), clone(initramfs)?.into());
+        let process = Process::start(&self.binary, arguments)?;
+        let answered = process
+            .console()
+            .wait_for(&format!("matchlock-probe-ok {token}"), Instant::now() + timeout);
+        process.kill();
+        let exit = process.wait(Duration::from_secs(5));
+        if answered {
+            return Ok(Ok(()));
+        }
+        let said = exit.map(|exit| exit.diagnostics).unwrap_or_default();
+        Ok(Err(match said.lines().next() {
+            Some(line) if !line.is_empty() => line.to_owned(),
+            _ => "a guest kernel does not boot on it".to_owned(),
+        }))
+    }
+}
+
+impl Vmm for Qemu {
+    fn start(&self, spec: VmSpec) -> Result<Box<dyn Vm>, VmmError> {
+        let VmSpec { name, kernel, initramfs, cmdline, vcpus, memory_mib, disks, filesystems } =
+            spec;
+        let machine = Machine {
+            name: &name,
+            accelerator: self.accelerator,
+            vcpus,
+            memory_mib,
+            timers: self.timers(),
+            cmdline: &cmdline,
+        };
+        let mut arguments = Arguments::machine(machine, kernel.into(), initramfs.into());
+        let (vsock, socket) =
+            VsockDevice::start(GUEST_CID).map_err(VmmError::host("start the vsock device"))?;
+        arguments.vsock(socket);
+        let mut backends = Vec::new();
+        for (index, device) in filesystems.into_iter().enumerate() {
+            let (backend, socket) = FsBackend::start(&device.tag, device.handler)
+                .map_err(VmmError::host("start a file system device"))?;
+            arguments.filesystem(index, &device.tag, socket);
+            backends.push(backend);
+        }
+        for (index, disk) in disks.into_iter().enumerate() {
+            arguments.disk(index, disk.file.into(), disk.read_only);
+        }
+        let process = Process::start(&self.binary, arguments)?;
+        let connector = vsock.connector();
+        Ok(Box::new(QemuVm { process, connector, _vsock: vsock, _filesystems: backends }))
+    }
+}
+
+/// A machine of QEMU. The process is dropped, and so killed, before the devices that it uses.
+#[derive(Debug)]
+struct QemuVm {
+    process: Process,
+    connector: VsockConnector,
+    _vsock: VsockDevice,
+    _filesystems: Vec<FsBackend>,
+}
+
+impl Vm for QemuVm {
+    fn connect(&self, port: u32, deadline: Instant) -> io::Result<UnixStream> {
+        loop {
+            match self.connector.connect(port, deadline) {
+                // Nothing listens yet: the guest is between its driver's start and its agent's.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    if self.process.has_ended() {
+                        return Err(io::ErrorKind::BrokenPipe.into());
+                    }
+                    if Instant::now() + REDIAL >= deadline {
+                        return Err(error);
+                    }
+                    std::thread::sleep(REDIAL);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn wait(&self, timeout: Duration) -> Option<VmExit> {
+        self.process.wait(timeout)
+    }
+
+    fn kill(&self) {
+        self.process.kill();
+    }
+
+    fn console_tail(&self) -> String {
+        self.process.console().text()
+    }
+
+    fn pid(&self) -> Option<u32> {
+        Some(self.process.pid())
+    }
+}
+
+impl Drop for QemuVm {
+    fn drop(&mut self) {
+        self.process.kill();
+        // A killed process is gone in milliseconds; a kernel that cannot end it must not hang us.
+        drop(self.process.wait(Duration::from_secs(5)));
+    }
+}

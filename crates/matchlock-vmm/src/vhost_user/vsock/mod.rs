@@ -1,0 +1,107 @@
+//! virtio-vsock (virtio 1.2, section 5.10) where only the host dials.
+//!
+//! [`VsockConnector::connect`] gives one end of a socket pair; the device's thread holds the other
+//! and moves bytes between it and the guest. No port of the host listens: a REQUEST of the guest is
+//! answered with RST, always, because there is no code to answer it with anything else.
+//!
+//! - [`wire`]: the packet header, checked once;
+//! - [`flow`]: one stream as a pure state machine (handshake, half close, credit);
+//! - `entry`, `table`: flows with their sockets, all connections of a guest;
+//! - `buffer`, `device`: descriptor chains and the queues.
+
+mod buffer;
+mod device;
+mod entry;
+pub mod flow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod wire;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel, sync_channel};
+use std::time::Instant;
+
+use super::event_loop::{Wake, Worker};
+use super::session::Identity;
+use device::VsockCore;
+use entry::Answer;
+
+/// Largest queue: what QEMU's virtio-mmio offers to the driver, whatever size the device asked for.
+const QUEUE_SIZE: u16 = 1024;
+
+/// Receive and transmit; the monitor keeps the event queue (section 5.10.2) for itself.
+const QUEUES: usize = 2;
+
+/// A vsock device. Dropping it ends all its connections.
+#[derive(Debug)]
+pub struct VsockDevice {
+    connector: VsockConnector,
+    _worker: Worker,
+}
+
+/// Opens streams to ports of the guest, from any thread.
+#[derive(Debug, Clone)]
+pub struct VsockConnector {
+    commands: Sender<Command>,
+    wake: Wake,
+}
+
+/// Asks the device's thread for a connection.
+#[derive(Debug)]
+struct Command {
+    port: u32,
+    socket: UnixStream,
+    answer: Answer,
+}
+
+impl VsockDevice {
+    /// Starts the device for a guest with this context id. The descriptor is the monitor's end of
+    /// the vhost-user socket, already connected and close-on-exec.
+    ///
+    /// # Errors
+    /// When the host gives no socket, event descriptor or thread.
+    pub fn start(guest_cid: u64) -> io::Result<(Self, OwnedFd)> {
+        let (commands, receiver) = channel();
+        let wake = Wake::new()?;
+        let identity = Identity {
+            queues: QUEUES,
+            queue_size: QUEUE_SIZE,
+            config: Some(guest_cid.to_le_bytes().to_vec()),
+        };
+        let core = VsockCore::new(guest_cid, receiver);
+        let (worker, monitor) = Worker::start("vsock", identity, core, wake.clone())?;
+        Ok((Self { connector: VsockConnector { commands, wake }, _worker: worker }, monitor))
+    }
+
+    /// What opens streams; it outlives the device and fails then.
+    #[must_use]
+    pub fn connector(&self) -> VsockConnector {
+        self.connector.clone()
+    }
+}
+
+impl VsockConnector {
+    /// Opens a stream to a port of the guest. Before the guest's driver is up the request waits.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` when the guest refuses, `TimedOut` at the deadline, `BrokenPipe` when
+    /// the device is gone, `QuotaExceeded` when there are too many connections.
+    pub fn connect(&self, port: u32, deadline: Instant) -> io::Result<UnixStream> {
+        let (ours, socket) = UnixStream::pair()?;
+        let (answer, answered) = sync_channel(1);
+        let gone = io::ErrorKind::BrokenPipe;
+        self.commands.send(Command { port, socket, answer }).map_err(|_| gone)?;
+        self.wake.notify();
+        // Dropping our end cancels: the device sees it hang up before it is connected.
+        match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(result) => result.map(|()| ours),
+            Err(RecvTimeoutError::Timeout) => Err(io::ErrorKind::TimedOut.into()),
+            Err(RecvTimeoutError::Disconnected) => Err(gone.into()),
+        }
+    }
+}

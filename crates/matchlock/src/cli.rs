@@ -1,0 +1,276 @@
+//! The command line's grammar: GNU long flags, bundled short ones, everything after `--` positional.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::error::CliError;
+
+/// Run AI agents and arbitrary code in ephemeral micro-VMs.
+#[derive(Debug, Parser)]
+#[command(name = "matchlock", version, disable_version_flag = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    /// Print the version
+    #[arg(long)]
+    pub(crate) version: bool,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command in a new sandbox
+    Run(Box<RunArgs>),
+    /// Check whether this machine can run sandboxes
+    Diagnose(DiagnoseArgs),
+    /// Print the version, the commit and the day of the build
+    Version,
+    /// Print a completion script for a shell
+    Completion(CompletionArgs),
+}
+
+/// `run`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct RunArgs {
+    /// Image: "host" is this machine's own system directories, read-only beneath an overlay
+    /// [default: $MATCHLOCK_RUN_IMAGE]
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+
+    /// CPUs; fractions are a limit on CPU time, 0.5 is half of one CPU
+    #[arg(long, value_name = "N", default_value = "2", allow_negative_numbers = true)]
+    pub(crate) cpus: f64,
+
+    /// Memory in MB
+    #[arg(long, value_name = "MB", default_value = "512", allow_negative_numbers = true)]
+    pub(crate) memory: i64,
+
+    /// Size of the writable layer in MB; it takes no more than what is written
+    #[arg(long, value_name = "MB", default_value = "2048", allow_negative_numbers = true)]
+    pub(crate) disk_size: i64,
+
+    /// End the sandbox after this many seconds, exit status 124; 0 is no limit
+    /// [default: 300; none with -it]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(crate) timeout: Option<i64>,
+
+    /// Environment variable KEY=VALUE, or KEY to copy it from here
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) env: Vec<OsString>,
+
+    /// File with one KEY=VALUE or KEY on each line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<OsString>,
+
+    /// Working directory in the sandbox
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<OsString>,
+
+    /// User: name, uid, uid:gid or name:group
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+
+    /// Program to put before the command; empty clears the image's own
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<OsString>,
+
+    /// Host name in the sandbox [default: the sandbox's id]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+
+    /// Forward standard input
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = false, hide_default_value = true, hide_possible_values = true,
+          value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub(crate) interactive: bool,
+
+    /// With -i: give the command a terminal
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = false, hide_default_value = true, hide_possible_values = true,
+          value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub(crate) tty: bool,
+
+    /// Remove the sandbox when the command ends; --rm=false keeps it running until a signal
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = true, hide_possible_values = true,
+          value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub(crate) rm: bool,
+
+    /// Leave out the guest's seccomp filter and capability limits
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = false, hide_default_value = true, hide_possible_values = true,
+          value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub(crate) privileged: bool,
+
+    /// How long programs may take to end before they are killed: 5s, 1m30s, 500ms
+    #[arg(long, value_name = "DURATION", default_value = "5s", allow_negative_numbers = true)]
+    pub(crate) graceful_shutdown: String,
+
+    /// Kernel to boot instead of the built-in one: file:///absolute/path of a vmlinux
+    #[arg(long, value_name = "REF")]
+    pub(crate) kernel: Option<String>,
+
+    /// When the sandbox has ended, print a JSON object about it as the last line of standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// `diagnose`.
+#[derive(Debug, Args)]
+pub(crate) struct DiagnoseArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `completion`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+/// Shells with completion scripts.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Shell {
+    /// GNU Bash
+    Bash,
+    /// fish
+    Fish,
+    /// PowerShell
+    Powershell,
+    /// Z shell
+    Zsh,
+}
+
+/// What the arguments ask for.
+pub(crate) enum Parsed {
+    /// Carry out a command.
+    Run(Cli),
+    /// Print this help text and succeed.
+    Help(String),
+}
+
+/// Parses the arguments of this process.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, CliError> {
+    match Cli::try_parse_from(args) {
+        Ok(cli) => Ok(Parsed::Run(cli)),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            Ok(Parsed::Help(error.render().to_string()))
+        }
+        Err(error) => Err(describe(&error)),
+    }
+}
+
+/// The help text of the root command.
+pub(crate) fn help() -> String {
+    Cli::command().render_long_help().to_string()
+}
+
+/// The whole grammar, for completion scripts.
+pub(crate) fn grammar() -> clap::Command {
+    Cli::command()
+}
+
+/// One line for what clap spreads over several, in the words that users of the reference know.
+fn describe(error: &clap::Error) -> CliError {
+    let value = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(" "),
+        _ => String::new(),
+    };
+    let flag = value(ContextKind::InvalidArg);
+    let given = value(ContextKind::InvalidValue);
+    let help = "see `matchlock --help` and `matchlock COMMAND --help`";
+    let described = match error.kind() {
+        ErrorKind::UnknownArgument => CliError::new(format!("unknown flag: {flag}")),
+        ErrorKind::InvalidSubcommand => {
+            let name = value(ContextKind::InvalidSubcommand);
+            CliError::new(format!("unknown command {name:?} for \"matchlock\""))
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation if given.is_empty() => {
+            CliError::new(format!("flag needs an argument: {flag}"))
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let why = std::error::Error::source(error)
+                .map_or_else(String::new, |cause| format!(": {cause}"));
+            CliError::new(format!("invalid argument {given:?} for {flag}{why}"))
+        }
+        _ => {
+            let text = error.render().to_string();
+            let first = text.lines().next().unwrap_or_default();
+            CliError::new(first.strip_prefix("error: ").unwrap_or(first))
+        }
+    };
+    let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand]
+        .map(value)
+        .into_iter()
+        .find(|text| !text.is_empty());
+    match suggested {
+        Some(name) => described.hinted(format!("did you mean {name}?")),
+        None => described.hinted(help),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(args: &[&str]) -> Result<RunArgs, String> {
+        let all = ["matchlock", "run"].iter().chain(args).map(OsString::from);
+        match parse(all) {
+            Ok(Parsed::Run(Cli { command: Some(Command::Run(args)), .. })) => Ok(*args),
+            Ok(_) => Err("another command".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn short_flags_bundle_and_mix_with_positionals() {
+        let args = run(&["--image", "host", "-it", "sh", "-w", "/tmp"]).expect("valid");
+        assert!(args.interactive && args.tty);
+        assert_eq!(args.command, ["sh"]);
+        assert_eq!(args.workdir, Some("/tmp".into()));
+        let args = run(&["-ti", "--", "sh", "-c", "x"]).expect("valid");
+        assert!(args.interactive && args.tty);
+        assert_eq!(args.command, ["sh", "-c", "x"]);
+    }
+
+    #[test]
+    fn booleans_take_an_optional_value() {
+        assert!(run(&["x"]).expect("valid").rm);
+        assert!(!run(&["--rm=false", "x"]).expect("valid").rm);
+        assert!(run(&["--rm", "x"]).expect("valid").rm);
+        assert!(run(&["--privileged", "x"]).expect("valid").privileged);
+        assert!(!run(&["-i=false", "x"]).expect("valid").interactive);
+        assert!(run(&["--rm=maybe", "x"]).is_err());
+    }
+
+    #[test]
+    fn errors_are_one_line_and_name_the_flag() {
+        assert_eq!(run(&["--no-such"]).expect_err("unknown"), "unknown flag: --no-such");
+        let error = run(&["--memory", "lots", "x"]).expect_err("not a number");
+        assert!(error.starts_with("invalid argument \"lots\" for --memory"), "{error}");
+        let error = run(&["--memory"]).expect_err("no value");
+        assert!(error.starts_with("flag needs an argument: --memory"), "{error}");
+    }
+
+    #[test]
+    fn numbers_that_are_no_numbers_reach_the_check_that_names_them() {
+        assert!(run(&["--cpus", "NaN", "x"]).expect("parses").cpus.is_nan());
+        assert_eq!(run(&["--cpus", "-1", "x"]).expect("parses").cpus, -1.0);
+        assert_eq!(run(&["--memory", "-5", "x"]).expect("parses").memory, -5);
+    }
+}

@@ -1,0 +1,226 @@
+//! `matchlock diagnose`: can this machine run sandboxes, and how well.
+
+use matchlock_core::vmm::{Accelerator, AcceleratorChoice, ProofKit, QemuBinary, choose};
+use matchlock_core::{GuestFiles, host_memory_mib};
+use rustix::fs::statvfs;
+use rustix::process::{Resource, getrlimit};
+use serde::Serialize;
+
+use crate::cli::DiagnoseArgs;
+use crate::embedded::ARTEFACTS;
+use crate::error::CliError;
+use crate::printer::Printer;
+use crate::surroundings::Surroundings;
+
+/// Memory in MiB below which the default sandbox of 512 MB is likely to be refused.
+const MEMORY_WANTED_MIB: u64 = 1024;
+
+/// Free disk space in MiB below which the default writable layer of 2048 MB cannot fill up.
+const DISK_WANTED_MIB: u64 = 2048;
+
+/// Descriptors that a busy file server wants.
+const FILES_WANTED: u64 = 4096;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Pass,
+    Warn,
+    Fail,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    status: Status,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Diagnosis {
+    ok: bool,
+    checks: Vec<Check>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accelerator: Option<AcceleratorChoice>,
+}
+
+/// Prints the result of every check; fails when one of them fails.
+pub(crate) fn run(
+    args: &DiagnoseArgs,
+    surroundings: &Surroundings,
+    printer: Printer,
+) -> Result<u8, CliError> {
+    let diagnosis = diagnose(surroundings);
+    if args.json {
+        let json = serde_json::to_string(&diagnosis)
+            .map_err(|error| CliError::new(format!("cannot write JSON: {error}")))?;
+        printer.result(&json);
+    } else {
+        for check in &diagnosis.checks {
+            print(check, printer);
+        }
+    }
+    if diagnosis.ok {
+        return Ok(0);
+    }
+    printer.line("diagnose failed: one or more checks failed");
+    Ok(1)
+}
+
+fn print(check: &Check, printer: Printer) {
+    let sign = match check.status {
+        Status::Pass => '✓',
+        Status::Warn => '⚠',
+        Status::Fail => '✗',
+    };
+    printer.result(&format!("{sign} {}: {}", check.name, check.message));
+    if let Some(fix) = &check.fix {
+        printer.result(&format!("  fix: {fix}"));
+    }
+}
+
+fn diagnose(surroundings: &Surroundings) -> Diagnosis {
+    let qemu = surroundings.qemu();
+    let kernel = surroundings.kernel(None).and_then(|source| Ok(ARTEFACTS.open(&source)?));
+    let accelerator = match (&qemu, &kernel) {
+        (Ok(qemu), Ok(files)) => Some(accelerator(surroundings, qemu, files)),
+        _ => None,
+    };
+    let mut checks = vec![qemu_check(&qemu), kernel_check(&kernel)];
+    let (accelerator, check) = match accelerator {
+        Some(Ok(choice)) => {
+            let check = accelerator_check(&choice);
+            (Some(choice), Some(check))
+        }
+        Some(Err(error)) => (None, Some(failed("accelerator", &error))),
+        None => (None, None),
+    };
+    checks.extend(check);
+    checks.extend([
+        state_check(surroundings),
+        memory_check(),
+        disk_check(surroundings),
+        open_files_check(),
+    ]);
+    let ok = checks.iter().all(|check| check.status != Status::Fail);
+    Diagnosis { ok, checks, accelerator }
+}
+
+/// The proof is made anew: a diagnosis that repeats yesterday's is none.
+fn accelerator(
+    surroundings: &Surroundings,
+    qemu: &QemuBinary,
+    files: &GuestFiles,
+) -> Result<AcceleratorChoice, CliError> {
+    let kit = ProofKit {
+        qemu,
+        kernel: &files.kernel,
+        kernel_id: &files.id,
+        initramfs: &files.initramfs,
+        cache: None,
+    };
+    Ok(choose(surroundings.accelerator()?, kit)?)
+}
+
+fn qemu_check(qemu: &Result<QemuBinary, CliError>) -> Check {
+    match qemu {
+        Ok(qemu) => {
+            let (major, minor) = qemu.version();
+            passed("qemu", format!("version {major}.{minor} at {}", qemu.path().display()))
+        }
+        Err(error) => failed("qemu", error),
+    }
+}
+
+fn kernel_check(kernel: &Result<GuestFiles, CliError>) -> Check {
+    match kernel {
+        Ok(files) => {
+            let mib = files.kernel.metadata().map_or(0, |meta| meta.len()) >> 20;
+            passed("kernel", format!("guest kernel of {mib} MB is intact"))
+        }
+        Err(error) => failed("kernel", error),
+    }
+}
+
+fn accelerator_check(choice: &AcceleratorChoice) -> Check {
+    let message = format!("{}: {}", choice.accelerator, choice.reason);
+    match choice.accelerator {
+        Accelerator::Kvm => passed("accelerator", message),
+        Accelerator::Tcg => Check {
+            name: "accelerator",
+            status: Status::Warn,
+            message,
+            fix: Some(
+                "sandboxes run, slower; enable virtualisation in the firmware or the cloud \
+                 instance, load kvm_intel or kvm_amd, and join the group kvm for hardware speed"
+                    .into(),
+            ),
+        },
+    }
+}
+
+fn state_check(surroundings: &Surroundings) -> Check {
+    let swept = surroundings.state().and_then(|state| Ok(state.sweep()?));
+    match swept {
+        Ok(swept) if swept.removed.is_empty() => passed("state", "no sandbox was left behind"),
+        Ok(swept) => {
+            passed("state", format!("removed what was left of {}", swept.removed.join(", ")))
+        }
+        Err(error) => failed("state", &error),
+    }
+}
+
+fn memory_check() -> Check {
+    let mib = host_memory_mib();
+    let message = format!("{mib} MB");
+    if mib >= MEMORY_WANTED_MIB {
+        return passed("memory", message);
+    }
+    warned("memory", message, "give sandboxes less with --memory 256")
+}
+
+fn disk_check(surroundings: &Surroundings) -> Check {
+    let home = match surroundings.home() {
+        Ok(home) => home,
+        Err(error) => return failed("disk", &error),
+    };
+    match statvfs(home) {
+        Ok(stat) => {
+            let mib = stat.f_bavail.saturating_mul(stat.f_frsize) >> 20;
+            let message = format!("{mib} MB free in {}", home.display());
+            if mib >= DISK_WANTED_MIB {
+                passed("disk", message)
+            } else {
+                warned("disk", message, "free some space, or give sandboxes a smaller --disk-size")
+            }
+        }
+        Err(error) => failed("disk", &CliError::new(format!("{}: {error}", home.display()))),
+    }
+}
+
+fn open_files_check() -> Check {
+    match getrlimit(Resource::Nofile).maximum {
+        Some(limit) if limit < FILES_WANTED => warned(
+            "open-files",
+            format!("at most {limit}"),
+            "raise the hard limit (ulimit -Hn), or expect slower file access in sandboxes",
+        ),
+        Some(limit) => passed("open-files", format!("at most {limit}")),
+        None => passed("open-files", "unlimited"),
+    }
+}
+
+fn passed(name: &'static str, message: impl Into<String>) -> Check {
+    Check { name, status: Status::Pass, message: message.into(), fix: None }
+}
+
+fn warned(name: &'static str, message: String, fix: &str) -> Check {
+    Check { name, status: Status::Warn, message, fix: Some(fix.to_owned()) }
+}
+
+fn failed(name: &'static str, error: &CliError) -> Check {
+    let fix = error.hint().map(str::to_owned);
+    Check { name, status: Status::Fail, message: error.message().to_owned(), fix }
+}

@@ -1,0 +1,48 @@
+//! `matchlock run`: one sandbox, one command, nothing left.
+
+mod duration;
+mod plan;
+mod pump;
+mod report;
+mod session;
+mod signals;
+mod variables;
+
+use std::time::Instant;
+
+use crate::cli::RunArgs;
+use crate::error::CliError;
+use crate::printer::Printer;
+use crate::surroundings::Surroundings;
+
+use self::plan::Plan;
+
+/// Runs a command in a new sandbox; returns its status.
+pub(crate) fn run(
+    args: RunArgs,
+    surroundings: &Surroundings,
+    printer: Printer,
+    started: Instant,
+) -> Result<u8, CliError> {
+    let plan = Plan::new(args, surroundings)?;
+    set_limits();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(format!("cannot start the event loop: {error}")))?;
+    let result = runtime.block_on(session::run(plan, surroundings, printer, started));
+    // A read of standard input may still be blocked in a thread: it must not hold up our end.
+    runtime.shutdown_background();
+    result
+}
+
+/// Limits of this process, which its monitor inherits.
+fn set_limits() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // The file server keeps descriptors of what the guest uses. With fewer it is slower, no worse.
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    let _ = setrlimit(Resource::Nofile, files);
+    // A core file would put secrets and the guest's memory on the disk.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}

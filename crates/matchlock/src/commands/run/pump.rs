@@ -1,0 +1,55 @@
+//! Copies between our standard streams and those of the guest's program.
+
+use std::io;
+
+use matchlock_core::{Output, StdinSender, WindowSize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::terminal::Terminal;
+
+/// Copies a stream of the program to one of ours, to its end. `first` runs when bytes come at all.
+pub(super) async fn output(
+    mut from: Output,
+    mut to: impl AsyncWrite + Unpin,
+    first: impl FnOnce(),
+) -> io::Result<()> {
+    let mut first = Some(first);
+    while let Some(chunk) = from.next().await {
+        if let Some(first) = first.take() {
+            first();
+        }
+        to.write_all(&chunk).await?;
+        // Whoever watches wants to see it now, not when a buffer is full.
+        to.flush().await?;
+    }
+    Ok(())
+}
+
+/// Copies our standard input to the program, to its end or until the program ends.
+pub(super) async fn input(mut from: impl AsyncRead + Unpin, to: StdinSender) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match from.read(&mut buffer).await {
+            // An unreadable input is an ended one, as for a shell's pipe.
+            Ok(0) | Err(_) => return,
+            Ok(n) => {
+                if to.send(buffer.get(..n).unwrap_or_default()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Calls `resized` whenever the terminal has another size.
+pub(super) async fn sizes(terminal: &Terminal, resized: impl Fn(WindowSize)) {
+    let Ok(mut changes) = signal(SignalKind::window_change()) else {
+        return;
+    };
+    // It may have changed between the request and this handler.
+    resized(terminal.size());
+    while changes.recv().await.is_some() {
+        resized(terminal.size());
+    }
+}

@@ -1,0 +1,107 @@
+//! What a run says about itself: the emulation notice and the `--json` object.
+
+use std::time::{Duration, Instant};
+
+use matchlock_core::vmm::{Accelerator, AcceleratorChoice};
+use matchlock_core::{BootTimes, SandboxId};
+use serde::Serialize;
+
+use crate::printer::Printer;
+
+/// The last line of standard error with `--json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Report<'a> {
+    id: &'a str,
+    accelerator: &'a AcceleratorChoice,
+    exit_code: u8,
+    timed_out: bool,
+    kernel: &'a str,
+    phases_ms: Phases,
+    guest_us: GuestTimes,
+}
+
+/// Milliseconds that each part of the run took; together they are the whole.
+#[derive(Debug, Serialize)]
+struct Phases {
+    process_start: f64,
+    vmm_start: f64,
+    kernel_to_agent: f64,
+    root_mounted: f64,
+    first_exec_byte: f64,
+    command: f64,
+    teardown: f64,
+    total: f64,
+}
+
+/// The guest's own clock, in microseconds since its kernel started it.
+#[derive(Debug, Serialize)]
+struct GuestTimes {
+    agent_start: u64,
+    config: u64,
+    root: u64,
+    ready: u64,
+}
+
+/// The moments that only the session sees.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moments {
+    pub(super) started: Instant,
+    pub(super) first_byte: Instant,
+    pub(super) command_ended: Instant,
+    pub(super) gone: Instant,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(
+        id: &'a SandboxId,
+        accelerator: &'a AcceleratorChoice,
+        times: &'a BootTimes,
+        moments: Moments,
+        exit_code: u8,
+        timed_out: bool,
+    ) -> Self {
+        let ms = |from: Instant, to: Instant| round(to.saturating_duration_since(from));
+        let Moments { started, first_byte, command_ended, gone } = moments;
+        let guest = &times.guest;
+        Self {
+            id: id.as_str(),
+            accelerator,
+            exit_code,
+            timed_out,
+            kernel: &guest.kernel,
+            phases_ms: Phases {
+                process_start: ms(started, times.prepared),
+                vmm_start: ms(times.prepared, times.vmm_started),
+                kernel_to_agent: ms(times.vmm_started, times.agent_reached),
+                root_mounted: ms(times.agent_reached, times.ready),
+                first_exec_byte: ms(times.ready, first_byte),
+                command: ms(first_byte, command_ended),
+                teardown: ms(command_ended, gone),
+                total: ms(started, gone),
+            },
+            guest_us: GuestTimes {
+                agent_start: guest.agent_start_us,
+                config: guest.config_us,
+                root: guest.root_us,
+                ready: guest.ready_us,
+            },
+        }
+    }
+
+    pub(super) fn print(&self, printer: Printer) {
+        if let Ok(json) = serde_json::to_string(self) {
+            printer.line(&json);
+        }
+    }
+}
+
+/// Says once that the guest runs slower than it could, and why.
+pub(super) fn announce(choice: &AcceleratorChoice, printer: Printer) {
+    if choice.accelerator == Accelerator::Tcg {
+        printer.note(&format!("using software emulation, which is slower: {}", choice.reason));
+    }
+}
+
+fn round(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,282 @@
+//! A run from the first check to the last file removed.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use matchlock_core::vmm::{ProofKit, Qemu, choose};
+use matchlock_core::{
+    ExecError, ExecFailure, ExecRequest, Execution, ExitStatus, Sandbox, Streams,
+};
+use tokio::time::{Instant as TokioInstant, sleep, sleep_until};
+
+use super::plan::Plan;
+use super::pump;
+use super::report::{Moments, Report, announce};
+use super::signals::Interrupts;
+use crate::embedded::ARTEFACTS;
+use crate::error::CliError;
+use crate::printer::Printer;
+use crate::surroundings::Surroundings;
+use crate::terminal::Terminal;
+
+/// Exit status after `--timeout`, as timeout(1) has it.
+const TIMED_OUT: u8 = 124;
+
+/// Exit status when our standard output has no reader any more: 128 + SIGPIPE.
+const OUTPUT_CLOSED: u8 = 141;
+
+const SIGTERM: u8 = 15;
+
+/// How the command's part of a run ended.
+#[derive(Debug)]
+enum Outcome {
+    /// The program ended by itself.
+    Ended(ExitStatus),
+    /// We were asked to end; the program's own status if it obeyed in time.
+    Interrupted(u8, Option<ExitStatus>),
+    /// `--timeout` was over.
+    TimedOut,
+    /// Nobody reads our output any more.
+    OutputClosed,
+}
+
+impl Outcome {
+    fn status(&self) -> u8 {
+        match self {
+            Self::Ended(status) | Self::Interrupted(_, Some(status)) => status.shell_code(),
+            Self::Interrupted(signal, None) => 128u8.saturating_add(*signal),
+            Self::TimedOut => TIMED_OUT,
+            Self::OutputClosed => OUTPUT_CLOSED,
+        }
+    }
+}
+
+/// Runs the plan; returns the status to exit with.
+pub(super) async fn run(
+    plan: Plan,
+    surroundings: &Surroundings,
+    printer: Printer,
+    started: Instant,
+) -> Result<u8, CliError> {
+    let mut interrupts = Interrupts::listen()?;
+    let deadline = plan.timeout.map(|timeout| started + timeout);
+    let Plan { config, kernel, exec, terminal, timeout, grace, keep, json } = plan;
+    let booting = async {
+        let state = surroundings.state()?;
+        state.sweep()?;
+        let qemu = surroundings.qemu()?;
+        let files = ARTEFACTS.open(&kernel)?;
+        let kit = ProofKit {
+            qemu: &qemu,
+            kernel: &files.kernel,
+            kernel_id: &files.id,
+            initramfs: &files.initramfs,
+            cache: Some(&surroundings.cache()?),
+        };
+        let choice = choose(surroundings.accelerator()?, kit)?;
+        announce(&choice, printer);
+        let progress = printer.progress("starting the sandbox …");
+        let vmm = Qemu::new(qemu, choice.accelerator);
+        let sandbox = Sandbox::start(config, &vmm, files, &ARTEFACTS, &state).await;
+        drop(progress);
+        let sandbox = sandbox.map_err(|error| CliError::from(error).context("starting sandbox"))?;
+        Ok::<_, CliError>((sandbox, choice))
+    };
+    let (sandbox, choice) = tokio::select! {
+        booted = booting => booted?,
+        signal = interrupts.next() => return Ok(128u8.saturating_add(signal)),
+        () = expiry(deadline) => {
+            say_timed_out(timeout, printer);
+            return Ok(TIMED_OUT);
+        }
+    };
+    let mut running = Running { sandbox, interrupts, deadline, grace, printer };
+    if keep {
+        running.say_kept();
+    }
+    let first_byte = Cell::new(None);
+    let outcome = match exec {
+        Some(request) => Some(running.execute(request, terminal.as_ref(), &first_byte).await),
+        None => None,
+    };
+    let command_ended = Instant::now();
+    let outcome = running.keep_until_signal(keep, outcome).await;
+    let times = running.sandbox.boot_times().clone();
+    let id = running.sandbox.id().clone();
+    running.end(outcome.as_ref(), keep).await;
+    let outcome = outcome.transpose()?;
+    let timed_out = matches!(outcome, Some(Outcome::TimedOut));
+    if timed_out {
+        say_timed_out(timeout, printer);
+    }
+    let status = match (&outcome, keep) {
+        // `--rm=false` ends by a signal from the user, which is its success.
+        (Some(Outcome::Ended(_)) | None, true) => 0,
+        (Some(outcome), _) => outcome.status(),
+        (None, false) => 0,
+    };
+    if json {
+        let first_byte = first_byte.get().unwrap_or(command_ended);
+        let moments = Moments { started, first_byte, command_ended, gone: Instant::now() };
+        Report::new(&id, &choice, &times, moments, status, timed_out).print(printer);
+    }
+    Ok(status)
+}
+
+/// A sandbox that is up, and what can end it.
+struct Running {
+    sandbox: Sandbox,
+    interrupts: Interrupts,
+    deadline: Option<Instant>,
+    grace: Duration,
+    printer: Printer,
+}
+
+impl Running {
+    async fn execute(
+        &mut self,
+        request: ExecRequest,
+        terminal: Option<&Terminal>,
+        first_byte: &Cell<Option<Instant>>,
+    ) -> Result<Outcome, CliError> {
+        let starting = self.sandbox.exec(request);
+        let (execution, streams) = tokio::select! {
+            started = starting => started.map_err(describe)?,
+            signal = self.interrupts.next() => return Ok(Outcome::Interrupted(signal, None)),
+            () = expiry(self.deadline) => return Ok(Outcome::TimedOut),
+        };
+        let raw = terminal.map(Terminal::raw).transpose();
+        // Held to the end of this function: every way out restores the terminal.
+        let _raw =
+            raw.map_err(|error| CliError::new(format!("cannot set the terminal: {error}")))?;
+        let control = execution.control();
+        let resizing = async {
+            if let Some(terminal) = terminal {
+                pump::sizes(terminal, |size| control.resize(size)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let finished = self.supervise(execution, streams, first_byte);
+        tokio::select! {
+            outcome = finished => outcome,
+            () = resizing => Err(CliError::new("the terminal is gone")),
+        }
+    }
+
+    async fn supervise(
+        &mut self,
+        mut execution: Execution,
+        streams: Streams,
+        first_byte: &Cell<Option<Instant>>,
+    ) -> Result<Outcome, CliError> {
+        let Streams { stdin, stdout, stderr } = streams;
+        let seen = || {
+            if first_byte.get().is_none() {
+                first_byte.set(Some(Instant::now()));
+            }
+        };
+        // A task of its own: a read of a terminal cannot be cancelled, only abandoned.
+        let feeding = stdin.map(|stdin| tokio::spawn(pump::input(tokio::io::stdin(), stdin)));
+        let control = execution.control();
+        let program = async {
+            let outputs = async {
+                tokio::try_join!(
+                    pump::output(stdout, tokio::io::stdout(), seen),
+                    pump::output(stderr, tokio::io::stderr(), seen),
+                )
+            };
+            let (copied, status) = tokio::join!(outputs, execution.wait());
+            (copied.map(drop), status)
+        };
+        tokio::pin!(program);
+        let outcome = tokio::select! {
+            (copied, status) = &mut program => ended(copied, status),
+            signal = self.interrupts.next() => {
+                control.signal(signal);
+                let ended = tokio::select! {
+                    (_, status) = &mut program => status.ok(),
+                    () = sleep(self.grace) => None,
+                    // The user is in a hurry.
+                    _ = self.interrupts.next() => None,
+                };
+                Ok(Outcome::Interrupted(signal, ended))
+            }
+            () = expiry(self.deadline) => {
+                control.signal(SIGTERM);
+                tokio::select! {
+                    _ = &mut program => {}
+                    () = sleep(self.grace) => {}
+                    _ = self.interrupts.next() => {}
+                }
+                Ok(Outcome::TimedOut)
+            }
+        };
+        if let Some(task) = feeding {
+            task.abort();
+        }
+        outcome
+    }
+
+    fn say_kept(&self) {
+        self.printer.line(&format!("Sandbox {} is running", self.sandbox.id()));
+        self.printer.line(&format!("  Stop:    kill {}", std::process::id()));
+    }
+
+    /// With `--rm=false` the sandbox outlives its command until a signal, or the end of the guest.
+    async fn keep_until_signal(
+        &mut self,
+        keep: bool,
+        outcome: Option<Result<Outcome, CliError>>,
+    ) -> Option<Result<Outcome, CliError>> {
+        if !keep || !matches!(outcome, None | Some(Ok(Outcome::Ended(_)))) {
+            return outcome;
+        }
+        tokio::select! {
+            _ = self.interrupts.next() => outcome,
+            () = expiry(self.deadline) => Some(Ok(Outcome::TimedOut)),
+            () = self.sandbox.ended() => Some(Err(CliError::new("the sandbox ended by itself"))),
+        }
+    }
+
+    /// Ends the sandbox: with patience for its programs when they were not told to end before.
+    async fn end(self, outcome: Option<&Result<Outcome, CliError>>, keep: bool) {
+        if keep && !matches!(outcome, Some(Err(_))) {
+            self.sandbox.stop(self.grace).await;
+        } else {
+            self.sandbox.end().await;
+        }
+    }
+}
+
+fn ended(
+    copied: std::io::Result<()>,
+    status: Result<ExitStatus, ExecError>,
+) -> Result<Outcome, CliError> {
+    match copied {
+        Ok(()) => status.map(Outcome::Ended).map_err(describe),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Outcome::OutputClosed),
+        Err(error) => Err(CliError::new(format!("cannot write the command's output: {error}"))),
+    }
+}
+
+/// Statuses of a program that cannot be started are those of a shell.
+fn describe(error: ExecError) -> CliError {
+    let status = match &error {
+        ExecError::Refused(ExecFailure::NotFound(_)) => 127,
+        ExecError::Refused(ExecFailure::NotExecutable(_)) => 126,
+        _ => 1,
+    };
+    CliError::from(error).context("executing command").with_status(status)
+}
+
+fn say_timed_out(timeout: Option<Duration>, printer: Printer) {
+    let seconds = timeout.unwrap_or_default().as_secs();
+    printer.note(&format!("timed out after {seconds} s; the sandbox was ended (see --timeout)"));
+}
+
+async fn expiry(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(TokioInstant::from_std(deadline)).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,85 @@
+//! The environment variables that matchlock reads, and the paths that follow from them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use matchlock_core::vmm::{AcceleratorRequest, QemuBinary};
+use matchlock_core::{KernelSource, StateRoot};
+
+use crate::error::CliError;
+
+/// A snapshot of the environment, taken once.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    home: Option<PathBuf>,
+    path: Option<OsString>,
+    qemu: Option<OsString>,
+    accelerator: Option<OsString>,
+    kernel: Option<OsString>,
+    /// Default of `--image`.
+    pub(crate) image: Option<String>,
+    /// The terminal's type, for the guest's programs.
+    pub(crate) term: Option<OsString>,
+}
+
+impl Surroundings {
+    pub(crate) fn read() -> Self {
+        let var = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            home: var("HOME").map(PathBuf::from),
+            path: var("PATH"),
+            qemu: var("MATCHLOCK_QEMU"),
+            accelerator: var("MATCHLOCK_ACCEL"),
+            kernel: var("MATCHLOCK_KERNEL"),
+            image: var("MATCHLOCK_RUN_IMAGE").and_then(|image| image.into_string().ok()),
+            term: var("TERM"),
+        }
+    }
+
+    /// The directory that decides all paths.
+    pub(crate) fn home(&self) -> Result<&PathBuf, CliError> {
+        self.home.as_ref().filter(|home| home.is_absolute()).ok_or_else(|| {
+            CliError::new("HOME is not set to an absolute path")
+                .hinted("matchlock keeps its state in $HOME/.matchlock and $HOME/.cache/matchlock")
+        })
+    }
+
+    pub(crate) fn state(&self) -> Result<StateRoot, CliError> {
+        self.home().map(|home| StateRoot::in_home(home))
+    }
+
+    pub(crate) fn cache(&self) -> Result<PathBuf, CliError> {
+        self.home().map(|home| home.join(".cache").join("matchlock"))
+    }
+
+    pub(crate) fn qemu(&self) -> Result<QemuBinary, CliError> {
+        let cache = self.cache()?;
+        QemuBinary::locate(self.qemu.as_deref(), self.path.as_deref(), Some(&cache))
+            .map_err(CliError::from)
+    }
+
+    pub(crate) fn accelerator(&self) -> Result<AcceleratorRequest, CliError> {
+        let text = self.accelerator.as_ref().map(|value| value.to_string_lossy());
+        text.unwrap_or_default()
+            .parse()
+            .map_err(|error| CliError::new(format!("MATCHLOCK_ACCEL: {error}")))
+    }
+
+    /// The kernel to boot: the flag's `file://` reference, else `MATCHLOCK_KERNEL`, else ours.
+    pub(crate) fn kernel(&self, flag: Option<&str>) -> Result<KernelSource, CliError> {
+        match flag {
+            Some("") | None => {}
+            Some(reference) => {
+                let path = reference.strip_prefix("file://").filter(|path| path.starts_with('/'));
+                return path.map(|path| KernelSource::File(path.into())).ok_or_else(|| {
+                    CliError::new(format!("invalid kernel reference {reference:?}"))
+                        .hinted("use file:///absolute/path of an uncompressed or zstd vmlinux")
+                });
+            }
+        }
+        Ok(match &self.kernel {
+            Some(path) => KernelSource::File(path.into()),
+            None => KernelSource::Embedded,
+        })
+    }
+}

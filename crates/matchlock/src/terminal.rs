@@ -1,0 +1,55 @@
+//! The user's terminal: raw mode that is always undone, and its size.
+
+use std::io::{Stdin, stdin};
+
+use matchlock_core::WindowSize;
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+
+/// Size assumed when the terminal does not tell (termios(3) winsize of 0 too).
+const FALLBACK: WindowSize = WindowSize { rows: 24, cols: 80 };
+
+/// Standard input as a terminal.
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    stdin: Stdin,
+}
+
+/// Raw mode; the earlier settings come back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct RawMode {
+    stdin: Stdin,
+    earlier: Termios,
+}
+
+impl Terminal {
+    /// Standard input, if it is a terminal.
+    pub(crate) fn open() -> Option<Self> {
+        let stdin = stdin();
+        isatty(&stdin).then_some(Self { stdin })
+    }
+
+    /// Current size.
+    pub(crate) fn size(&self) -> WindowSize {
+        match tcgetwinsize(&self.stdin) {
+            Ok(size) if size.ws_row > 0 && size.ws_col > 0 => {
+                WindowSize { rows: size.ws_row, cols: size.ws_col }
+            }
+            _ => FALLBACK,
+        }
+    }
+
+    /// Switches to raw mode: every key goes to the guest, `^C` too.
+    pub(crate) fn raw(&self) -> std::io::Result<RawMode> {
+        let earlier = tcgetattr(&self.stdin)?;
+        let mut raw = earlier.clone();
+        raw.make_raw();
+        tcsetattr(&self.stdin, OptionalActions::Now, &raw)?;
+        Ok(RawMode { stdin: stdin(), earlier })
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        let _ = tcsetattr(&self.stdin, OptionalActions::Now, &self.earlier);
+    }
+}

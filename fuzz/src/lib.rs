@@ -1,0 +1,48 @@
+//! What is fuzzed: one function for each decoder of bytes that the other side of a boundary chooses.
+//!
+//! A target is a plain function of bytes that panics when a property does not hold. `cargo fuzz`
+//! runs it by way of a file of one line in `fuzz_targets/`; `tests/smoke.rs` runs it on the stable
+//! compiler over `corpus/<target>/seed-*` and mutations of that. To add one: the function, a line in
+//! [`TARGETS`], the file, its `[[bin]]`, and at least one seed. The smoke test finds what is missing.
+
+mod fuse;
+mod proto;
+mod vsock;
+
+pub use fuse::fuse_server;
+pub use proto::{proto_agent, proto_host};
+pub use vsock::vsock_packets;
+
+/// A fuzz target.
+pub type Target = fn(&[u8]);
+
+/// Every target, with the name of its binary and of its corpus.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("fuse_server", fuse_server),
+    ("proto_agent", proto_agent),
+    ("proto_host", proto_host),
+    ("vsock_packets", vsock_packets),
+];
+
+/// Runs a target over the files that are named as arguments, to look at what the fuzzer found
+/// without the fuzzer.
+pub fn replay(target: Target) {
+    for path in std::env::args_os().skip(1) {
+        let input = std::fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        target(&input);
+    }
+}
+
+/// The whole content of a file in `fuzz_targets/`.
+#[macro_export]
+macro_rules! target {
+    ($name:ident) => {
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|input: &[u8]| $crate::$name(input));
+
+        #[cfg(not(fuzzing))]
+        fn main() {
+            $crate::replay($crate::$name);
+        }
+    };
+}

@@ -1,0 +1,49 @@
+//! The framing between host and agent, in both directions.
+
+use std::fmt::Debug;
+
+use matchlock_proto::{AgentFrame, Decoder, HostFrame, WireError, WireMessage};
+
+/// What the host makes of bytes that a hostile guest sends in the agent's place.
+pub fn proto_host(input: &[u8]) {
+    decode::<AgentFrame>(input);
+}
+
+/// What the agent makes of bytes on its port.
+pub fn proto_agent(input: &[u8]) {
+    decode::<HostFrame>(input);
+}
+
+/// The first byte chooses how the rest is cut into pieces.
+fn decode<M: WireMessage + PartialEq + Debug>(input: &[u8]) {
+    let Some((&size, stream)) = input.split_first() else {
+        return;
+    };
+    let at_once = read::<M>(std::iter::once(stream));
+    let in_pieces = read::<M>(stream.chunks(usize::from(size) + 1));
+    assert_eq!(at_once, in_pieces, "how the bytes arrive changes what they mean");
+
+    let mut again = Vec::new();
+    for message in &at_once.0 {
+        message.encode(&mut again);
+    }
+    let (messages, end) = read::<M>(std::iter::once(again.as_slice()));
+    assert_eq!(messages, at_once.0, "a message changes when it is encoded");
+    assert_eq!(end, None);
+}
+
+fn read<'a, M: WireMessage>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<M>, Option<WireError>) {
+    let mut decoder = Decoder::new();
+    let mut messages = Vec::new();
+    for piece in pieces {
+        decoder.push(piece);
+        loop {
+            match decoder.next() {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                Err(error) => return (messages, Some(error)),
+            }
+        }
+    }
+    (messages, None)
+}

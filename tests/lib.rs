@@ -1,0 +1,1 @@
+//! End-to-end tests of matchlock; everything is in the test targets.

@@ -1,0 +1,32 @@
+//! `cargo xtask bench`: measurements, as JSON on standard output and a table on standard error.
+//!
+//! Machines are shared and their speed changes within the hour, so what is compared is measured in
+//! the same run, in turns, and the ratio is the result.
+
+mod bare;
+mod boot;
+mod procfs;
+mod series;
+
+use anyhow::Result;
+
+use crate::workspace::Workspace;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Benchmark {
+    /// Start to end of a sandbox, against a bare boot of the same kernel in the same machine.
+    Boot(boot::Args),
+}
+
+/// Runs a benchmark.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    match &args.benchmark {
+        Benchmark::Boot(args) => boot::run(workspace, args),
+    }
+}
