@@ -36,9 +36,7 @@ impl Clock {
     /// The agent begins now.
     #[must_use]
     pub fn start() -> Self {
-        Self {
-            agent_start: now_us(),
-        }
+        Self { agent_start: now_us() }
     }
 }
 
@@ -63,10 +61,7 @@ trait Required<T> {
 
 impl<T, E: fmt::Display> Required<T> for Result<T, E> {
     fn required(self, step: BootStep, what: impl fmt::Display) -> Result<T, StepFailed> {
-        self.map_err(|error| StepFailed {
-            step,
-            message: format!("{what}: {error}"),
-        })
+        self.map_err(|error| StepFailed { step, message: format!("{what}: {error}") })
     }
 }
 
@@ -76,10 +71,7 @@ impl<T, E: fmt::Display> Required<T> for Result<T, E> {
 /// When `/proc` is not there.
 pub fn probe_token() -> io::Result<Option<String>> {
     let cmdline = std::fs::read_to_string(mounts::EARLY_PROC.to_owned() + "/cmdline")?;
-    Ok(cmdline
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix(PROBE))
-        .map(str::to_owned))
+    Ok(cmdline.split_whitespace().find_map(|word| word.strip_prefix(PROBE)).map(str::to_owned))
 }
 
 /// Sets the guest up as the host wants it.
@@ -89,10 +81,7 @@ pub fn probe_token() -> io::Result<Option<String>> {
 pub fn boot(config: BootConfig, clock: &mut Clock) -> Result<(Guest, BootReport), ExecFailure> {
     let config_us = now_us();
     if config.version != PROTOCOL_VERSION {
-        return Err(ExecFailure::Version {
-            agent: PROTOCOL_VERSION,
-            host: config.version,
-        });
+        return Err(ExecFailure::Version { agent: PROTOCOL_VERSION, host: config.version });
     }
     console::optional("set the clock", set_clock(config.realtime));
     console::optional("credit entropy", credit_entropy(&config.entropy));
@@ -103,10 +92,7 @@ pub fn boot(config: BootConfig, clock: &mut Clock) -> Result<(Guest, BootReport)
     identity::write(&config)?;
     network::configure(config.network.as_ref())?;
     let cgroups = Cgroups::mount(config.cpu_limit).required(BootStep::Cgroups, "control groups")?;
-    let kernel = rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned();
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let report = BootReport {
         agent_start_us: clock.agent_start,
         config_us,
@@ -114,22 +100,12 @@ pub fn boot(config: BootConfig, clock: &mut Clock) -> Result<(Guest, BootReport)
         ready_us: now_us(),
         kernel,
     };
-    Ok((
-        Guest {
-            env: config.env,
-            privileged: config.privileged,
-            cgroups,
-        },
-        report,
-    ))
+    Ok((Guest { env: config.env, privileged: config.privileged, cgroups }, report))
 }
 
 fn set_clock((seconds, nanoseconds): (u64, u32)) -> io::Result<()> {
     let seconds = i64::try_from(seconds).map_err(io::Error::other)?;
-    let time = Timespec {
-        tv_sec: seconds,
-        tv_nsec: nanoseconds.into(),
-    };
+    let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() };
     Ok(clock_settime(ClockId::Realtime, time)?)
 }
 

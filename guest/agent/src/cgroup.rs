@@ -46,11 +46,7 @@ impl Cgroups {
         let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_flag(&context, "nsdelegate")?;
         fsconfig_create(&context)?;
-        let root = fsmount(
-            &context,
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            MountAttrFlags::empty(),
-        )?;
+        let root = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
         Self::create(root.as_fd(), "exec", limit)
     }
 
@@ -62,21 +58,9 @@ impl Cgroups {
         delegate_controllers(parent);
         let directory = make(parent, name)?;
         delegate_controllers(directory.as_fd());
-        write(
-            directory.as_fd(),
-            "cgroup.max.depth",
-            &MAX_DEPTH.to_string(),
-        )?;
-        if let Some(CpuLimit {
-            quota_us,
-            period_us,
-        }) = limit
-        {
-            write(
-                directory.as_fd(),
-                "cpu.max",
-                &format!("{quota_us} {period_us}"),
-            )?;
+        write(directory.as_fd(), "cgroup.max.depth", &MAX_DEPTH.to_string())?;
+        if let Some(CpuLimit { quota_us, period_us }) = limit {
+            write(directory.as_fd(), "cpu.max", &format!("{quota_us} {period_us}"))?;
         }
         Ok(Self { directory })
     }
@@ -84,11 +68,7 @@ impl Cgroups {
     /// Makes a group for one execution.
     pub(crate) fn enter(&self, name: String) -> io::Result<Cgroup> {
         let directory = make(self.directory.as_fd(), &name)?;
-        Ok(Cgroup {
-            directory,
-            parent: self.directory.try_clone()?,
-            name,
-        })
+        Ok(Cgroup { directory, parent: self.directory.try_clone()?, name })
     }
 
     /// Ends every process of every execution.
@@ -122,10 +102,7 @@ impl Drop for Cgroup {
             return;
         }
         // The execution made groups of its own.
-        console::optional(
-            "remove nested control groups",
-            remove_children(self.as_fd()),
-        );
+        console::optional("remove nested control groups", remove_children(self.as_fd()));
         let removed = unlinkat(parent, &self.name, AtFlags::REMOVEDIR);
         console::optional("remove a control group", removed);
     }
@@ -136,9 +113,7 @@ fn list_processes(directory: BorrowedFd<'_>, found: &mut Vec<i32>) -> io::Result
     let file = openat(directory, "cgroup.procs", flags, Mode::empty())?;
     let text = io::read_to_string(std::fs::File::from(file))?;
     found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
-    for_each_child(directory, &mut |_, child| {
-        list_processes(child.as_fd(), found)
-    })
+    for_each_child(directory, &mut |_, child| list_processes(child.as_fd(), found))
 }
 
 fn remove_children(directory: BorrowedFd<'_>) -> io::Result<()> {
@@ -186,12 +161,7 @@ fn make(parent: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
 }
 
 fn write(directory: BorrowedFd<'_>, file: &str, text: &str) -> io::Result<()> {
-    let fd = openat(
-        directory,
-        file,
-        OFlags::WRONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let fd = openat(directory, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     // The kernel takes the value of a control file in one write.
     rustix::io::write(&fd, text.as_bytes())?;
     Ok(())

@@ -47,13 +47,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(socket: Watched) -> Self {
         let (decoder, outbox) = (Decoder::new(), Vec::new());
-        Self {
-            socket,
-            decoder,
-            outbox,
-            sent: 0,
-            stage: Stage::Open,
-        }
+        Self { socket, decoder, outbox, sent: 0, stage: Stage::Open }
     }
 
     /// Reads once.
@@ -72,11 +66,7 @@ impl Connection {
 
     /// The next frame of the host; none after the last frame of ours.
     pub(crate) fn next(&mut self) -> Result<Option<HostFrame>, WireError> {
-        if self.stage == Stage::Open {
-            self.decoder.next()
-        } else {
-            Ok(None)
-        }
+        if self.stage == Stage::Open { self.decoder.next() } else { Ok(None) }
     }
 
     /// Queues a frame.
@@ -147,10 +137,6 @@ impl Connection {
     /// Watches for what there is to do.
     pub(crate) fn arm(&mut self) -> io::Result<()> {
         let unsent = self.sent < self.outbox.len();
-        self.socket.want(if unsent {
-            EventFlags::IN | EventFlags::OUT
-        } else {
-            EventFlags::IN
-        })
+        self.socket.want(if unsent { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN })
     }
 }

@@ -11,9 +11,7 @@ pub(crate) fn line(message: fmt::Arguments<'_>) {
 
 /// Reports the failure of a step that the guest can live without.
 pub(crate) fn optional<T, E: fmt::Display>(what: &str, result: Result<T, E>) -> Option<T> {
-    result
-        .map_err(|error| line(format_args!("{what}: {error}")))
-        .ok()
+    result.map_err(|error| line(format_args!("{what}: {error}"))).ok()
 }
 
 /// Writes text as it is.

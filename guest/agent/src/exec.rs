@@ -95,21 +95,12 @@ impl Execution {
         let (agent, program) = stdio::make(request)?;
         let (report, report_of_program) = report::channel()?;
         let cgroup = guest.cgroups.enter(name)?;
-        let plan = process::Plan {
-            guest,
-            request,
-            stdio: program,
-            report: report_of_program,
-        };
+        let plan = process::Plan { guest, request, stdio: program, report: report_of_program };
         let group = Some(cgroup.as_fd());
         let child = sys::clone_process(sys::Clone::Namespaces, group, || process::init(&plan))?;
         let (is_terminal, stdin, stdout, stderr) = match agent {
             AgentEnds::Terminal { master } => (true, None, master, None),
-            AgentEnds::Pipes {
-                stdin,
-                stdout,
-                stderr,
-            } => (false, stdin, stdout, Some(stderr)),
+            AgentEnds::Pipes { stdin, stdout, stderr } => (false, stdin, stdout, Some(stderr)),
         };
         let mut input = StdinQueue::default();
         if stdin.is_none() && !is_terminal {
@@ -205,9 +196,7 @@ impl Execution {
                 Some(_) if self.is_terminal => source.flow.program_ended_on_terminal(now),
                 Some(fd) => {
                     let in_pipe = rustix::io::ioctl_fionread(fd).unwrap_or_default();
-                    source
-                        .flow
-                        .program_ended(usize::try_from(in_pipe).unwrap_or(usize::MAX));
+                    source.flow.program_ended(usize::try_from(in_pipe).unwrap_or(usize::MAX));
                 }
             }
         }
@@ -225,11 +214,7 @@ impl Execution {
         now: Instant,
         mut encode: impl FnMut(&[u8]),
     ) {
-        let source = if is_stderr {
-            &mut self.stderr
-        } else {
-            &mut self.stdout
-        };
+        let source = if is_stderr { &mut self.stderr } else { &mut self.stdout };
         let Some(fd) = &source.fd else { return };
         let (limit, is_sent) = match source.flow.reading(room) {
             Reading::Wait => return,
@@ -260,39 +245,24 @@ impl Execution {
 
     /// Standard input ends.
     pub(crate) fn push_stdin_eof(&mut self) {
-        let trailer = if self.is_terminal {
-            self.end_of_file_characters()
-        } else {
-            Vec::new()
-        };
+        let trailer = if self.is_terminal { self.end_of_file_characters() } else { Vec::new() };
         self.input.push_eof(&trailer);
     }
 
     /// VEOF, twice behind an unfinished line: the first one only hands that line over (termios(3)).
     fn end_of_file_characters(&self) -> Vec<u8> {
-        let settings = self
-            .stdout
-            .fd
-            .as_ref()
-            .and_then(|master| tcgetattr(master).ok());
+        let settings = self.stdout.fd.as_ref().and_then(|master| tcgetattr(master).ok());
         let Some(settings) = settings else {
             return Vec::new();
         };
         let by_line = settings.local_modes.contains(LocalModes::ICANON);
-        let in_line = self
-            .input
-            .last()
-            .is_some_and(|byte| byte != b'\n' && byte != b'\r');
+        let in_line = self.input.last().is_some_and(|byte| byte != b'\n' && byte != b'\r');
         vec![settings.special_codes[SpecialCodeIndex::VEOF]; if by_line && in_line { 2 } else { 1 }]
     }
 
     /// Writes what standard input takes now.
     pub(crate) fn write_stdin(&mut self) {
-        let fd = if self.is_terminal {
-            &self.stdout.fd
-        } else {
-            &self.stdin
-        };
+        let fd = if self.is_terminal { &self.stdout.fd } else { &self.stdin };
         while let Some(fd) = fd
             && !self.input.front().is_empty()
         {
@@ -318,11 +288,7 @@ impl Execution {
 
     /// The host has consumed bytes of an output.
     pub(crate) fn grant(&mut self, is_stderr: bool, bytes: u32) {
-        let source = if is_stderr {
-            &mut self.stderr
-        } else {
-            &mut self.stdout
-        };
+        let source = if is_stderr { &mut self.stderr } else { &mut self.stdout };
         source.flow.grant(bytes);
     }
 
@@ -413,21 +379,16 @@ impl Execution {
         }
         let has_input = !self.input.front().is_empty();
         let write = |wanted| {
-            if wanted {
-                EventFlags::OUT
-            } else {
-                EventFlags::empty()
-            }
+            if wanted { EventFlags::OUT } else { EventFlags::empty() }
         };
         if let Some(stdin) = &mut self.stdin {
             stdin.want(write(has_input))?;
         }
         let is_started = self.is_started();
         let on_terminal = write(has_input && self.is_terminal);
-        for (source, extra) in [
-            (&mut self.stdout, on_terminal),
-            (&mut self.stderr, EventFlags::empty()),
-        ] {
+        for (source, extra) in
+            [(&mut self.stdout, on_terminal), (&mut self.stderr, EventFlags::empty())]
+        {
             let reading = source.flow.reading(room);
             let is_read = match reading {
                 Reading::Send(_) => is_started,
@@ -435,14 +396,7 @@ impl Execution {
                 Reading::Wait => false,
             };
             if let Some(fd) = &mut source.fd {
-                fd.want(
-                    extra
-                        | if is_read {
-                            EventFlags::IN
-                        } else {
-                            EventFlags::empty()
-                        },
-                )?;
+                fd.want(extra | if is_read { EventFlags::IN } else { EventFlags::empty() })?;
             }
         }
         Ok(())

@@ -72,11 +72,7 @@ impl StdinQueue {
     /// The next bytes to write; empty when there are none now.
     #[must_use]
     pub fn front(&self) -> &[u8] {
-        if self.bytes.is_empty() {
-            &self.trailer
-        } else {
-            self.bytes.as_slices().0
-        }
+        if self.bytes.is_empty() { &self.trailer } else { self.bytes.as_slices().0 }
     }
 
     /// So many bytes of [`Self::front`] were written.
@@ -144,11 +140,7 @@ enum Phase {
 
 impl Default for Output {
     fn default() -> Self {
-        Self {
-            credit: INITIAL_WINDOW,
-            phase: Phase::Running,
-            closed: false,
-        }
+        Self { credit: INITIAL_WINDOW, phase: Phase::Running, closed: false }
     }
 }
 
@@ -168,11 +160,7 @@ impl Output {
             Phase::Running | Phase::Silence(_) => allowed,
             Phase::Remaining(left) => allowed.min(left),
         };
-        if limit == 0 {
-            Reading::Wait
-        } else {
-            Reading::Send(limit)
-        }
+        if limit == 0 { Reading::Wait } else { Reading::Send(limit) }
     }
 
     /// So many bytes were read to be sent.
@@ -195,11 +183,7 @@ impl Output {
     /// The program has ended and its pipe holds so many bytes.
     pub fn program_ended(&mut self, in_pipe: usize) {
         if let Phase::Running = self.phase {
-            self.phase = if in_pipe == 0 {
-                Phase::Delivered
-            } else {
-                Phase::Remaining(in_pipe)
-            };
+            self.phase = if in_pipe == 0 { Phase::Delivered } else { Phase::Remaining(in_pipe) };
         }
     }
 
@@ -236,11 +220,8 @@ impl Output {
             && at <= now
         {
             let listening = matches!(self.reading(room), Reading::Send(_));
-            self.phase = if listening {
-                Phase::Delivered
-            } else {
-                Phase::Silence(now + TERMINAL_SILENCE)
-            };
+            self.phase =
+                if listening { Phase::Delivered } else { Phase::Silence(now + TERMINAL_SILENCE) };
         }
     }
 }
@@ -362,11 +343,7 @@ mod tests {
         assert_eq!(queue.take_grant(), Some(3));
         queue.consume(1);
         assert!(queue.is_finished());
-        assert_eq!(
-            queue.take_grant(),
-            None,
-            "the host has no credit for what it did not send"
-        );
+        assert_eq!(queue.take_grant(), None, "the host has no credit for what it did not send");
     }
 
     #[test]
@@ -376,10 +353,7 @@ mod tests {
         output.program_ended_on_terminal(start);
         output.sent(INITIAL_WINDOW as usize, start);
         output.on_time(1, start + TERMINAL_SILENCE);
-        assert!(
-            !output.is_delivered(),
-            "the host has no credit: there may be more"
-        );
+        assert!(!output.is_delivered(), "the host has no credit: there may be more");
         output.grant(1);
         output.on_time(1, start + 2 * TERMINAL_SILENCE);
         assert!(output.is_delivered());

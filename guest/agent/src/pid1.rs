@@ -15,18 +15,13 @@ const VMADDR_CID_HOST: u32 = 2;
 
 /// Descriptors of a process: the soft limit is what programs may use without asking, and more than
 /// the agent needs for [`crate::server::MAX_SESSIONS`].
-const DESCRIPTORS: Rlimit = Rlimit {
-    current: Some(65_536),
-    maximum: Some(1_048_576),
-};
+const DESCRIPTORS: Rlimit = Rlimit { current: Some(65_536), maximum: Some(1_048_576) };
 
 /// Runs as PID 1; never returns.
 pub fn run() -> ! {
     let start = Clock::start();
     if getpid().as_raw_pid() != 1 {
-        console::line(format_args!(
-            "not started as PID 1 of a guest, nothing done"
-        ));
+        console::line(format_args!("not started as PID 1 of a guest, nothing done"));
         std::process::exit(2);
     }
     console::halt_on_panic();
@@ -53,18 +48,11 @@ fn serve(clock: Clock) -> io::Result<String> {
 
 fn raise_limits() {
     // The kernel's default counts on the memory of a small machine; control groups can bound this.
-    let unlimited = Rlimit {
-        current: None,
-        maximum: None,
-    };
-    for (what, resource, limit) in [
-        ("files", Resource::Nofile, DESCRIPTORS),
-        ("processes", Resource::Nproc, unlimited),
-    ] {
-        console::optional(
-            &format!("raise the limit of {what}"),
-            setrlimit(resource, limit),
-        );
+    let unlimited = Rlimit { current: None, maximum: None };
+    for (what, resource, limit) in
+        [("files", Resource::Nofile, DESCRIPTORS), ("processes", Resource::Nproc, unlimited)]
+    {
+        console::optional(&format!("raise the limit of {what}"), setrlimit(resource, limit));
     }
 }
 

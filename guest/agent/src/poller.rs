@@ -23,19 +23,12 @@ pub(crate) struct Poller {
 
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self {
-            epoll: Rc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?),
-        })
+        Ok(Self { epoll: Rc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?) })
     }
 
     /// Watches `fd` under `token`; nothing is reported until [`Watched::want`] asks for it.
     pub(crate) fn watch(&self, fd: OwnedFd, token: u64) -> Watched {
-        Watched {
-            fd,
-            token,
-            armed: EventFlags::empty(),
-            epoll: Rc::clone(&self.epoll),
-        }
+        Watched { fd, token, armed: EventFlags::empty(), epoll: Rc::clone(&self.epoll) }
     }
 
     /// Waits until something is ready or the time has passed, and appends the tokens.

@@ -69,12 +69,7 @@ const fn program() -> [Instruction; LENGTH] {
 }
 
 const fn instruction(code: u16, if_true: u8, if_false: u8, value: u32) -> Instruction {
-    Instruction {
-        code,
-        if_true,
-        if_false,
-        value,
-    }
+    Instruction { code, if_true, if_false, value }
 }
 
 #[cfg(test)]
@@ -85,12 +80,7 @@ mod tests {
     fn run(arch: u32, number: u32) -> u32 {
         let (mut pc, mut accumulator) = (0, 0);
         loop {
-            let Instruction {
-                code,
-                if_true,
-                if_false,
-                value,
-            } = FILTER[pc];
+            let Instruction { code, if_true, if_false, value } = FILTER[pc];
             pc += 1;
             let taken = match code {
                 LOAD => {
@@ -109,11 +99,7 @@ mod tests {
     #[test]
     fn refuses_exactly_the_listed_calls() {
         for number in 0..1000u32 {
-            let expected = if DENIED.contains(&libc::c_long::from(number)) {
-                DENY
-            } else {
-                ALLOW
-            };
+            let expected = if DENIED.contains(&libc::c_long::from(number)) { DENY } else { ALLOW };
             assert_eq!(run(ARCH, number), expected, "system call {number}");
         }
     }

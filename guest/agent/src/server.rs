@@ -115,9 +115,7 @@ impl<M: Machine> Server<M> {
     pub fn run(mut self) -> String {
         let mut ready = Vec::new();
         loop {
-            let timeout = self
-                .deadline()
-                .map(|at| at.saturating_duration_since(Instant::now()));
+            let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
             if let Err(error) = self.poller.wait(timeout, &mut ready) {
                 return format!("cannot wait for events: {error}");
             }
@@ -164,11 +162,7 @@ impl<M: Machine> Server<M> {
     }
 
     fn listen(&mut self, wanted: bool) {
-        let events = if wanted {
-            EventFlags::IN
-        } else {
-            EventFlags::empty()
-        };
+        let events = if wanted { EventFlags::IN } else { EventFlags::empty() };
         console::optional("watch the listener", self.listener.want(events));
     }
 
@@ -250,14 +244,9 @@ impl<M: Machine> Server<M> {
         if request.argv.is_empty() {
             return bad("no program");
         }
-        let execution = Execution::spawn(
-            guest,
-            request,
-            &self.poller,
-            Part::tokens(id),
-            id.to_string(),
-        )
-        .map_err(|error| ExecFailure::System(format!("start a process: {error}")))?;
+        let execution =
+            Execution::spawn(guest, request, &self.poller, Part::tokens(id), id.to_string())
+                .map_err(|error| ExecFailure::System(format!("start a process: {error}")))?;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.run(execution);
         }
@@ -275,11 +264,7 @@ impl<M: Machine> Server<M> {
         for execution in self.sessions.values().filter_map(Session::execution) {
             execution.terminate();
         }
-        self.ending = Some(Ending {
-            session: id,
-            stage: EndStage::Terminating,
-            until,
-        });
+        self.ending = Some(Ending { session: id, stage: EndStage::Terminating, until });
         self.advance_ending(Instant::now());
     }
 
@@ -309,16 +294,10 @@ impl<M: Machine> Server<M> {
 
     fn deadline(&self) -> Option<Instant> {
         let sessions = self.sessions.values().filter_map(Session::deadline).min();
-        let ending = self
-            .ending
-            .as_ref()
-            .filter(|ending| ending.stage != EndStage::Done);
+        let ending = self.ending.as_ref().filter(|ending| ending.stage != EndStage::Done);
         let fatal = self.fatal.as_ref().map(|(_, _, until)| *until);
         let listen = self.listen_again;
-        [sessions, ending.map(|e| e.until), fatal, listen]
-            .into_iter()
-            .flatten()
-            .min()
+        [sessions, ending.map(|e| e.until), fatal, listen].into_iter().flatten().min()
     }
 
     fn on_time(&mut self, now: Instant) {
@@ -327,23 +306,15 @@ impl<M: Machine> Server<M> {
             self.listen(true);
         }
         let due = |session: &Session| session.deadline().is_some_and(|at| at <= now);
-        let ids: Vec<u32> = self
-            .sessions
-            .iter()
-            .filter(|(_, s)| due(s))
-            .map(|(&id, _)| id)
-            .collect();
+        let ids: Vec<u32> =
+            self.sessions.iter().filter(|(_, s)| due(s)).map(|(&id, _)| id).collect();
         for id in ids {
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.on_time(now);
             }
             self.settle(id, now);
         }
-        if self
-            .ending
-            .as_ref()
-            .is_some_and(|ending| ending.until <= now)
-        {
+        if self.ending.as_ref().is_some_and(|ending| ending.until <= now) {
             self.advance_ending(now);
         }
     }

@@ -22,14 +22,8 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 6] = [
-        Self::Socket,
-        Self::Init,
-        Self::Report,
-        Self::Stdin,
-        Self::Stdout,
-        Self::Stderr,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Socket, Self::Init, Self::Report, Self::Stdin, Self::Stdout, Self::Stderr];
 
     /// The token of this part of session `id`.
     pub(crate) fn token(self, id: u32) -> u64 {
@@ -38,9 +32,7 @@ impl Part {
 
     /// The reverse of [`Self::token`].
     pub(crate) fn from_token(token: u64) -> Option<(u32, Self)> {
-        let part = Self::ALL
-            .into_iter()
-            .find(|&part| part as u64 == token & 7)?;
+        let part = Self::ALL.into_iter().find(|&part| part as u64 == token & 7)?;
         Some((u32::try_from(token >> 3).ok()?, part))
     }
 
@@ -68,12 +60,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(connection: Connection) -> Self {
-        Self {
-            connection: Some(connection),
-            execution: None,
-            opened: false,
-            announced: false,
-        }
+        Self { connection: Some(connection), execution: None, opened: false, announced: false }
     }
 
     /// Nothing is left of it.
@@ -134,11 +121,7 @@ impl Session {
         let Some(execution) = &mut self.execution else {
             return;
         };
-        let stream = if is_stderr {
-            StreamId::Stderr
-        } else {
-            StreamId::Stdout
-        };
+        let stream = if is_stderr { StreamId::Stderr } else { StreamId::Stdout };
         let room = self.connection.as_ref().map_or(0, Connection::room);
         let connection = &mut self.connection;
         execution.on_output(is_stderr, room, scratch, now, |data| {
@@ -179,9 +162,7 @@ impl Session {
         match frame {
             HostFrame::Open(_) => return Err("a second request"),
             HostFrame::Stdin(data) => {
-                return execution
-                    .push_stdin(&data)
-                    .map_err(|_| "input beyond the credit");
+                return execution.push_stdin(&data).map_err(|_| "input beyond the credit");
             }
             HostFrame::StdinEof => execution.push_stdin_eof(),
             HostFrame::Resize(size) => execution.resize(size),
@@ -202,10 +183,7 @@ impl Session {
 
     /// The connection has gone: without its end on the way, the execution is cancelled.
     fn close(&mut self, now: Instant) {
-        let ended = self
-            .connection
-            .take()
-            .is_none_or(|connection| connection.is_finished());
+        let ended = self.connection.take().is_none_or(|connection| connection.is_finished());
         if let Some(execution) = &mut self.execution
             && !ended
         {
@@ -240,9 +218,7 @@ impl Session {
             connection.arm()?;
         }
         let room = self.connection.as_ref().map_or(0, Connection::room);
-        self.execution
-            .as_mut()
-            .map_or(Ok(()), |execution| execution.arm(room))
+        self.execution.as_mut().map_or(Ok(()), |execution| execution.arm(room))
     }
 
     /// When [`Self::on_time`] has something to do.
@@ -255,10 +231,7 @@ impl Session {
     /// Does what is due.
     pub(crate) fn on_time(&mut self, now: Instant) {
         let connection = self.connection.as_ref();
-        if connection
-            .and_then(Connection::deadline)
-            .is_some_and(|at| at <= now)
-        {
+        if connection.and_then(Connection::deadline).is_some_and(|at| at <= now) {
             self.connection = None;
         }
         let room = self.connection.as_ref().map_or(0, Connection::room);

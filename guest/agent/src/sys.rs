@@ -59,10 +59,7 @@ pub(crate) fn clone_process(
         pid if pid > 0 => {
             // SAFETY: the kernel stored a new descriptor there that nobody else owns.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Child {
-                pid: pid as i32,
-                pidfd,
-            })
+            Ok(Child { pid: pid as i32, pidfd })
         }
         _ => Err(io::Error::last_os_error()),
     }
@@ -102,11 +99,7 @@ pub(crate) fn exec(path: &CStr, argv: &[&CStr], envp: &[&CStr]) -> io::Error {
 }
 
 fn pointers(strings: &[&CStr]) -> Vec<*const libc::c_char> {
-    strings
-        .iter()
-        .map(|s| s.as_ptr())
-        .chain([ptr::null()])
-        .collect()
+    strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
 }
 
 /// Makes `target` a copy of `fd`, closed on exec when asked (dup3(2)).
@@ -199,18 +192,10 @@ pub(crate) fn install_filter(program: &[Instruction]) -> io::Result<()> {
         filter: *const Instruction,
     }
     let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let program = Program {
-        len,
-        filter: program.as_ptr(),
-    };
+    let program = Program { len, filter: program.as_ptr() };
     // SAFETY: `program` describes a slice of `sock_filter` that lives during the call.
     check(unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0,
-            &raw const program,
-        )
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
     })
     .map(drop)
 }
@@ -225,10 +210,7 @@ pub(crate) fn vsock_listen(port: u32) -> io::Result<OwnedFd> {
     let mut address = vsock_address();
     address.svm_cid = libc::VMADDR_CID_ANY;
     address.svm_port = port;
-    let (raw, length) = (
-        socket.as_raw_fd(),
-        size_of::<libc::sockaddr_vm>() as libc::socklen_t,
-    );
+    let (raw, length) = (socket.as_raw_fd(), size_of::<libc::sockaddr_vm>() as libc::socklen_t);
     // SAFETY: `address` is a sockaddr_vm of the length passed.
     check(unsafe { libc::bind(raw, (&raw const address).cast(), length) }.into())?;
     // SAFETY: integers only.
@@ -247,14 +229,7 @@ pub(crate) fn vsock_accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, u32
     // SAFETY: a new descriptor.
     let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
     let is_vsock = i32::from(peer.svm_family) == libc::AF_VSOCK;
-    Ok((
-        socket,
-        if is_vsock {
-            peer.svm_cid
-        } else {
-            libc::VMADDR_CID_ANY
-        },
-    ))
+    Ok((socket, if is_vsock { peer.svm_cid } else { libc::VMADDR_CID_ANY }))
 }
 
 fn vsock_address() -> libc::sockaddr_vm {
@@ -273,11 +248,7 @@ pub(crate) fn add_entropy(random: impl AsFd, bytes: &[u8; 32]) -> io::Result<()>
         size: libc::c_int,
         bytes: [u8; 32],
     }
-    let info = PoolInfo {
-        entropy_bits: 256,
-        size: 32,
-        bytes: *bytes,
-    };
+    let info = PoolInfo { entropy_bits: 256, size: 32, bytes: *bytes };
     let fd = random.as_fd().as_raw_fd();
     // SAFETY: `info` is a rand_pool_info followed by the `size` bytes that it announces.
     check(unsafe { libc::ioctl(fd, RNDADDENTROPY as _, &raw const info) }.into()).map(drop)
@@ -292,9 +263,5 @@ pub(crate) fn resize_ext4(directory: impl AsFd, blocks: u64) -> io::Result<()> {
 }
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -42,10 +42,7 @@ pub fn hosts(hostname: &str, entries: &[HostEntry]) -> String {
 /// The text of `/etc/resolv.conf`.
 #[must_use]
 pub fn resolv_conf(servers: &[IpAddr]) -> String {
-    servers
-        .iter()
-        .map(|server| format!("nameserver {server}\n"))
-        .collect()
+    servers.iter().map(|server| format!("nameserver {server}\n")).collect()
 }
 
 /// Writes a new file: an image may have a link of that name, to anywhere.
@@ -84,20 +81,14 @@ mod tests {
     #[test]
     fn resolv_conf_is_nameserver_lines_and_empty_without_servers() {
         let servers = ["192.168.1.1", "fd00::53"].map(|ip| ip.parse().expect("an address"));
-        assert_eq!(
-            resolv_conf(&servers),
-            "nameserver 192.168.1.1\nnameserver fd00::53\n"
-        );
+        assert_eq!(resolv_conf(&servers), "nameserver 192.168.1.1\nnameserver fd00::53\n");
         assert_eq!(resolv_conf(&[]), "");
     }
 
     #[test]
     fn a_link_is_replaced_and_not_followed() {
         let directory = tempfile::tempdir().expect("a directory");
-        let (target, link) = (
-            directory.path().join("target"),
-            directory.path().join("link"),
-        );
+        let (target, link) = (directory.path().join("target"), directory.path().join("link"));
         std::fs::write(&target, "untouched").expect("written");
         std::os::unix::fs::symlink(&target, &link).expect("linked");
         replace(link.to_str().expect("UTF-8"), "new").expect("replaced");

@@ -26,9 +26,7 @@ struct Entry {
     is_required: bool,
 }
 
-const SECURE: MountFlags = MountFlags::NOSUID
-    .union(MountFlags::NODEV)
-    .union(MountFlags::NOEXEC);
+const SECURE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 /// In order: a target may be in a file system mounted before.
 ///
@@ -42,28 +40,12 @@ const MOUNTS: [Entry; 6] = [
         MountFlags::NOSUID.union(MountFlags::NOEXEC),
         c"gid=5,mode=620,ptmxmode=666",
     ),
-    entry(
-        "/dev/shm",
-        "tmpfs",
-        MountFlags::NOSUID.union(MountFlags::NODEV),
-        c"mode=1777",
-    ),
-    entry(
-        "/run",
-        "tmpfs",
-        MountFlags::NOSUID.union(MountFlags::NODEV),
-        c"mode=755",
-    ),
-    Entry {
-        is_required: false,
-        ..entry("/dev/mqueue", "mqueue", SECURE, c"")
-    },
+    entry("/dev/shm", "tmpfs", MountFlags::NOSUID.union(MountFlags::NODEV), c"mode=1777"),
+    entry("/run", "tmpfs", MountFlags::NOSUID.union(MountFlags::NODEV), c"mode=755"),
+    Entry { is_required: false, ..entry("/dev/mqueue", "mqueue", SECURE, c"") },
 ];
 
-const BPF: Entry = Entry {
-    is_required: false,
-    ..entry("/sys/fs/bpf", "bpf", SECURE, c"mode=700")
-};
+const BPF: Entry = Entry { is_required: false, ..entry("/sys/fs/bpf", "bpf", SECURE, c"mode=700") };
 
 /// Names that programs expect and devtmpfs does not have.
 const LINKS: [(&str, &str); 4] = [
@@ -79,13 +61,7 @@ const fn entry(
     flags: MountFlags,
     data: &'static CStr,
 ) -> Entry {
-    Entry {
-        target,
-        kind,
-        flags,
-        data,
-        is_required: true,
-    }
+    Entry { target, kind, flags, data, is_required: true }
 }
 
 /// Mounts what is needed to read the command line and to find disks.
@@ -97,13 +73,7 @@ pub fn early() -> std::io::Result<()> {
     mount("tmpfs", STAGE, "tmpfs", SECURE, c"mode=700")?;
     for (kind, target) in [("proc", EARLY_PROC), ("devtmpfs", EARLY_DEV)] {
         directory(target, 0o755)?;
-        mount(
-            kind,
-            target,
-            kind,
-            MountFlags::NOSUID | MountFlags::NOEXEC,
-            c"",
-        )?;
+        mount(kind, target, kind, MountFlags::NOSUID | MountFlags::NOEXEC, c"")?;
     }
     Ok(())
 }
@@ -112,15 +82,8 @@ pub fn early() -> std::io::Result<()> {
 pub(super) fn complete(privileged: bool) -> Result<(), StepFailed> {
     directory("/proc", 0o555).required(BootStep::Mounts, "create /proc")?;
     for entry in MOUNTS.iter().chain(privileged.then_some(&BPF)) {
-        let mounted = directory(entry.target, 0o755).and_then(|()| {
-            mount(
-                entry.kind,
-                entry.target,
-                entry.kind,
-                entry.flags,
-                entry.data,
-            )
-        });
+        let mounted = directory(entry.target, 0o755)
+            .and_then(|()| mount(entry.kind, entry.target, entry.kind, entry.flags, entry.data));
         if entry.is_required {
             mounted.required(BootStep::Mounts, format_args!("mount {}", entry.target))?;
         } else {
@@ -128,10 +91,7 @@ pub(super) fn complete(privileged: bool) -> Result<(), StepFailed> {
         }
     }
     for (target, link) in LINKS {
-        console::optional(
-            &format!("link {link}"),
-            symlink(target, link).or_else(exists),
-        );
+        console::optional(&format!("link {link}"), symlink(target, link).or_else(exists));
     }
     // On the root's disk: a temporary directory in memory would take the guest's (contract 10.4).
     temporary("/tmp").required(BootStep::Mounts, "create /tmp")
@@ -152,9 +112,5 @@ fn temporary(path: &str) -> Result<(), Errno> {
 }
 
 fn exists(errno: Errno) -> Result<(), Errno> {
-    if errno == Errno::EXIST {
-        Ok(())
-    } else {
-        Err(errno)
-    }
+    if errno == Errno::EXIST { Ok(()) } else { Err(errno) }
 }

@@ -44,13 +44,7 @@ impl Batch {
         let name_z = [name.as_bytes(), &[0]].concat();
         let mut attributes = vec![(IFLA_IFNAME, name_z)];
         attributes.extend(mtu.map(|mtu| (IFLA_MTU, mtu.to_ne_bytes().to_vec())));
-        self.push(
-            RTM_NEWLINK,
-            0,
-            &body,
-            &attributes,
-            format!("bring {name} up"),
-        );
+        self.push(RTM_NEWLINK, 0, &body, &attributes, format!("bring {name} up"));
     }
 
     /// Adds an address to the interface with this index.
@@ -60,13 +54,7 @@ impl Batch {
         let body = [&header[..], &index.to_ne_bytes()].concat();
         let attributes = [(IFA_LOCAL, raw.clone()), (IFA_ADDRESS, raw)];
         let name = format!("add address {address}/{prefix}");
-        self.push(
-            RTM_NEWADDR,
-            NLM_F_CREATE | NLM_F_EXCL,
-            &body,
-            &attributes,
-            name,
-        );
+        self.push(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &body, &attributes, name);
     }
 
     /// Adds a default route through the interface with this index.
@@ -76,13 +64,7 @@ impl Batch {
         let body = [&[family, 0, 0, 0][..], &kind, &[0; 4]].concat();
         let attributes = [(RTA_GATEWAY, raw), (RTA_OIF, index.to_ne_bytes().to_vec())];
         let name = format!("add the default route by {gateway}");
-        self.push(
-            RTM_NEWROUTE,
-            NLM_F_CREATE | NLM_F_EXCL,
-            &body,
-            &attributes,
-            name,
-        );
+        self.push(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &body, &attributes, name);
     }
 
     /// What to send.
@@ -111,11 +93,9 @@ impl Batch {
             payload.resize(payload.len().next_multiple_of(4), 0);
         }
         let sequence = self.names.len() as u32;
-        self.bytes
-            .extend(((HEADER + payload.len()) as u32).to_ne_bytes());
+        self.bytes.extend(((HEADER + payload.len()) as u32).to_ne_bytes());
         self.bytes.extend(kind.to_ne_bytes());
-        self.bytes
-            .extend((NLM_F_REQUEST | NLM_F_ACK | flags).to_ne_bytes());
+        self.bytes.extend((NLM_F_REQUEST | NLM_F_ACK | flags).to_ne_bytes());
         self.bytes.extend(sequence.to_ne_bytes());
         self.bytes.extend(0u32.to_ne_bytes());
         self.bytes.extend(payload);

@@ -50,10 +50,7 @@ fn carry_out(socket: &OwnedFd, batch: &Batch) -> io::Result<Result<(), StepFaile
         for (sequence, errno) in acknowledgements(buffer.get(..received).unwrap_or_default()) {
             pending = pending.saturating_sub(1);
             if errno != 0 {
-                let name = batch
-                    .names()
-                    .get(sequence as usize)
-                    .map_or("request", String::as_str);
+                let name = batch.names().get(sequence as usize).map_or("request", String::as_str);
                 let error = Err::<(), _>(io::Error::from_raw_os_error(errno));
                 return Ok(error.required(BootStep::Network, name));
             }
@@ -96,11 +93,7 @@ mod tests {
         assert!(!is_up() || addresses().is_empty(), "a new namespace");
         configure(None).expect("lo exists");
         assert!(is_up());
-        let network = NetworkConfig {
-            mtu: 1500,
-            addresses: Vec::new(),
-            gateways: Vec::new(),
-        };
+        let network = NetworkConfig { mtu: 1500, addresses: Vec::new(), gateways: Vec::new() };
         let failed = configure(Some(&network)).expect_err("there is no eth0");
         assert!(failed.message.starts_with("find eth0"), "{failed:?}");
     }

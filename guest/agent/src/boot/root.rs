@@ -25,10 +25,8 @@ pub(super) fn assemble(config: &RootConfig) -> Result<(), StepFailed> {
     let mut lower = Vec::new();
     for (index, layer) in config.lower.iter().enumerate() {
         let target = format!("{STAGE}/{index}");
-        mount_lower(layer, &target).required(
-            BootStep::LowerLayer,
-            format_args!("layer {index} ({layer:?})"),
-        )?;
+        mount_lower(layer, &target)
+            .required(BootStep::LowerLayer, format_args!("layer {index} ({layer:?})"))?;
         lower.push(target);
     }
     let upper = format!("{STAGE}/upper");
@@ -37,14 +35,8 @@ pub(super) fn assemble(config: &RootConfig) -> Result<(), StepFailed> {
     let options = overlay_options(&lower, &upper);
     directory(NEW_ROOT, 0o755).required(BootStep::Root, "create the new root")?;
     let options = CString::new(options).required(BootStep::Root, "overlay options")?;
-    mount(
-        "overlay",
-        NEW_ROOT,
-        "overlay",
-        MountFlags::empty(),
-        options.as_c_str(),
-    )
-    .required(BootStep::Root, "mount the overlay")
+    mount("overlay", NEW_ROOT, "overlay", MountFlags::empty(), options.as_c_str())
+        .required(BootStep::Root, "mount the overlay")
 }
 
 /// Makes the overlay the root, and leaves nothing of the old one but the memory of this program.
@@ -98,24 +90,12 @@ fn mount_upper(layer: &UpperLayer, target: &str) -> io::Result<()> {
             // The image is sparse: what nobody has written is zero already, and what the guest
             // frees the host can have back.
             let options = c"noinit_itable,discard";
-            mount(
-                device.as_str(),
-                target,
-                "ext4",
-                MountFlags::empty(),
-                options,
-            )?;
+            mount(device.as_str(), target, "ext4", MountFlags::empty(), options)?;
             grow(&device, target)?;
         }
         UpperLayer::Tmpfs { size } => {
             let options = CString::new(format!("mode=755,size={size}"))?;
-            mount(
-                "tmpfs",
-                target,
-                "tmpfs",
-                MountFlags::empty(),
-                options.as_c_str(),
-            )?;
+            mount("tmpfs", target, "tmpfs", MountFlags::empty(), options.as_c_str())?;
         }
     }
     directory(&format!("{target}/data"), 0o755)?;
@@ -125,18 +105,10 @@ fn mount_upper(layer: &UpperLayer, target: &str) -> io::Result<()> {
 
 /// Grows a mounted ext4 to the size of its device; the kernel does nothing when it has it.
 fn grow(device: &str, mounted: &str) -> io::Result<()> {
-    let open = |path: &str| {
-        openat(
-            rustix::fs::CWD,
-            path,
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-    };
+    let open =
+        |path: &str| openat(rustix::fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let size = seek(open(device)?, SeekFrom::End(0))?;
-    let block = u64::try_from(statfs(mounted)?.f_bsize)
-        .unwrap_or(0)
-        .max(1024);
+    let block = u64::try_from(statfs(mounted)?.f_bsize).unwrap_or(0).max(1024);
     sys::resize_ext4(open(mounted)?, size / block)
         .map_err(|error| io::Error::new(error.kind(), format!("grow to {size} bytes: {error}")))
 }
@@ -194,14 +166,8 @@ mod tests {
 
     #[test]
     fn disks_are_named_as_the_kernel_names_them() {
-        let cases = [
-            (0, "vda"),
-            (25, "vdz"),
-            (26, "vdaa"),
-            (51, "vdaz"),
-            (52, "vdba"),
-            (255, "vdiv"),
-        ];
+        let cases =
+            [(0, "vda"), (25, "vdz"), (26, "vdaa"), (51, "vdaz"), (52, "vdba"), (255, "vdiv")];
         for (index, name) in cases {
             assert_eq!(disk_path(index), format!("{EARLY_DEV}/{name}"));
         }

@@ -15,11 +15,7 @@ pub struct Environment {
 impl Environment {
     /// Sets a variable; its place is that of the first setting.
     pub fn set(&mut self, name: &[u8], value: &[u8]) {
-        match self
-            .variables
-            .iter_mut()
-            .find(|(existing, _)| existing == name)
-        {
+        match self.variables.iter_mut().find(|(existing, _)| existing == name) {
             Some((_, old)) => *old = value.to_vec(),
             None => self.variables.push((name.to_vec(), value.to_vec())),
         }
@@ -35,10 +31,7 @@ impl Environment {
     /// The value of a variable.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        self.variables
-            .iter()
-            .find(|(existing, _)| existing == name)
-            .map(|(_, value)| &**value)
+        self.variables.iter().find(|(existing, _)| existing == name).map(|(_, value)| &**value)
     }
 
     /// The environment in the order of precedence: defaults, the sandbox's, `HOME`, the request's.
@@ -110,10 +103,7 @@ mod tests {
 
     fn shown(environment: &Environment) -> Vec<String> {
         let strings = environment.to_strings().expect("valid");
-        strings
-            .iter()
-            .map(|s| s.to_string_lossy().into_owned())
-            .collect()
+        strings.iter().map(|s| s.to_string_lossy().into_owned()).collect()
     }
 
     #[test]
@@ -132,10 +122,7 @@ mod tests {
         };
         assert_eq!(home(&[], &[]), "/account");
         assert_eq!(home(&[var("HOME", "/sandbox")], &[]), "/sandbox");
-        assert_eq!(
-            home(&[var("HOME", "/sandbox")], &[var("HOME", "/request")]),
-            "/request"
-        );
+        assert_eq!(home(&[var("HOME", "/sandbox")], &[var("HOME", "/request")]), "/request");
     }
 
     #[test]
@@ -162,15 +149,10 @@ mod tests {
     fn programs_are_looked_for_as_execvp_does() {
         let found = |program: &str, path: &str| -> Vec<String> {
             let all = candidates(program.as_bytes(), path.as_bytes());
-            all.into_iter()
-                .map(|c| String::from_utf8(c).expect("UTF-8"))
-                .collect()
+            all.into_iter().map(|c| String::from_utf8(c).expect("UTF-8")).collect()
         };
         assert_eq!(found("ls", "/bin:/usr/bin"), ["/bin/ls", "/usr/bin/ls"]);
-        assert_eq!(
-            found("ls", "/bin::/x:"),
-            ["/bin/ls", "./ls", "/x/ls", "./ls"]
-        );
+        assert_eq!(found("ls", "/bin::/x:"), ["/bin/ls", "./ls", "/x/ls", "./ls"]);
         assert_eq!(found("./ls", "/bin"), ["./ls"]);
         assert_eq!(found("a/b", "/bin"), ["a/b"]);
         assert_eq!(found("", "/bin"), Vec::<String>::new());

@@ -88,11 +88,7 @@ fn settle(plan: &Plan<'_>) -> Result<(), ExecFailure> {
     if sys::dup_to(plan.report.as_fd(), sys::REPORT_FD, true).is_err() {
         sys::exit(127);
     }
-    let ProgramEnds {
-        stdin,
-        stdout,
-        stderr,
-    } = &plan.stdio;
+    let ProgramEnds { stdin, stdout, stderr } = &plan.stdio;
     for (fd, target) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
         sys::dup_to(fd.as_fd(), target, false).map_err(|e| system("set up a stream", e))?;
     }

@@ -65,11 +65,7 @@ fn drop_capabilities() -> Result<(), Errno> {
         remove_capability_from_bounding_set(capability)?;
         keep.remove(capability);
     }
-    let CapabilitySets {
-        effective,
-        permitted,
-        ..
-    } = capabilities(None)?;
+    let CapabilitySets { effective, permitted, .. } = capabilities(None)?;
     set_capabilities(
         None,
         // An empty inheritable set empties the ambient one too (capabilities(7)).
@@ -113,11 +109,7 @@ fn own_streams(uid: Uid) -> Result<(), Errno> {
 /// As the user who runs the program: a directory that is closed to it is no place to start in.
 fn enter(directory: &[u8]) -> Result<(), ExecFailure> {
     rustix::process::chdir(directory).map_err(|errno| {
-        ExecFailure::WorkingDirectory(format!(
-            "{}: {}",
-            excerpt(directory),
-            io::Error::from(errno)
-        ))
+        ExecFailure::WorkingDirectory(format!("{}: {}", excerpt(directory), io::Error::from(errno)))
     })
 }
 
@@ -133,17 +125,11 @@ impl Image {
         let bad = |what: String| ExecFailure::BadRequest(what);
         let tty = request.tty.is_some();
         let environment = Environment::merge(&guest.env, &user.home, &request.env, tty);
-        let program = request
-            .argv
-            .first()
-            .ok_or_else(|| bad("no program".into()))?;
+        let program = request.argv.first().ok_or_else(|| bad("no program".into()))?;
         let path = environment.get(b"PATH").unwrap_or_default();
         let strings = |all: &[Vec<u8>], what: &str| {
             let string = |bytes: &Vec<u8>| CString::new(bytes.as_slice());
-            all.iter()
-                .map(string)
-                .collect::<Result<_, _>>()
-                .map_err(|_| bad(what.to_owned()))
+            all.iter().map(string).collect::<Result<_, _>>().map_err(|_| bad(what.to_owned()))
         };
         Ok(Self {
             argv: strings(&request.argv, "an argument has a zero byte")?,
@@ -177,9 +163,7 @@ impl Image {
         match unusable {
             Some((path, why)) => not_executable(path, &why),
             None => ExecFailure::NotFound(
-                self.argv
-                    .first()
-                    .map_or_else(String::new, |name| excerpt(name.to_bytes())),
+                self.argv.first().map_or_else(String::new, |name| excerpt(name.to_bytes())),
             ),
         }
     }

@@ -16,12 +16,7 @@ const MAX_REPORT: usize = 4096;
 /// A packet socket pair: the agent's end, which does not block, and the execution's.
 pub(crate) fn channel() -> io::Result<(OwnedFd, OwnedFd)> {
     let kind = SocketType::SEQPACKET;
-    Ok(socketpair(
-        AddressFamily::UNIX,
-        kind,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
+    Ok(socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
 }
 
 /// Sends one frame, with a descriptor when there is one to pass.
@@ -38,12 +33,7 @@ pub(crate) fn send(
     if !passed.is_empty() {
         ancillary.push(SendAncillaryMessage::ScmRights(passed));
     }
-    sendmsg(
-        channel,
-        &[IoSlice::new(&packet)],
-        &mut ancillary,
-        SendFlags::NOSIGNAL,
-    )?;
+    sendmsg(channel, &[IoSlice::new(&packet)], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
@@ -53,13 +43,8 @@ pub(crate) fn receive(channel: impl AsFd) -> io::Result<Option<(AgentFrame, Opti
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received = recvmsg(
-        channel,
-        &mut [IoSliceMut::new(&mut packet)],
-        &mut ancillary,
-        flags,
-    )?
-    .bytes;
+    let received =
+        recvmsg(channel, &mut [IoSliceMut::new(&mut packet)], &mut ancillary, flags)?.bytes;
     if received == 0 {
         return Ok(None);
     }

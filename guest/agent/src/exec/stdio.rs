@@ -15,14 +15,8 @@ const PIPE_SIZE: usize = 256 * 1024;
 /// The agent's ends, all non-blocking.
 #[derive(Debug)]
 pub(crate) enum AgentEnds {
-    Pipes {
-        stdin: Option<OwnedFd>,
-        stdout: OwnedFd,
-        stderr: OwnedFd,
-    },
-    Terminal {
-        master: OwnedFd,
-    },
+    Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
+    Terminal { master: OwnedFd },
 }
 
 /// The program's ends.
@@ -44,12 +38,7 @@ pub(crate) fn make(request: &ExecRequest) -> io::Result<(AgentEnds, ProgramEnds)
 /// Gives a terminal another size.
 pub(crate) fn resize(terminal: impl std::os::fd::AsFd, size: WindowSize) -> io::Result<()> {
     let WindowSize { rows, cols } = size;
-    let size = Winsize {
-        ws_row: rows,
-        ws_col: cols,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
     Ok(tcsetwinsize(terminal, size)?)
 }
 
@@ -61,22 +50,12 @@ fn terminal(size: WindowSize) -> io::Result<(AgentEnds, ProgramEnds)> {
     let stdin = ioctl_tiocgptpeer(&master, flags)?;
     let (stdout, stderr) = (stdin.try_clone()?, stdin.try_clone()?);
     nonblocking(&master)?;
-    Ok((
-        AgentEnds::Terminal { master },
-        ProgramEnds {
-            stdin,
-            stdout,
-            stderr,
-        },
-    ))
+    Ok((AgentEnds::Terminal { master }, ProgramEnds { stdin, stdout, stderr }))
 }
 
 fn pipes(stdin: Stdin) -> io::Result<(AgentEnds, ProgramEnds)> {
     let (program_stdin, stdin) = match stdin {
-        Stdin::Null => (
-            open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?,
-            None,
-        ),
+        Stdin::Null => (open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, None),
         Stdin::Pipe => {
             let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
             nonblocking(&write)?;
@@ -85,19 +64,9 @@ fn pipes(stdin: Stdin) -> io::Result<(AgentEnds, ProgramEnds)> {
     };
     let (stdout, program_stdout) = output()?;
     let (stderr, program_stderr) = output()?;
-    let program = ProgramEnds {
-        stdin: program_stdin,
-        stdout: program_stdout,
-        stderr: program_stderr,
-    };
-    Ok((
-        AgentEnds::Pipes {
-            stdin,
-            stdout,
-            stderr,
-        },
-        program,
-    ))
+    let program =
+        ProgramEnds { stdin: program_stdin, stdout: program_stdout, stderr: program_stderr };
+    Ok((AgentEnds::Pipes { stdin, stdout, stderr }, program))
 }
 
 fn output() -> io::Result<(OwnedFd, OwnedFd)> {

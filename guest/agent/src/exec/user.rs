@@ -54,10 +54,7 @@ impl Accounts {
     /// Accounts from the texts of the two files.
     #[must_use]
     pub fn new(passwd: &[u8], group: &[u8]) -> Self {
-        Self {
-            passwd: passwd.to_vec(),
-            group: group.to_vec(),
-        }
+        Self { passwd: passwd.to_vec(), group: group.to_vec() }
     }
 
     /// Resolves a user specification; an empty user part is root.
@@ -86,19 +83,12 @@ impl Accounts {
         if let (None, Some(account)) = (group, account) {
             groups.extend(self.memberships(account.name).filter(|&g| g != gid));
         }
-        Ok(Identity {
-            uid,
-            gid,
-            groups,
-            home: home.to_vec(),
-        })
+        Ok(Identity { uid, gid, groups, home: home.to_vec() })
     }
 
     /// By name first: a name may consist of digits.
     fn account(&self, user: &str) -> Option<Account<'_>> {
-        let by_name = self
-            .accounts()
-            .find(|account| account.name == user.as_bytes());
+        let by_name = self.accounts().find(|account| account.name == user.as_bytes());
         by_name.or_else(|| {
             let uid = number(user)?;
             self.accounts().find(|account| account.uid == uid)
@@ -111,12 +101,7 @@ impl Accounts {
             let name = fields.next()?;
             let uid = parse(fields.nth(1)?)?;
             let gid = parse(fields.next()?)?;
-            Some(Account {
-                name,
-                uid,
-                gid,
-                home: fields.nth(1).unwrap_or_default(),
-            })
+            Some(Account { name, uid, gid, home: fields.nth(1).unwrap_or_default() })
         })
     }
 
@@ -154,8 +139,7 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|&byte| byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+    text.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
 fn parse(field: &[u8]) -> Option<u32> {
@@ -187,12 +171,7 @@ mod tests {
     }
 
     fn identity(uid: u32, gid: u32, groups: &[u32], home: &str) -> Identity {
-        Identity {
-            uid,
-            gid,
-            groups: groups.to_vec(),
-            home: home.into(),
-        }
+        Identity { uid, gid, groups: groups.to_vec(), home: home.into() }
     }
 
     #[test]
@@ -217,22 +196,11 @@ mod tests {
 
     #[test]
     fn refuses_unknown_names_and_impossible_numbers() {
-        for spec in [
-            "bob",
-            "broken",
-            "-1",
-            "+1",
-            "4294967295",
-            "99999999999",
-            "alice:",
-            "alice:no",
-        ] {
+        for spec in ["bob", "broken", "-1", "+1", "4294967295", "99999999999", "alice:", "alice:no"]
+        {
             assert!(accounts().resolve(spec).is_err(), "{spec:?}");
         }
-        assert_eq!(
-            accounts().resolve("bob"),
-            Err("no user \"bob\" in /etc/passwd".into())
-        );
+        assert_eq!(accounts().resolve("bob"), Err("no user \"bob\" in /etc/passwd".into()));
     }
 
     #[test]

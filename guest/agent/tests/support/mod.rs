@@ -52,14 +52,7 @@ impl Machine for Namespaces {
             ready_us: 0,
             kernel: String::new(),
         };
-        Ok((
-            Guest {
-                env: config.env,
-                privileged: config.privileged,
-                cgroups,
-            },
-            report,
-        ))
+        Ok((Guest { env: config.env, privileged: config.privileged, cgroups }, report))
     }
 
     fn sync(&mut self) {}
@@ -81,21 +74,13 @@ impl Agent {
     /// The same with changes to the configuration.
     pub(crate) fn start_with(change: impl FnOnce(&mut BootConfig)) -> Option<Self> {
         let agent = Self::unbooted()?;
-        let name = agent
-            .group
-            .file_name()
-            .expect("named")
-            .to_str()
-            .expect("UTF-8");
+        let name = agent.group.file_name().expect("named").to_str().expect("UTF-8");
         let mut config = BootConfig {
             version: PROTOCOL_VERSION,
             hostname: name.to_owned(),
             realtime: (0, 0),
             entropy: [0; 32],
-            root: RootConfig {
-                lower: Vec::new(),
-                upper: UpperLayer::Tmpfs { size: 0 },
-            },
+            root: RootConfig { lower: Vec::new(), upper: UpperLayer::Tmpfs { size: 0 } },
             hosts: Vec::new(),
             dns_servers: Vec::new(),
             network: None,
@@ -118,40 +103,18 @@ impl Agent {
         }
         raise_descriptor_limit();
         let directory = tempfile::tempdir().expect("a directory");
-        let unique = directory
-            .path()
-            .file_name()
-            .expect("named")
-            .to_string_lossy();
-        let group = cgroup2()
-            .expect("checked")
-            .join(format!("matchlock-test-{unique}"));
+        let unique = directory.path().file_name().expect("named").to_string_lossy();
+        let group = cgroup2().expect("checked").join(format!("matchlock-test-{unique}"));
         let process = Command::new("unshare")
-            .args([
-                "--mount",
-                "--propagation=private",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--",
-            ])
+            .args(["--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--"])
             .arg(std::env::current_exe().expect("known"))
-            .args([
-                "--exact",
-                "the_server_process",
-                "--nocapture",
-                "--test-threads=1",
-            ])
+            .args(["--exact", "the_server_process", "--nocapture", "--test-threads=1"])
             .env(SOCKET, directory.path().join("socket"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .expect("unshare runs");
-        Some(Self {
-            process,
-            directory,
-            group,
-        })
+        Some(Self { process, directory, group })
     }
 
     /// A connection.
@@ -195,10 +158,7 @@ impl Agent {
     pub(crate) fn groups(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(&self.group).into_iter().flatten();
         let entries = entries.map(|entry| entry.expect("an entry"));
-        entries
-            .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
-            .map(|e| e.path())
-            .collect()
+        entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
     }
 
     /// How many descriptors the server has open; `None` where the kernel does not tell its process.
@@ -214,11 +174,7 @@ impl Agent {
     pub(crate) fn wait_until_empty(&self) -> Duration {
         let start = Instant::now();
         while !self.groups().is_empty() {
-            assert!(
-                start.elapsed() < TIMEOUT,
-                "executions left: {:?}",
-                self.groups()
-            );
+            assert!(start.elapsed() < TIMEOUT, "executions left: {:?}", self.groups());
             std::thread::sleep(Duration::from_millis(5));
         }
         start.elapsed()
@@ -267,10 +223,7 @@ impl Finished {
 impl Client {
     fn new(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(TIMEOUT)).expect("set");
-        Self {
-            stream,
-            decoder: Decoder::new(),
-        }
+        Self { stream, decoder: Decoder::new() }
     }
 
     pub(crate) fn send(&mut self, frame: &HostFrame) {
@@ -299,9 +252,7 @@ impl Client {
 
     /// Whether nothing arrives for a while.
     pub(crate) fn is_silent(&mut self) -> bool {
-        self.stream
-            .set_read_timeout(Some(Duration::from_millis(300)))
-            .expect("set");
+        self.stream.set_read_timeout(Some(Duration::from_millis(300))).expect("set");
         let result = self.stream.read(&mut [0]);
         self.stream.set_read_timeout(Some(TIMEOUT)).expect("set");
         result.is_err()
@@ -317,21 +268,12 @@ impl Client {
                 Some(AgentFrame::Started | AgentFrame::Credit(..)) => continue,
                 Some(end) => {
                     assert_eq!(self.next(), None, "{end:?} is the last frame");
-                    return Finished {
-                        stdout,
-                        stderr,
-                        end,
-                    };
+                    return Finished { stdout, stderr, end };
                 }
                 None => panic!("the connection ended without a last frame"),
             };
             let length = data.len() as u32;
-            if stream == StreamId::Stdout {
-                &mut stdout
-            } else {
-                &mut stderr
-            }
-            .extend(data);
+            if stream == StreamId::Stdout { &mut stdout } else { &mut stderr }.extend(data);
             self.send(&HostFrame::Credit(stream, length));
         }
     }
@@ -351,14 +293,8 @@ impl Client {
 }
 
 pub(crate) fn argv(arguments: &[&str]) -> ExecRequest {
-    let argv = arguments
-        .iter()
-        .map(|argument| argument.as_bytes().to_vec())
-        .collect();
-    ExecRequest {
-        argv,
-        ..ExecRequest::default()
-    }
+    let argv = arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect();
+    ExecRequest { argv, ..ExecRequest::default() }
 }
 
 pub(crate) fn sh(script: &str) -> ExecRequest {
@@ -382,9 +318,7 @@ fn possible() -> Result<(), String> {
         return Err("needs root for namespaces".into());
     }
     cgroup2().ok_or("needs a cgroup2 hierarchy that can be written")?;
-    let unshared = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "true"])
-        .status();
+    let unshared = Command::new("unshare").args(["--mount", "--pid", "--fork", "true"]).status();
     match unshared {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("unshare: {status}")),
