@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use crate::poller::{EventFlags, Watched};
 
 /// Bytes queued towards the host beyond which no output is read.
-const OUTBOX: usize = 256 * 1024;
+const OUTBOX: usize = 128 * 1024;
 
 /// How long the host may take to close after the last frame.
 const LINGER: Duration = Duration::from_secs(10);
@@ -118,7 +118,6 @@ impl Connection {
             }
         }
         self.outbox.clear();
-        self.outbox.shrink_to(OUTBOX);
         self.sent = 0;
         if self.stage == Stage::Finishing {
             shutdown(&self.socket, Shutdown::Write)?;
