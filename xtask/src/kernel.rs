@@ -70,9 +70,9 @@ impl Variant {
     /// Fragments, the later ones on top; relative to `guest/kernel/`, as all paths here.
     pub fn fragments(self) -> &'static [&'static str] {
         match self {
-            Self::Guest => &["x86_64.fragment"],
-            Self::KvmHost => &["x86_64.fragment", "testing/kvm-host.fragment"],
-            Self::GuestAarch64 => &["aarch64.fragment"],
+            Self::Guest => &["common.fragment", "x86_64.fragment"],
+            Self::KvmHost => &["common.fragment", "x86_64.fragment", "testing/kvm-host.fragment"],
+            Self::GuestAarch64 => &["common.fragment", "aarch64.fragment"],
         }
     }
 
