@@ -167,7 +167,10 @@ async fn shut_down(vm: &Arc<dyn Vm>, grace: Duration) -> Result<(), ExecError> {
     ask(stream, Request::Shutdown { grace_ms }).await.map(drop)
 }
 
-async fn boot(vm: &Arc<dyn Vm>, config: BootConfig) -> Result<(Instant, BootReport), CoreError> {
+async fn boot(
+    vm: &Arc<dyn Vm>,
+    mut config: BootConfig,
+) -> Result<(Instant, BootReport), CoreError> {
     let deadline = Instant::now() + BOOT_TIMEOUT;
     let failed =
         |problem: &str| CoreError::Boot { problem: problem.to_owned(), console: vm.console_tail() };
@@ -180,6 +183,8 @@ async fn boot(vm: &Arc<dyn Vm>, config: BootConfig) -> Result<(Instant, BootRepo
         None => failed("its agent did not answer in time"),
     })?;
     let reached = Instant::now();
+    // The guest's clock starts with this message, not when the message was put together.
+    config.realtime = now();
     let left = deadline.saturating_duration_since(reached);
     match tokio::time::timeout(left, ask(stream, Request::Boot(config))).await {
         Ok(Ok(AgentFrame::Booted(report))) => Ok((reached, report)),
@@ -187,6 +192,12 @@ async fn boot(vm: &Arc<dyn Vm>, config: BootConfig) -> Result<(Instant, BootRepo
         Ok(Ok(_) | Err(_)) => Err(failed("the connection to its agent was lost")),
         Err(_) => Err(failed("its agent did not finish in time")),
     }
+}
+
+/// Seconds and nanoseconds since the Unix epoch.
+fn now() -> (u64, u32) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (now.as_secs(), now.subsec_nanos())
 }
 
 /// Sends a request and returns the one frame that answers it.
@@ -210,14 +221,13 @@ async fn dial(vm: &Arc<dyn Vm>, deadline: Instant) -> std::io::Result<UnixStream
 }
 
 fn boot_config(config: &SandboxConfig, id: &SandboxId) -> Result<BootConfig, CoreError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let hostname = config.hostname.as_ref().map_or(id.as_str(), |name| name.as_str());
     let mut env = vec![(b"PATH".to_vec(), DEFAULT_PATH.as_bytes().to_vec())];
     env.extend(config.env.iter().cloned());
     Ok(BootConfig {
         version: PROTOCOL_VERSION,
         hostname: hostname.to_owned(),
-        realtime: (now.as_secs(), now.subsec_nanos()),
+        realtime: now(),
         entropy: random()?,
         root: RootConfig {
             lower: vec![LowerLayer::VirtioFs { tag: ROOT_TAG.to_owned() }],

@@ -73,6 +73,8 @@ pub(crate) struct Execution {
     init: Option<Watched>,
     report: Option<Watched>,
     is_terminal: bool,
+    /// Until the program has ended: one that closes its streams before that must not get a SIGHUP.
+    peer: Option<OwnedFd>,
     stdin: Option<Watched>,
     input: StdinQueue,
     stdout: Source,
@@ -98,10 +100,11 @@ impl Execution {
         let plan = process::Plan { guest, request, stdio: program, report: report_of_program };
         let group = Some(cgroup.as_fd());
         let child = sys::clone_process(sys::Clone::Namespaces, group, || process::init(&plan))?;
-        let (is_terminal, stdin, stdout, stderr) = match agent {
-            AgentEnds::Terminal { master } => (true, None, master, None),
-            AgentEnds::Pipes { stdin, stdout, stderr } => (false, stdin, stdout, Some(stderr)),
+        let (peer, stdin, stdout, stderr) = match agent {
+            AgentEnds::Terminal { master, peer } => (Some(peer), None, master, None),
+            AgentEnds::Pipes { stdin, stdout, stderr } => (None, stdin, stdout, Some(stderr)),
         };
+        let is_terminal = peer.is_some();
         let mut input = StdinQueue::default();
         if stdin.is_none() && !is_terminal {
             input.close();
@@ -111,6 +114,7 @@ impl Execution {
             init: Some(poller.watch(child.pidfd, tokens.init)),
             report: Some(poller.watch(report, tokens.report)),
             is_terminal,
+            peer,
             stdin: stdin.map(|fd| poller.watch(fd, tokens.stdin)),
             input,
             stdout: Source::new(Some(poller.watch(stdout, tokens.stdout))),
@@ -190,6 +194,7 @@ impl Execution {
 
     fn ended(&mut self, status: ExitStatus, now: Instant) {
         self.phase = Phase::Ended(status);
+        self.peer = None;
         for source in [&mut self.stdout, &mut self.stderr] {
             match &source.fd {
                 None => source.flow.end_of_file(),

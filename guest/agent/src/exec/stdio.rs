@@ -15,8 +15,16 @@ const PIPE_SIZE: usize = 256 * 1024;
 /// The agent's ends, all non-blocking.
 #[derive(Debug)]
 pub(crate) enum AgentEnds {
-    Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
-    Terminal { master: OwnedFd },
+    Pipes {
+        stdin: Option<OwnedFd>,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
+    /// `peer` is a program's end that the agent holds: a terminal that nobody has open is hung up.
+    Terminal {
+        master: OwnedFd,
+        peer: OwnedFd,
+    },
 }
 
 /// The program's ends.
@@ -48,9 +56,9 @@ fn terminal(size: WindowSize) -> io::Result<(AgentEnds, ProgramEnds)> {
     unlockpt(&master)?;
     resize(&master, size)?;
     let stdin = ioctl_tiocgptpeer(&master, flags)?;
-    let (stdout, stderr) = (stdin.try_clone()?, stdin.try_clone()?);
+    let (stdout, stderr, peer) = (stdin.try_clone()?, stdin.try_clone()?, stdin.try_clone()?);
     nonblocking(&master)?;
-    Ok((AgentEnds::Terminal { master }, ProgramEnds { stdin, stdout, stderr }))
+    Ok((AgentEnds::Terminal { master, peer }, ProgramEnds { stdin, stdout, stderr }))
 }
 
 fn pipes(stdin: Stdin) -> io::Result<(AgentEnds, ProgramEnds)> {
