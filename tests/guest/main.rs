@@ -23,6 +23,7 @@ macro_rules! cases {
     };
 }
 
+mod exit_status;
 mod lab;
 mod run;
 
@@ -48,6 +49,7 @@ impl Case {
 }
 
 const ALL: &[&[Case]] = &[
+    exit_status::CASES,
 ];
 
 fn main() -> ExitCode {
