@@ -26,6 +26,7 @@ macro_rules! cases {
 mod exit_status;
 mod lab;
 mod run;
+mod streams;
 
 /// How long a machine that has ended may leave anything.
 const LEAK_LIMIT: Duration = Duration::from_secs(10);
@@ -50,6 +51,7 @@ impl Case {
 
 const ALL: &[&[Case]] = &[
     exit_status::CASES,
+    streams::CASES,
 ];
 
 fn main() -> ExitCode {
