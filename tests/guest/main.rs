@@ -27,6 +27,7 @@ mod exit_status;
 mod lab;
 mod run;
 mod streams;
+mod terminal;
 
 /// How long a machine that has ended may leave anything.
 const LEAK_LIMIT: Duration = Duration::from_secs(10);
@@ -52,6 +53,7 @@ impl Case {
 const ALL: &[&[Case]] = &[
     exit_status::CASES,
     streams::CASES,
+    terminal::CASES,
 ];
 
 fn main() -> ExitCode {
