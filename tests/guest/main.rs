@@ -23,11 +23,14 @@ macro_rules! cases {
     };
 }
 
+mod environment;
 mod exit_status;
 mod lab;
 mod run;
 mod streams;
 mod terminal;
+mod users;
+mod working_directory;
 
 /// How long a machine that has ended may leave anything.
 const LEAK_LIMIT: Duration = Duration::from_secs(10);
@@ -54,6 +57,9 @@ const ALL: &[&[Case]] = &[
     exit_status::CASES,
     streams::CASES,
     terminal::CASES,
+    users::CASES,
+    working_directory::CASES,
+    environment::CASES,
 ];
 
 fn main() -> ExitCode {
