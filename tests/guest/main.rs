@@ -26,6 +26,7 @@ macro_rules! cases {
 mod environment;
 mod exit_status;
 mod lab;
+mod lookup;
 mod run;
 mod streams;
 mod terminal;
@@ -60,6 +61,7 @@ const ALL: &[&[Case]] = &[
     users::CASES,
     working_directory::CASES,
     environment::CASES,
+    lookup::CASES,
 ];
 
 fn main() -> ExitCode {
