@@ -25,6 +25,7 @@ macro_rules! cases {
 
 mod environment;
 mod exit_status;
+mod isolation;
 mod lab;
 mod lookup;
 mod run;
@@ -62,6 +63,7 @@ const ALL: &[&[Case]] = &[
     working_directory::CASES,
     environment::CASES,
     lookup::CASES,
+    isolation::CASES,
 ];
 
 fn main() -> ExitCode {
