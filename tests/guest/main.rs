@@ -23,6 +23,8 @@ macro_rules! cases {
     };
 }
 
+mod background;
+mod cancel;
 mod environment;
 mod exit_status;
 mod isolation;
@@ -64,6 +66,8 @@ const ALL: &[&[Case]] = &[
     environment::CASES,
     lookup::CASES,
     isolation::CASES,
+    cancel::CASES,
+    background::CASES,
 ];
 
 fn main() -> ExitCode {
