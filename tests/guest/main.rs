@@ -27,6 +27,7 @@ mod background;
 mod cancel;
 mod environment;
 mod exit_status;
+mod hardening;
 mod isolation;
 mod lab;
 mod lookup;
@@ -68,6 +69,7 @@ const ALL: &[&[Case]] = &[
     isolation::CASES,
     cancel::CASES,
     background::CASES,
+    hardening::CASES,
 ];
 
 fn main() -> ExitCode {
