@@ -25,6 +25,7 @@ macro_rules! cases {
 
 mod background;
 mod cancel;
+mod cpu_limit;
 mod environment;
 mod exit_status;
 mod hardening;
@@ -70,6 +71,7 @@ const ALL: &[&[Case]] = &[
     cancel::CASES,
     background::CASES,
     hardening::CASES,
+    cpu_limit::CASES,
 ];
 
 fn main() -> ExitCode {
