@@ -36,6 +36,7 @@ mod run;
 mod streams;
 mod terminal;
 mod users;
+mod vsock;
 mod working_directory;
 
 /// How long a machine that has ended may leave anything.
@@ -72,6 +73,7 @@ const ALL: &[&[Case]] = &[
     background::CASES,
     hardening::CASES,
     cpu_limit::CASES,
+    vsock::CASES,
 ];
 
 fn main() -> ExitCode {
