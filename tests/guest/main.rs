@@ -32,6 +32,7 @@ mod hardening;
 mod isolation;
 mod lab;
 mod lookup;
+mod masks;
 mod run;
 mod streams;
 mod terminal;
@@ -74,6 +75,7 @@ const ALL: &[&[Case]] = &[
     hardening::CASES,
     cpu_limit::CASES,
     vsock::CASES,
+    masks::CASES,
 ];
 
 fn main() -> ExitCode {
