@@ -29,6 +29,8 @@ mod cpu_limit;
 mod environment;
 mod exit_status;
 mod hardening;
+mod host_image;
+mod host_writes;
 mod isolation;
 mod lab;
 mod lookup;
@@ -76,6 +78,8 @@ const ALL: &[&[Case]] = &[
     cpu_limit::CASES,
     vsock::CASES,
     masks::CASES,
+    host_image::CASES,
+    host_writes::CASES,
 ];
 
 fn main() -> ExitCode {
