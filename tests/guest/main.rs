@@ -37,6 +37,7 @@ mod lookup;
 mod masks;
 mod run;
 mod streams;
+mod system;
 mod terminal;
 mod users;
 mod vsock;
@@ -80,6 +81,7 @@ const ALL: &[&[Case]] = &[
     masks::CASES,
     host_image::CASES,
     host_writes::CASES,
+    system::CASES,
 ];
 
 fn main() -> ExitCode {
