@@ -24,6 +24,7 @@ macro_rules! cases {
 }
 
 mod background;
+mod boot;
 mod cancel;
 mod cpu_limit;
 mod environment;
@@ -82,6 +83,7 @@ const ALL: &[&[Case]] = &[
     host_image::CASES,
     host_writes::CASES,
     system::CASES,
+    boot::CASES,
 ];
 
 fn main() -> ExitCode {
