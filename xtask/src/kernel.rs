@@ -17,27 +17,27 @@ use clap::ValueEnum;
 
 /// Arguments of `cargo xtask kernel`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Which kernel.
     #[arg(long, value_enum, default_value_t = Variant::Guest)]
-    pub variant: Variant,
+    pub(crate) variant: Variant,
     /// Do not build: verify that the committed files agree with the manifest and the promises.
     #[arg(long, conflicts_with_all = ["config_only", "jobs"])]
-    pub check: bool,
+    pub(crate) check: bool,
     /// Make and verify the configuration, but do not compile.
     #[arg(long)]
-    pub config_only: bool,
+    pub(crate) config_only: bool,
     /// Parallel compiler jobs; as many as there are processors by default.
     #[arg(long, short)]
-    pub jobs: Option<usize>,
+    pub(crate) jobs: Option<usize>,
     /// Debian source package to build from.
     #[arg(long, default_value = "linux-source-6.12")]
-    pub source_package: String,
+    pub(crate) source_package: String,
 }
 
 /// The kernels that we build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Variant {
+pub(crate) enum Variant {
     /// The kernel of every sandbox, `x86_64`.
     Guest,
     /// The guest kernel plus KVM, for tests: a sandbox under emulation with a real `/dev/kvm` in it.
@@ -48,10 +48,10 @@ pub enum Variant {
 
 impl Variant {
     /// All of them, in the order of the manifest.
-    pub const ALL: [Self; 3] = [Self::Guest, Self::KvmHost, Self::GuestAarch64];
+    pub(crate) const ALL: [Self; 3] = [Self::Guest, Self::KvmHost, Self::GuestAarch64];
 
     /// Name on the command line and in the manifest.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Guest => "guest",
             Self::KvmHost => "kvm-host",
@@ -60,7 +60,7 @@ impl Variant {
     }
 
     /// Architecture as Rust and `uname` name it.
-    pub fn arch(self) -> &'static str {
+    pub(crate) fn arch(self) -> &'static str {
         match self {
             Self::Guest | Self::KvmHost => "x86_64",
             Self::GuestAarch64 => "aarch64",
@@ -68,7 +68,7 @@ impl Variant {
     }
 
     /// Fragments, the later ones on top; relative to `guest/kernel/`, as all paths here.
-    pub fn fragments(self) -> &'static [&'static str] {
+    pub(crate) fn fragments(self) -> &'static [&'static str] {
         match self {
             Self::Guest => &["common.fragment", "x86_64.fragment"],
             Self::KvmHost => &["common.fragment", "x86_64.fragment", "testing/kvm-host.fragment"],
@@ -77,7 +77,7 @@ impl Variant {
     }
 
     /// The options that this kernel promises to have and not to have.
-    pub fn promises(self) -> &'static [&'static str] {
+    pub(crate) fn promises(self) -> &'static [&'static str] {
         match self {
             Self::Guest => &["promises.txt", "promises-x86_64.txt"],
             Self::KvmHost => {
@@ -88,7 +88,7 @@ impl Variant {
     }
 
     /// The full resulting configuration.
-    pub fn config(self) -> &'static str {
+    pub(crate) fn config(self) -> &'static str {
         match self {
             Self::Guest => "x86_64.config",
             Self::KvmHost => "testing/kvm-host-x86_64.config",
@@ -97,7 +97,7 @@ impl Variant {
     }
 
     /// The compressed kernel.
-    pub fn artefact(self) -> &'static str {
+    pub(crate) fn artefact(self) -> &'static str {
         match self {
             Self::Guest => "vmlinux-x86_64.zst",
             Self::KvmHost => "testing/vmlinux-kvm-x86_64.zst",
@@ -106,7 +106,7 @@ impl Variant {
     }
 
     /// The command that builds it again.
-    pub fn rebuild(self) -> &'static str {
+    pub(crate) fn rebuild(self) -> &'static str {
         match self {
             Self::Guest => "cargo xtask kernel",
             Self::KvmHost => "cargo xtask kernel --variant kvm-host",
@@ -120,7 +120,7 @@ impl Variant {
 /// # Errors
 /// When a tool is missing or fails, when a requested option did not survive, or, with `--check`,
 /// when a committed file disagrees with the manifest.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace_root()?;
     let dir = workspace.join("guest/kernel");
     if args.check {
