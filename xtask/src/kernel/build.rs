@@ -38,7 +38,7 @@ const REPRODUCIBLE: &[(&str, &str)] = &[
 
 /// Builds one variant and writes configuration, kernel and manifest into `dir` (`guest/kernel`);
 /// `work` is a scratch folder that is kept, so that a second build is quick.
-pub(crate) fn build(args: &Args, dir: &Path, work: &Path) -> Result<()> {
+pub(super) fn build(args: &Args, dir: &Path, work: &Path) -> Result<()> {
     let variant = args.variant;
     let tools = Tools::of(variant);
     install_packages(&args.source_package, &tools)?;

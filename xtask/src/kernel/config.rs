@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 /// Options and their values, without the `CONFIG_` prefix. An option that is not set is `n`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Config(BTreeMap<String, String>);
+pub(super) struct Config(BTreeMap<String, String>);
 
 impl Config {
     /// Reads lines of the forms `CONFIG_X=value` and `# CONFIG_X is not set`; other comments and
@@ -16,7 +16,7 @@ impl Config {
     /// # Errors
     /// On any other line, and on an option that is given twice: a slip of that kind must not hide
     /// a loss.
-    pub(crate) fn parse(text: &str) -> Result<Self> {
+    pub(super) fn parse(text: &str) -> Result<Self> {
         let mut options = BTreeMap::new();
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
@@ -41,28 +41,28 @@ impl Config {
     }
 
     /// The value, `n` when the option is not mentioned.
-    pub(crate) fn get(&self, name: &str) -> &str {
+    pub(super) fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("n", String::as_str)
     }
 
     /// Whether there is a line about the option, be it to switch it off.
     #[cfg(test)]
-    pub(crate) fn mentions(&self, name: &str) -> bool {
+    pub(super) fn mentions(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
     /// All options that are mentioned, by name.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Puts another one on top.
-    pub(crate) fn overlay(&mut self, top: Self) {
+    pub(super) fn overlay(&mut self, top: Self) {
         self.0.extend(top.0);
     }
 
     /// What of `self`, taken as a request, the resulting configuration does not fulfil.
-    pub(crate) fn unmet_by(&self, result: &Self) -> Vec<String> {
+    pub(super) fn unmet_by(&self, result: &Self) -> Vec<String> {
         self.iter()
             .filter(|&(name, wanted)| result.get(name) != wanted)
             .map(|(name, wanted)| {
@@ -72,7 +72,7 @@ impl Config {
     }
 
     /// In the form that Kconfig reads.
-    pub(crate) fn render(&self) -> String {
+    pub(super) fn render(&self) -> String {
         self.iter()
             .map(|(name, value)| match value {
                 "n" => format!("# CONFIG_{name} is not set\n"),
@@ -86,7 +86,7 @@ impl Config {
 ///
 /// # Errors
 /// When it cannot be read or parsed.
-pub(crate) fn read(path: &Path) -> Result<Config> {
+pub(super) fn read(path: &Path) -> Result<Config> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Config::parse(&text).with_context(|| format!("in {}", path.display()))
@@ -96,7 +96,7 @@ pub(crate) fn read(path: &Path) -> Result<Config> {
 ///
 /// # Errors
 /// When one cannot be read or parsed.
-pub(crate) fn read_all(dir: &Path, files: &[&str]) -> Result<Config> {
+pub(super) fn read_all(dir: &Path, files: &[&str]) -> Result<Config> {
     let mut merged = Config::default();
     for file in files {
         merged.overlay(read(&dir.join(file))?);

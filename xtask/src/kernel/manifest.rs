@@ -10,73 +10,73 @@ use sha2::{Digest as _, Sha256};
 use super::{Variant, config};
 
 /// File name within `guest/kernel/`.
-pub(crate) const FILE: &str = "manifest.json";
+pub(super) const FILE: &str = "manifest.json";
 
 /// Folder of the patches within `guest/kernel/`.
-pub(crate) const PATCHES: &str = "patches";
+pub(super) const PATCHES: &str = "patches";
 
 /// The manifest.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Manifest {
+pub(super) struct Manifest {
     /// One entry for each [`Variant`].
-    pub(crate) kernels: Vec<Entry>,
+    pub(super) kernels: Vec<Entry>,
 }
 
 /// One kernel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Entry {
+pub(super) struct Entry {
     /// [`Variant::name`].
-    pub(crate) variant: String,
+    pub(super) variant: String,
     /// Architecture.
-    pub(crate) arch: String,
+    pub(super) arch: String,
     /// Debian source package.
-    pub(crate) source_package: String,
+    pub(super) source_package: String,
     /// Its exact version.
-    pub(crate) source_version: String,
+    pub(super) source_version: String,
     /// Upstream's version, as the kernel names itself.
-    pub(crate) upstream_version: String,
+    pub(super) upstream_version: String,
     /// Our changes to the source, each with its digest.
-    pub(crate) patches: Vec<FileDigest>,
+    pub(super) patches: Vec<FileDigest>,
     /// Configuration fragments on top of `allnoconfig`, each with its digest.
-    pub(crate) fragments: Vec<FileDigest>,
+    pub(super) fragments: Vec<FileDigest>,
     /// The resulting configuration.
-    pub(crate) config: FileDigest,
+    pub(super) config: FileDigest,
     /// The compiled kernel; none where only the configuration is kept.
-    pub(crate) artefact: Option<Artefact>,
+    pub(super) artefact: Option<Artefact>,
     /// The command that makes it again, bit for bit with the same compiler.
-    pub(crate) rebuild: String,
+    pub(super) rebuild: String,
     /// Licence of the compiled kernel. Its complete source is the named package plus `patches`.
-    pub(crate) license: String,
+    pub(super) license: String,
 }
 
 /// A compiled kernel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Artefact {
+pub(super) struct Artefact {
     /// The compressed file.
-    pub(crate) file: String,
+    pub(super) file: String,
     /// SHA-256 of the compressed file.
     pub sha256: String,
     /// Size of the compressed file.
-    pub(crate) bytes: u64,
+    pub(super) bytes: u64,
     /// SHA-256 of the kernel itself.
     pub unpacked_sha256: String,
     /// Size of the kernel itself.
-    pub(crate) unpacked_bytes: u64,
+    pub(super) unpacked_bytes: u64,
     /// First line of `gcc --version`.
-    pub(crate) compiler: String,
+    pub(super) compiler: String,
     /// First line of `ld --version`.
-    pub(crate) linker: String,
+    pub(super) linker: String,
 }
 
 /// A file of `guest/kernel/` and its SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct FileDigest {
+pub(super) struct FileDigest {
     /// Path relative to `guest/kernel/`.
-    pub(crate) file: String,
+    pub(super) file: String,
     /// SHA-256 in hexadecimal.
     pub sha256: String,
 }
@@ -86,7 +86,7 @@ impl FileDigest {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(crate) fn of(dir: &Path, file: &str) -> Result<Self> {
+    pub(super) fn of(dir: &Path, file: &str) -> Result<Self> {
         let bytes = read(dir, file)?;
         Ok(Self { file: file.to_owned(), sha256: sha256(&bytes) })
     }
@@ -97,7 +97,7 @@ impl Manifest {
     ///
     /// # Errors
     /// When it cannot be read or is malformed.
-    pub(crate) fn load(dir: &Path) -> Result<Self> {
+    pub(super) fn load(dir: &Path) -> Result<Self> {
         serde_json::from_slice(&read(dir, FILE)?).with_context(|| format!("in {FILE}"))
     }
 
@@ -105,12 +105,12 @@ impl Manifest {
     ///
     /// # Errors
     /// When it is there but cannot be read or is malformed.
-    pub(crate) fn load_or_default(dir: &Path) -> Result<Self> {
+    pub(super) fn load_or_default(dir: &Path) -> Result<Self> {
         if dir.join(FILE).exists() { Self::load(dir) } else { Ok(Self::default()) }
     }
 
     /// Puts an entry in the place of the one of the same variant.
-    pub(crate) fn put(&mut self, entry: Entry) {
+    pub(super) fn put(&mut self, entry: Entry) {
         self.kernels.retain(|old| old.variant != entry.variant);
         self.kernels.push(entry);
         self.kernels.sort_by_key(|entry| {
@@ -122,7 +122,7 @@ impl Manifest {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn store(&self, dir: &Path) -> Result<()> {
+    pub(super) fn store(&self, dir: &Path) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self).context("cannot encode the manifest")?;
         text.push('\n');
         fs::write(dir.join(FILE), text).with_context(|| format!("cannot write {FILE}"))
@@ -130,7 +130,7 @@ impl Manifest {
 }
 
 /// SHA-256 in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -138,7 +138,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// When the folder cannot be listed.
-pub(crate) fn patches(dir: &Path) -> Result<Vec<String>> {
+pub(super) fn patches(dir: &Path) -> Result<Vec<String>> {
     let folder = dir.join(PATCHES);
     if !folder.exists() {
         return Ok(Vec::new());
@@ -162,7 +162,7 @@ fn read(dir: &Path, file: &str) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// When a file is missing or malformed. What is merely inconsistent is returned, line by line.
-pub(crate) fn check(dir: &Path) -> Result<Vec<String>> {
+pub(super) fn check(dir: &Path) -> Result<Vec<String>> {
     let manifest = Manifest::load(dir)?;
     let mut problems = Vec::new();
     for entry in &manifest.kernels {
