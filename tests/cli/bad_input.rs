@@ -1,10 +1,9 @@
 //! Bad input: one line that says what is wrong, a hint where one is promised, and nothing made.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use matchlock_testkit::{Invocation, Lab, repository};
+use matchlock_testkit::{Invocation, Lab, repository, write_program};
 
 /// Runs it and checks the refusal: `says` is in the error, `hint` in the hint.
 #[track_caller]
@@ -116,8 +115,7 @@ fn program(lab: &Lab, name: &str, version: &str) -> PathBuf {
          [ \"$1\" = --version ] && echo '{version}' && exit 0\n\
          echo 'no machine today' >&2; exit 1\n"
     );
-    fs::write(&path, script).expect("write");
-    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("chmod");
+    write_program(&path, &script);
     path
 }
 

@@ -6,12 +6,14 @@
 mod lab;
 mod leaks;
 mod process;
+mod program;
 mod pty;
 mod wait;
 
 pub use lab::{Invocation, Lab, binary, repository};
 pub use leaks::leaks;
 pub use process::{Finished, Running};
+pub use program::write_program;
 pub use pty::Pty;
 pub use wait::wait_until;
 

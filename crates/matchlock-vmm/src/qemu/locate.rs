@@ -163,8 +163,7 @@ mod tests {
         let path = dir.join(PROGRAM);
         let text =
             format!("#!/bin/sh\necho asked >> {}/asked\necho '{version_line}'\n", dir.display());
-        std::fs::write(&path, text).expect("write");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("chmod");
+        matchlock_testkit::write_program(&path, &text);
         path
     }
 
