@@ -105,12 +105,15 @@ fn unpacked(name: &str, compressed: impl Read) -> io::Result<File> {
     let decoder = zstd::Decoder::new(compressed)?;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let mut file = File::from(memfd_create(name, flags)?);
-    let copied = io::copy(&mut decoder.take(MAX_KERNEL + 1), &mut file)
+    // Blocks as large as the processor's cache: each write allocates their pages at once.
+    let mut writer = io::BufWriter::with_capacity(256 * 1024, &mut file);
+    let copied = io::copy(&mut decoder.take(MAX_KERNEL + 1), &mut writer)
         .map_err(|error| io::Error::new(error.kind(), format!("damaged zstd data ({error})")))?;
     if copied > MAX_KERNEL {
         return Err(io::Error::other("it unpacks to more than 512 MiB"));
     }
-    file.flush()?;
+    writer.flush()?;
+    drop(writer);
     file.rewind()?;
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
     fcntl_add_seals(&file, seals)?;

@@ -36,6 +36,10 @@ pub fn run() -> ! {
 fn serve(clock: Clock) -> io::Result<String> {
     // First of all, so that the host's first attempt finds somebody.
     let listener = sys::vsock_listen(AGENT_PORT);
+    if listener.is_ok() {
+        // The host dials again by itself, only later.
+        let _it_is_a_hint = sys::vsock_ring(AGENT_PORT);
+    }
     boot::early()?;
     if let Some(token) = boot::probe_token()? {
         console::raw(&format!("matchlock-probe-ok {token}\n"));

@@ -22,8 +22,9 @@ use crate::{Vm, VmExit, VmSpec, Vmm};
 /// Context id of the guest; each machine has a vsock device of its own, so ids need not differ.
 const GUEST_CID: u64 = 3;
 
-/// Pause between two attempts to reach an agent that does not listen yet.
-const REDIAL: Duration = Duration::from_millis(2);
+/// Pause between two attempts to reach a port that nobody listens on, unless the guest rings. Each
+/// attempt interrupts a guest that is busy booting.
+const REDIAL: Duration = Duration::from_millis(50);
 
 /// Memory of a probe machine in MiB.
 const PROBE_MEMORY_MIB: u32 = 128;
@@ -135,16 +136,18 @@ struct QemuVm {
 impl Vm for QemuVm {
     fn connect(&self, port: u32, deadline: Instant) -> io::Result<UnixStream> {
         loop {
+            let seen = self.connector.guest_requests();
             match self.connector.connect(port, deadline) {
                 // Nothing listens yet: the guest is between its driver's start and its agent's.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     if self.process.has_ended() {
                         return Err(io::ErrorKind::BrokenPipe.into());
                     }
-                    if Instant::now() + REDIAL >= deadline {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
                         return Err(error);
                     }
-                    std::thread::sleep(REDIAL);
+                    self.connector.wait_for_guest(seen, left.min(REDIAL));
                 }
                 other => return other,
             }

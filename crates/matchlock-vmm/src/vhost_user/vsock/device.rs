@@ -7,6 +7,7 @@ use virtio_queue::DescriptorChain;
 
 use super::Command;
 use super::buffer::Buffer;
+use super::doorbell::Doorbell;
 use super::flow::BUF_ALLOC;
 use super::table::Table;
 use super::wire::HEADER_LEN;
@@ -30,8 +31,8 @@ pub(super) struct VsockCore {
 }
 
 impl VsockCore {
-    pub(super) fn new(guest_cid: u64, commands: Receiver<Command>) -> Self {
-        Self { table: Table::new(guest_cid), commands }
+    pub(super) fn new(guest_cid: u64, commands: Receiver<Command>, doorbell: Doorbell) -> Self {
+        Self { table: Table::new(guest_cid, doorbell), commands }
     }
 
     /// Takes what the guest sends.

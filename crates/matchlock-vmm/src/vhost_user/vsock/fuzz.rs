@@ -7,6 +7,7 @@ use std::sync::mpsc::sync_channel;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::buffer::Buffer;
+use super::doorbell::Doorbell;
 use super::table::{MAX_CONNECTIONS, Table};
 use super::wire::{HEADER_LEN, HOST_CID, Header};
 use crate::vhost_user::event_loop::{Next, Poller, Token};
@@ -28,8 +29,13 @@ struct Target {
 pub fn fuzz_packets(data: &[u8]) {
     let memory = Memory::from_ranges(&[(GuestAddress(0), 2 * BUFFER)]).expect("memory");
     let poller = Poller::new().expect("epoll");
-    let mut target =
-        Target { table: Table::new(CID), poller, memory, hosts: Vec::new(), dialled: 0 };
+    let mut target = Target {
+        table: Table::new(CID, Doorbell::default()),
+        poller,
+        memory,
+        hosts: Vec::new(),
+        dialled: 0,
+    };
     let mut rest = data;
     while let Some((action, tail)) = rest.split_first() {
         rest = target.step(*action, tail);

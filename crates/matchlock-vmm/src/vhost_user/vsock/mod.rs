@@ -2,7 +2,8 @@
 //!
 //! [`VsockConnector::connect`] gives one end of a socket pair; the device's thread holds the other
 //! and moves bytes between it and the guest. No port of the host listens: a REQUEST of the guest is
-//! answered with RST, always, because there is no code to answer it with anything else.
+//! answered with RST, always, because there is no code to answer it with anything else. It only
+//! rings the [`VsockConnector::wait_for_guest`] bell: an agent that has begun to listen says so.
 //!
 //! - [`wire`]: the packet header, checked once;
 //! - [`flow`]: one stream as a pure state machine (handshake, half close, credit);
@@ -11,6 +12,7 @@
 
 mod buffer;
 mod device;
+mod doorbell;
 mod entry;
 pub mod flow;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -24,11 +26,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel, sync_channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::event_loop::{Wake, Worker};
 use super::session::Identity;
 use device::VsockCore;
+use doorbell::Doorbell;
 use entry::Answer;
 
 /// Largest queue: what QEMU's virtio-mmio offers to the driver, whatever size the device asked for.
@@ -49,6 +52,7 @@ pub struct VsockDevice {
 pub struct VsockConnector {
     commands: Sender<Command>,
     wake: Wake,
+    doorbell: Doorbell,
 }
 
 /// Asks the device's thread for a connection.
@@ -73,9 +77,13 @@ impl VsockDevice {
             queue_size: QUEUE_SIZE,
             config: Some(guest_cid.to_le_bytes().to_vec()),
         };
-        let core = VsockCore::new(guest_cid, receiver);
+        let doorbell = Doorbell::default();
+        let core = VsockCore::new(guest_cid, receiver, doorbell.clone());
         let (worker, monitor) = Worker::start("vsock", identity, core, wake.clone())?;
-        Ok((Self { connector: VsockConnector { commands, wake }, _worker: worker }, monitor))
+        Ok((
+            Self { connector: VsockConnector { commands, wake, doorbell }, _worker: worker },
+            monitor,
+        ))
     }
 
     /// What opens streams; it outlives the device and fails then.
@@ -86,6 +94,17 @@ impl VsockDevice {
 }
 
 impl VsockConnector {
+    /// How often the guest has asked for a connection, which it never got.
+    #[must_use]
+    pub fn guest_requests(&self) -> u64 {
+        self.doorbell.rings()
+    }
+
+    /// Waits until the guest has asked another time than `seen`, at most for `limit`.
+    pub fn wait_for_guest(&self, seen: u64, limit: Duration) {
+        self.doorbell.wait(seen, limit);
+    }
+
     /// Opens a stream to a port of the guest. Before the guest's driver is up the request waits.
     ///
     /// # Errors

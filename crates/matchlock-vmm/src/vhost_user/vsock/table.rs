@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use rustix::event::epoll::EventFlags;
 
 use super::buffer::Buffer;
+use super::doorbell::Doorbell;
 use super::entry::{Answer, Entry};
 use super::wire::{HEADER_LEN, Header, Op, Packet, Rejected};
 use crate::vhost_user::event_loop::Poller;
@@ -33,16 +34,18 @@ pub(super) struct Table {
     /// Host ports that may have something to send, each once.
     ready: VecDeque<u32>,
     resets: VecDeque<Header>,
+    doorbell: Doorbell,
 }
 
 impl Table {
-    pub(super) fn new(guest_cid: u64) -> Self {
+    pub(super) fn new(guest_cid: u64, doorbell: Doorbell) -> Self {
         Self {
             guest_cid,
             entries: HashMap::new(),
             last_port: LAST_PORT,
             ready: VecDeque::new(),
             resets: VecDeque::new(),
+            doorbell,
         }
     }
 
@@ -118,6 +121,10 @@ impl Table {
                 self.settle(packet.host_port);
             }
             None if packet.op == Op::Reset => {}
+            None if packet.op == Op::Request => {
+                self.doorbell.ring();
+                self.push_reset(self.bare(Op::Reset, packet.guest_port, packet.host_port));
+            }
             None => self.push_reset(self.bare(Op::Reset, packet.guest_port, packet.host_port)),
         }
     }

@@ -63,10 +63,14 @@ pub(super) async fn run(
     let deadline = plan.timeout.and_then(|timeout| started.checked_add(timeout));
     let Plan { config, kernel, exec, terminal, timeout, grace, keep, json } = plan;
     let booting = async {
+        // The longest part of the preparation goes on beside all the others.
+        let unpacking = tokio::task::spawn_blocking(move || ARTEFACTS.open(&kernel));
         let state = surroundings.state()?;
         state.sweep()?;
         let qemu = surroundings.qemu()?;
-        let files = ARTEFACTS.open(&kernel)?;
+        let files = unpacking
+            .await
+            .map_err(|error| CliError::new(format!("cannot unpack the guest: {error}")))??;
         let kit = ProofKit {
             qemu: &qemu,
             kernel: &files.kernel,

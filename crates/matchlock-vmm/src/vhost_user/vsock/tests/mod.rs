@@ -12,6 +12,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::Command;
 use super::device::VsockCore;
+use super::doorbell::Doorbell;
 use super::flow::BUF_ALLOC;
 use super::wire::{HEADER_LEN, HOST_CID, Header};
 use crate::vhost_user::event_loop::{Device, Next, Poller, Token};
@@ -57,7 +58,7 @@ impl Bench {
             rx.add(&memory, &[(addr, RX_BUFFER, WRITE)]).unwrap();
         }
         let (commands, receiver) = channel();
-        let core = VsockCore::new(CID, receiver);
+        let core = VsockCore::new(CID, receiver, Doorbell::default());
         let poller = Poller::new().unwrap();
         Self { memory, rx, tx, rings: [rx_ring, tx_ring], core, poller, commands }
     }
