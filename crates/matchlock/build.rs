@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 const KERNEL: &str = "../../guest/kernel/vmlinux-x86_64.zst";
 const DISK_TEMPLATE: &str = "../../guest/rootfs/upper.ext4.zst";
+const DISK_TEMPLATE_2G: &str = "../../guest/rootfs/upper-2g.ext4.zst";
 
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
@@ -21,11 +22,13 @@ fn main() {
         empty
     });
     let kernel = manifest.join(KERNEL);
-    let template = manifest.join(DISK_TEMPLATE);
     let mut digest = Sha256::new();
-    for (name, path) in
-        [("KERNEL", &kernel), ("INITRAMFS", &initramfs), ("DISK_TEMPLATE", &template)]
-    {
+    for (name, path) in [
+        ("KERNEL", &kernel),
+        ("INITRAMFS", &initramfs),
+        ("DISK_TEMPLATE", &manifest.join(DISK_TEMPLATE)),
+        ("DISK_TEMPLATE_2G", &manifest.join(DISK_TEMPLATE_2G)),
+    ] {
         embed(name, path, &mut digest);
     }
     let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use matchlock_core::vmm::{Accelerator, Qemu, QemuBinary};
 use matchlock_core::{
-    Artefacts, CoreError, Cpus, DescribeChain, DiskSize, Image, KernelSource, MemorySize, Sandbox,
-    SandboxConfig, StateRoot,
+    Artefacts, CoreError, Cpus, DescribeChain, DiskSize, DiskTemplate, Image, KernelSource,
+    MemorySize, Sandbox, SandboxConfig, StateRoot,
 };
 use matchlock_testkit::{leaks, repository, wait_until};
 use tempfile::TempDir;
@@ -161,7 +161,17 @@ static ARTEFACTS: LazyLock<Artefacts> = LazyLock::new(|| {
     Artefacts {
         kernel: read(&repository().join("guest/kernel/vmlinux-x86_64.zst")),
         initramfs: read(Path::new(&initramfs.expect("set by .cargo/config.toml"))),
-        disk_template: read(&repository().join("guest/rootfs/upper.ext4.zst")),
+        disk_templates: vec![
+            DiskTemplate {
+                size: 16 << 20,
+                image: read(&repository().join("guest/rootfs/upper.ext4.zst")),
+            },
+            DiskTemplate {
+                size: 2 << 30,
+                image: read(&repository().join("guest/rootfs/upper-2g.ext4.zst")),
+            },
+        ]
+        .leak(),
         digest: "end-to-end tests",
     }
 });

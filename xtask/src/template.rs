@@ -1,12 +1,15 @@
-//! `cargo xtask template`: the empty ext4 image that becomes the writable layer of a sandbox.
+//! `cargo xtask template`: the empty ext4 images that become the writable layer of a sandbox.
 //!
-//! The image is small, so that it can be committed and unpacked in no time; the agent grows it to
-//! the size of the disk while it is mounted. `guest/rootfs/README.md` gives the reasons for the
-//! features that it has and lacks.
+//! One is small, and the agent grows it to the size of the disk while it is mounted; the other has
+//! the size of the default disk, because growing is a tenth of a boot under emulation. Both are
+//! committed without their empty end. `guest/rootfs/README.md` gives the reasons for the features
+//! that they have and lack.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -17,12 +20,18 @@ use crate::run;
 use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 
-const IMAGE: &str = "guest/rootfs/upper.ext4.zst";
+const DIRECTORY: &str = "guest/rootfs";
 const MANIFEST: &str = "guest/rootfs/manifest.json";
-const SIZE: u64 = 16 * 1024 * 1024;
-/// Inodes of one block group. A group made by growing has as many as the first one, so this gives
-/// one inode for 16 KiB at every size.
-const INODES: u32 = 8192;
+const MIB: u64 = 1024 * 1024;
+const IMAGES: [Image; 2] = [
+    // A group made by growing has as many inodes as the first one: one for 16 KiB at every size.
+    Image { file: "upper.ext4.zst", size: 16 * MIB, kept: 16 * MIB, inodes: 8192 },
+    // Copies of the superblock lie behind what is kept: nobody repairs a disk that is thrown away.
+    Image { file: "upper-2g.ext4.zst", size: 2048 * MIB, kept: 33 * MIB, inodes: 131_072 },
+];
+/// What the agent would make in every new file system: the overlay's upper layer, with the directory
+/// that it writes to first, and the overlay's work directory.
+const DIRECTORIES: [&str; 4] = ["", "data", "data/etc", "work"];
 /// Block groups that growth makes in one step.
 const FLEX_GROUP: &str = "256";
 const FEATURES: &str = "none,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,\
@@ -31,6 +40,17 @@ const UUID: &str = "6d617463-686c-6f63-6b00-757070657200";
 const HASH_SEED: &str = "6d617463-686c-6f63-6b00-686173680000";
 const LABEL: &str = "matchlock-upper";
 
+/// A template.
+#[derive(Debug, Clone, Copy)]
+struct Image {
+    file: &'static str,
+    /// Of the file system, in bytes.
+    size: u64,
+    /// Bytes from its beginning that are committed; behind them it reads as zeros.
+    kept: u64,
+    inodes: u32,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Make the image again instead of checking the committed one.
@@ -38,54 +58,67 @@ pub(crate) struct Args {
     write: bool,
 }
 
-/// Makes the image, or checks the committed one.
+/// Makes the images, or checks the committed ones.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::ensure(&[Need::E2fsprogs])?;
     if args.write {
         write(workspace)?;
     }
-    let image = read(workspace.root())?;
-    let directory = tempfile::tempdir()?;
-    let path = directory.path().join("upper.ext4");
-    fs::write(&path, &image)?;
-    run::output(Command::new(tool("e2fsck")?).arg("-fn").arg(&path))
-        .context("the image is not a sound file system")?;
-    println!("template: {IMAGE} is as its manifest says and sound");
+    for image in IMAGES {
+        check(&image, workspace.root(), &tool("e2fsck")?)?;
+        println!("template: {} is as its manifest says and sound", image.file);
+    }
     Ok(())
 }
 
 fn write(workspace: &Workspace) -> Result<()> {
-    let image = make()?;
-    let packed = zstd::encode_all(image.as_slice(), 19).context("cannot compress the image")?;
+    let mut entries = Vec::new();
+    for image in IMAGES {
+        let content = make(&image)?;
+        let packed = zstd::encode_all(content.as_slice(), 19).context("cannot compress")?;
+        entries.push(json!({
+            "image": image.file,
+            "file_system_size": image.size,
+            "size": image.kept,
+            "sha256": sha256(&content),
+            "compressed_size": packed.len(),
+            "compressed_sha256": sha256(&packed),
+        }));
+        write_if_changed(&workspace.path(DIRECTORY).join(image.file), &packed)?;
+        println!("template: wrote {}, {} bytes", image.file, packed.len());
+    }
     let manifest = json!({
-        "image": "upper.ext4.zst",
-        "size": SIZE,
-        "sha256": sha256(&image),
-        "compressed_size": packed.len(),
-        "compressed_sha256": sha256(&packed),
+        "images": entries,
         "features": FEATURES.split(',').skip(1).collect::<Vec<_>>(),
         "uuid": UUID,
         "made_with": version()?,
     });
-    write_if_changed(&workspace.path(IMAGE), &packed)?;
     let text = serde_json::to_string_pretty(&manifest)? + "\n";
-    write_if_changed(&workspace.path(MANIFEST), text.as_bytes())?;
-    println!("template: wrote {IMAGE}, {} bytes", packed.len());
-    Ok(())
+    write_if_changed(&workspace.path(MANIFEST), text.as_bytes()).map(drop)
 }
 
 /// Makes the image: the same bytes from the same version of `mke2fs`, whenever it is run.
-fn make() -> Result<Vec<u8>> {
+fn make(image: &Image) -> Result<Vec<u8>> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("upper.ext4");
-    fs::File::create(&path)?.set_len(SIZE)?;
+    fs::File::create(&path)?.set_len(image.size)?;
+    let content = directory.path().join("content");
+    for name in DIRECTORIES {
+        fs::create_dir(content.join(name))?;
+    }
+    for name in DIRECTORIES {
+        // mke2fs copies the times.
+        let time =
+            fs::FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+        fs::File::open(content.join(name))?.set_times(time)?;
+    }
     // The defaults of the distribution must not decide.
     let config = directory.path().join("mke2fs.conf");
     fs::write(
         &config,
         "[defaults]\n[fs_types]\next4 = {\ninode_size = 256\n}\nsmall = {\nblocksize = 4096\n}\n",
     )?;
-    let inodes = INODES.to_string();
+    let inodes = image.inodes.to_string();
     let extended = format!(
         "hash_seed={HASH_SEED},root_owner=0:0,lazy_itable_init=0,assume_storage_prezeroed=1,nodiscard"
     );
@@ -95,23 +128,42 @@ fn make() -> Result<Vec<u8>> {
         .env("E2FSPROGS_FAKE_TIME", "1")
         .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-N", &inodes])
         .args(["-G", FLEX_GROUP])
-        .args(["-L", LABEL, "-U", UUID, "-O", FEATURES, "-E", &extended])
+        .args(["-L", LABEL, "-U", UUID, "-O", FEATURES, "-E", &extended, "-d"])
+        .arg(&content)
         .arg(&path);
     run::checked(&mut mke2fs)?;
-    Ok(fs::read(&path)?)
+    let mut kept = Vec::new();
+    fs::File::open(&path)?.take(image.kept).read_to_end(&mut kept)?;
+    Ok(kept)
 }
 
-/// Reads the committed image and compares it with the manifest.
-fn read(root: &Path) -> Result<Vec<u8>> {
-    let packed = fs::read(root.join(IMAGE)).with_context(|| format!("cannot read {IMAGE}"))?;
+/// Compares a committed image with the manifest and looks for errors in the file system.
+fn check(image: &Image, root: &Path, e2fsck: &Path) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("upper.ext4");
+    fs::write(&path, read(image, root)?)?;
+    fs::File::options().write(true).open(&path)?.set_len(image.size)?;
+    run::output(Command::new(e2fsck).arg("-fn").arg(&path))
+        .with_context(|| format!("{} is not a sound file system", image.file))
+        .map(drop)
+}
+
+/// Reads a committed image and compares it with the manifest.
+fn read(image: &Image, root: &Path) -> Result<Vec<u8>> {
+    let file = image.file;
+    let packed =
+        fs::read(root.join(DIRECTORY).join(file)).with_context(|| format!("cannot read {file}"))?;
     let manifest =
         fs::read(root.join(MANIFEST)).with_context(|| format!("cannot read {MANIFEST}"))?;
     let manifest: Value = serde_json::from_slice(&manifest).context("malformed manifest")?;
-    let image = zstd::decode_all(packed.as_slice()).context("cannot unpack the image")?;
-    ensure!(image.len() as u64 == SIZE, "the image has another size than {SIZE}");
-    ensure!(manifest["compressed_sha256"] == sha256(&packed), "compressed_sha256 differs");
-    ensure!(manifest["sha256"] == sha256(&image), "sha256 differs");
-    Ok(image)
+    let entries = manifest["images"].as_array().context("no images in the manifest")?;
+    let entry = entries.iter().find(|entry| entry["image"] == file);
+    let entry = entry.with_context(|| format!("no entry for {file}"))?;
+    let content = zstd::decode_all(packed.as_slice()).context("cannot unpack the image")?;
+    ensure!(content.len() as u64 == image.kept, "{file} has another size than {}", image.kept);
+    ensure!(entry["compressed_sha256"] == sha256(&packed), "compressed_sha256 of {file} differs");
+    ensure!(entry["sha256"] == sha256(&content), "sha256 of {file} differs");
+    Ok(content)
 }
 
 fn version() -> Result<String> {
@@ -138,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_committed_image_is_the_one_of_its_manifest() -> Result<()> {
-        read(root()).map(drop)
+        IMAGES.iter().try_for_each(|image| read(image, root()).map(drop))
     }
 
     #[test]
@@ -146,9 +198,6 @@ mod tests {
         let Ok(e2fsck) = tool("e2fsck") else {
             return Ok(());
         };
-        let directory = tempfile::tempdir()?;
-        let path = directory.path().join("upper.ext4");
-        fs::write(&path, read(root())?)?;
-        run::output(Command::new(e2fsck).arg("-fn").arg(&path)).map(drop)
+        IMAGES.iter().try_for_each(|image| check(image, root(), &e2fsck))
     }
 }

@@ -21,10 +21,19 @@ pub struct Artefacts {
     pub kernel: &'static [u8],
     /// A cpio archive with the agent as `/init`; empty when the binary was built without one.
     pub initramfs: &'static [u8],
-    /// An empty ext4 image.
-    pub disk_template: &'static [u8],
+    /// Empty ext4 file systems, from the smallest to the largest.
+    pub disk_templates: &'static [DiskTemplate],
     /// Changes whenever kernel or initramfs change.
     pub digest: &'static str,
+}
+
+/// An empty ext4 file system for the writable layer.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskTemplate {
+    /// Size of the file system in bytes; a larger disk is grown into by the agent.
+    pub size: u64,
+    /// Its beginning, behind which it reads as zeros, zstd-compressed.
+    pub image: &'static [u8],
 }
 
 /// Which kernel to boot.

@@ -7,17 +7,26 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
+use crate::artefacts::DiskTemplate;
 use crate::config::DiskSize;
 use crate::error::CoreError;
 
 const BLOCK: usize = 64 * 1024;
 
-/// Makes a disk of `size` in `dir` from a zstd-compressed image of an empty file system.
+/// Makes a disk of `size` in `dir` from the largest of the empty file systems that fits.
 ///
-/// Only blocks with content are written; the guest grows the file system to the size of the disk.
-pub(crate) fn create(dir: &Path, template: &[u8], size: DiskSize) -> Result<File, CoreError> {
+/// Only blocks with content are written; the guest grows the file system to the size of the disk,
+/// when it has not that size already.
+pub(crate) fn create(
+    dir: &Path,
+    templates: &[DiskTemplate],
+    size: DiskSize,
+) -> Result<File, CoreError> {
+    let size = size.bytes();
+    let fitting = templates.iter().filter(|template| template.size <= size);
+    let template = fitting.max_by_key(|template| template.size).map_or(&[][..], |t| t.image);
     let file = nameless(dir).map_err(CoreError::file("create a disk in", dir))?;
-    fill(&file, template, size.bytes()).map_err(CoreError::file("fill a disk in", dir))?;
+    fill(&file, template, size).map_err(CoreError::file("fill a disk in", dir))?;
     Ok(file)
 }
 
@@ -77,14 +86,21 @@ mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
 
+    fn packed(content: &[u8]) -> &'static [u8] {
+        zstd::encode_all(content, 1).expect("encode").leak()
+    }
+
     #[test]
     fn a_disk_is_sparse_nameless_and_holds_the_template() {
         let dir = tempfile::tempdir().expect("tempdir");
         let mut image = vec![0u8; 1 << 20];
         image[700_000..700_005].copy_from_slice(b"hello");
-        let template = zstd::encode_all(image.as_slice(), 1).expect("encode");
+        let templates = [
+            DiskTemplate { size: 1 << 20, image: packed(&image) },
+            DiskTemplate { size: 2 << 30, image: packed(b"too large") },
+        ];
         let size = DiskSize::new(1024).expect("valid");
-        let disk = create(dir.path(), &template, size).expect("create");
+        let disk = create(dir.path(), &templates, size).expect("create");
         let meta = disk.metadata().expect("stat");
         assert_eq!((meta.len(), meta.nlink()), (1 << 30, 0));
         assert!(meta.blocks() * 512 < 1 << 20);
@@ -98,6 +114,8 @@ mod tests {
     fn a_damaged_template_is_an_error() {
         let dir = tempfile::tempdir().expect("tempdir");
         let size = DiskSize::new(64).expect("valid");
-        assert!(create(dir.path(), b"not zstd", size).is_err());
+        let damaged = [DiskTemplate { size: 1, image: b"not zstd" }];
+        assert!(create(dir.path(), &damaged, size).is_err());
+        assert!(create(dir.path(), &[], size).is_err(), "none that fits");
     }
 }

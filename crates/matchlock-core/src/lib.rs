@@ -22,7 +22,7 @@ mod id;
 mod sandbox;
 mod state;
 
-pub use artefacts::{Artefacts, GuestFiles, KernelSource};
+pub use artefacts::{Artefacts, DiskTemplate, GuestFiles, KernelSource};
 pub use config::{
     Cpus, DiskSize, Hostname, Image, InvalidConfig, MemorySize, SandboxConfig, host_cpus,
     host_memory_mib,

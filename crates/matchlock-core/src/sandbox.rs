@@ -92,7 +92,7 @@ impl Sandbox {
     ) -> Result<Self, CoreError> {
         let id = SandboxId::random()?;
         let state = root.create(&id)?;
-        let disk = crate::disk::create(state.path(), artefacts.disk_template, config.disk)?;
+        let disk = crate::disk::create(state.path(), artefacts.disk_templates, config.disk)?;
         let spec = VmSpec {
             name: id.to_string(),
             kernel: files.kernel,
@@ -100,7 +100,7 @@ impl Sandbox {
             cmdline: config.extra_cmdline.clone(),
             vcpus: config.cpus.vcpus(),
             memory_mib: config.memory.mib(),
-            disks: vec![Disk { file: disk, read_only: false }],
+            disks: vec![Disk { file: disk, read_only: false, ephemeral: true }],
             filesystems: vec![root_device(&config.image)?],
         };
         let prepared = Instant::now();

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use matchlock_core::vmm::Fake;
 use matchlock_core::{
-    Artefacts, CoreError, Cpus, DiskSize, ExecError, ExecFailure, ExecRequest, ExitStatus,
-    GuestFiles, Image, MemorySize, Sandbox, SandboxConfig, StateRoot, Stdin,
+    Artefacts, CoreError, Cpus, DiskSize, DiskTemplate, ExecError, ExecFailure, ExecRequest,
+    ExitStatus, GuestFiles, Image, MemorySize, Sandbox, SandboxConfig, StateRoot, Stdin,
 };
 use matchlock_proto::{
     AgentFrame, BootReport, BootStep, Decoder, HostFrame, INITIAL_WINDOW, MAX_DATA, Request,
@@ -88,8 +88,8 @@ fn config() -> SandboxConfig {
 
 async fn start(home: &Path, vmm: &Fake) -> Result<Sandbox, CoreError> {
     let template = zstd::encode_all(&[0u8; 4096][..], 1).expect("encode").leak();
-    let artefacts =
-        Artefacts { kernel: &[], initramfs: &[], disk_template: template, digest: "test" };
+    let disk_templates = vec![DiskTemplate { size: 4096, image: template }].leak();
+    let artefacts = Artefacts { kernel: &[], initramfs: &[], disk_templates, digest: "test" };
     let null = || File::open("/dev/null").expect("open");
     let files = GuestFiles { kernel: null(), initramfs: null(), id: String::new() };
     Sandbox::start(config(), vmm, files, &artefacts, &StateRoot::in_home(home)).await

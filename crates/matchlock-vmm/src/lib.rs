@@ -58,6 +58,8 @@ pub struct Disk {
     pub file: File,
     /// Refuse writes.
     pub read_only: bool,
+    /// Its content ends with the machine: flushes of the guest need not reach the host's disk.
+    pub ephemeral: bool,
 }
 
 /// A virtio-fs device (virtio 1.2, section 5.11).

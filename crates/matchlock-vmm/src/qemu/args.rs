@@ -108,16 +108,19 @@ impl Arguments {
     }
 
     /// A raw virtio block device.
-    pub(super) fn disk(&mut self, index: usize, file: OwnedFd, read_only: bool) {
+    ///
+    /// Nobody reads an ephemeral one after the machine has ended, so nothing is written through.
+    pub(super) fn disk(&mut self, index: usize, file: OwnedFd, read_only: bool, ephemeral: bool) {
         let fd = self.inherit(file);
         let set = index + 1;
         self.option("-add-fd", format!("fd={fd},set={set}"));
-        let read_only = if read_only { "on" } else { "off" };
+        let on_off = |value| if value { "on" } else { "off" };
+        let (read_only, ephemeral) = (on_off(read_only), on_off(ephemeral));
         self.option(
             "-blockdev",
             format!(
                 "driver=file,node-name=disk{index},filename=/dev/fdset/{set},locking=off,\
-                 read-only={read_only},discard=unmap,cache.direct=off,cache.no-flush=off"
+                 read-only={read_only},discard=unmap,cache.direct=off,cache.no-flush={ephemeral}"
             ),
         );
         self.option("-device", format!("virtio-blk-device,drive=disk{index}"));
@@ -175,7 +178,7 @@ mod tests {
             cmdline: "extra=1",
         };
         let mut arguments = Arguments::machine(machine, null(), null());
-        arguments.disk(0, null(), false);
+        arguments.disk(0, null(), false, true);
         arguments.vsock(null());
         arguments.filesystem(0, "ro,ot", null());
         let (args, inherit) = arguments.finish();

@@ -116,7 +116,7 @@ impl Vmm for Qemu {
             backends.push(backend);
         }
         for (index, disk) in disks.into_iter().enumerate() {
-            arguments.disk(index, disk.file.into(), disk.read_only);
+            arguments.disk(index, disk.file.into(), disk.read_only, disk.ephemeral);
         }
         let process = Process::start(&self.binary, arguments)?;
         let connector = vsock.connector();
