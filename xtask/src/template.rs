@@ -1,15 +1,14 @@
 //! `cargo xtask template`: the empty ext4 images that become the writable layer of a sandbox.
 //!
 //! One is small, and the agent grows it to the size of the disk while it is mounted; the other has
-//! the size of the default disk, because growing is a tenth of a boot under emulation. Both are
-//! committed without their empty end. `guest/rootfs/README.md` gives the reasons for the features
-//! that they have and lack.
+//! the size of the default disk, because growing is a tenth of a boot under emulation. Of both, the
+//! blocks that are not zero are committed. `guest/rootfs/README.md` gives the reasons for the
+//! features that they have and lack.
 
 use std::fs;
-use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -22,12 +21,13 @@ use crate::workspace::Workspace;
 
 const DIRECTORY: &str = "guest/rootfs";
 const MANIFEST: &str = "guest/rootfs/manifest.json";
+/// Of the file systems, in bytes.
+const BLOCK: usize = 4096;
 const MIB: u64 = 1024 * 1024;
 const IMAGES: [Image; 2] = [
     // A group made by growing has as many inodes as the first one: one for 16 KiB at every size.
-    Image { file: "upper.ext4.zst", size: 16 * MIB, kept: 16 * MIB, inodes: 8192 },
-    // Copies of the superblock lie behind what is kept: nobody repairs a disk that is thrown away.
-    Image { file: "upper-2g.ext4.zst", size: 2048 * MIB, kept: 33 * MIB, inodes: 131_072 },
+    Image { file: "upper.ext4.zst", size: 16 * MIB, inodes: 8192 },
+    Image { file: "upper-2g.ext4.zst", size: 2048 * MIB, inodes: 131_072 },
 ];
 /// What the agent would make in every new file system: the overlay's upper layer, with the directory
 /// that it writes to first, and the overlay's work directory.
@@ -46,8 +46,6 @@ struct Image {
     file: &'static str,
     /// Of the file system, in bytes.
     size: u64,
-    /// Bytes from its beginning that are committed; behind them it reads as zeros.
-    kept: u64,
     inodes: u32,
 }
 
@@ -79,7 +77,7 @@ fn write(workspace: &Workspace) -> Result<()> {
         entries.push(json!({
             "image": image.file,
             "file_system_size": image.size,
-            "size": image.kept,
+            "pieces_size": content.len(),
             "sha256": sha256(&content),
             "compressed_size": packed.len(),
             "compressed_sha256": sha256(&packed),
@@ -106,12 +104,6 @@ fn make(image: &Image) -> Result<Vec<u8>> {
     for name in DIRECTORIES {
         fs::create_dir(content.join(name))?;
     }
-    for name in DIRECTORIES {
-        // mke2fs copies the times.
-        let time =
-            fs::FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1));
-        fs::File::open(content.join(name))?.set_times(time)?;
-    }
     // The defaults of the distribution must not decide.
     let config = directory.path().join("mke2fs.conf");
     fs::write(
@@ -132,17 +124,59 @@ fn make(image: &Image) -> Result<Vec<u8>> {
         .arg(&content)
         .arg(&path);
     run::checked(&mut mke2fs)?;
-    let mut kept = Vec::new();
-    fs::File::open(&path)?.take(image.kept).read_to_end(&mut kept)?;
-    Ok(kept)
+    forget_time(directory.path(), &path)?;
+    pieces(&fs::File::open(&path)?, image.size)
+}
+
+/// The blocks that are not zero: offset, length, content, as the host writes them into a new disk.
+fn pieces(file: &fs::File, size: u64) -> Result<Vec<u8>> {
+    let mut packed = Vec::new();
+    let mut block = vec![0; BLOCK];
+    let zeros = block.clone();
+    for offset in (0..size).step_by(BLOCK) {
+        file.read_exact_at(&mut block, offset)?;
+        if block != zeros {
+            packed.extend(offset.to_le_bytes());
+            packed.extend(u32::try_from(BLOCK)?.to_le_bytes());
+            packed.extend(&block);
+        }
+    }
+    Ok(packed)
+}
+
+/// Writes the pieces into a sparse file.
+fn unpack(packed: &[u8], file: &fs::File, size: u64) -> Result<()> {
+    file.set_len(size)?;
+    for piece in packed.chunks(12 + BLOCK) {
+        let (offset, rest) = piece.split_first_chunk::<8>().context("a torn piece")?;
+        let (_, content) = rest.split_first_chunk::<4>().context("a torn piece")?;
+        file.write_all_at(content, u64::from_le_bytes(*offset))?;
+    }
+    Ok(())
+}
+
+/// Sets the times that mke2fs copied from the directories, of which one cannot be set there.
+fn forget_time(directory: &Path, image: &Path) -> Result<()> {
+    let mut script = String::from("set_current_time 19700101000001\n");
+    for name in DIRECTORIES {
+        for field in ["atime", "mtime", "ctime", "crtime"] {
+            script += &format!("set_inode_field /{name} {field} @1\n");
+        }
+        for field in ["atime_extra", "mtime_extra", "ctime_extra", "crtime_extra"] {
+            script += &format!("set_inode_field /{name} {field} 0\n");
+        }
+    }
+    let commands = directory.join("debugfs.script");
+    fs::write(&commands, script)?;
+    run::output(Command::new(tool("debugfs")?).arg("-w").arg("-f").arg(&commands).arg(image))
+        .map(drop)
 }
 
 /// Compares a committed image with the manifest and looks for errors in the file system.
 fn check(image: &Image, root: &Path, e2fsck: &Path) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("upper.ext4");
-    fs::write(&path, read(image, root)?)?;
-    fs::File::options().write(true).open(&path)?.set_len(image.size)?;
+    unpack(&read(image, root)?, &fs::File::create(&path)?, image.size)?;
     run::output(Command::new(e2fsck).arg("-fn").arg(&path))
         .with_context(|| format!("{} is not a sound file system", image.file))
         .map(drop)
@@ -160,7 +194,7 @@ fn read(image: &Image, root: &Path) -> Result<Vec<u8>> {
     let entry = entries.iter().find(|entry| entry["image"] == file);
     let entry = entry.with_context(|| format!("no entry for {file}"))?;
     let content = zstd::decode_all(packed.as_slice()).context("cannot unpack the image")?;
-    ensure!(content.len() as u64 == image.kept, "{file} has another size than {}", image.kept);
+    ensure!(entry["file_system_size"] == image.size, "{file} has another size");
     ensure!(entry["compressed_sha256"] == sha256(&packed), "compressed_sha256 of {file} differs");
     ensure!(entry["sha256"] == sha256(&content), "sha256 of {file} differs");
     Ok(content)

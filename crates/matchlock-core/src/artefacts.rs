@@ -32,7 +32,7 @@ pub struct Artefacts {
 pub struct DiskTemplate {
     /// Size of the file system in bytes; a larger disk is grown into by the agent.
     pub size: u64,
-    /// Its beginning, behind which it reads as zeros, zstd-compressed.
+    /// Its pieces that are not zero, zstd-compressed (`xtask template` writes them).
     pub image: &'static [u8],
 }
 

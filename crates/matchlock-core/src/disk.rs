@@ -11,7 +11,8 @@ use crate::artefacts::DiskTemplate;
 use crate::config::DiskSize;
 use crate::error::CoreError;
 
-const BLOCK: usize = 64 * 1024;
+/// Longest piece of a template in bytes.
+const MAX_PIECE: u32 = 16 * 1024 * 1024;
 
 /// Makes a disk of `size` in `dir` from the largest of the empty file systems that fits.
 ///
@@ -30,38 +31,34 @@ pub(crate) fn create(
     Ok(file)
 }
 
+/// Writes the pieces of a template: each is its offset (8 bytes, little endian), its length (4 bytes)
+/// and its content.
 fn fill(file: &File, template: &[u8], size: u64) -> io::Result<()> {
     file.set_len(size)?;
-    let mut decoder = zstd::Decoder::new(template)?;
-    let mut block = vec![0; BLOCK];
-    // Slices are compared by memcmp, bytes by a loop.
-    let zeros = vec![0; BLOCK];
-    let mut at = 0u64;
-    loop {
-        let len = read_full(&mut decoder, &mut block)?;
-        let content = block.get(..len).unwrap_or_default();
-        if content.is_empty() {
-            return Ok(());
-        }
-        if at + content.len() as u64 > size {
+    let mut pieces = zstd::Decoder::new(template)?;
+    let mut content = Vec::new();
+    let mut offset = [0; 8];
+    while read_or_end(&mut pieces, &mut offset)? {
+        let mut len = [0; 4];
+        pieces.read_exact(&mut len)?;
+        let (offset, len) = (u64::from_le_bytes(offset), u32::from_le_bytes(len));
+        if len > MAX_PIECE || offset.checked_add(len.into()).is_none_or(|end| end > size) {
             return Err(io::Error::other("the template is larger than the disk"));
         }
-        if zeros.get(..len) != Some(content) {
-            file.write_all_at(content, at)?;
-        }
-        at += content.len() as u64;
+        content.resize(len as usize, 0);
+        pieces.read_exact(&mut content)?;
+        file.write_all_at(&content, offset)?;
     }
+    Ok(())
 }
 
-fn read_full(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match source.read(rest)? {
-            0 => break,
-            n => filled += n,
-        }
+/// Fills `buffer`; false at the end of the pieces.
+fn read_or_end(pieces: &mut impl Read, buffer: &mut [u8; 8]) -> io::Result<bool> {
+    let (first, rest) = buffer.split_at_mut(1);
+    if pieces.read(first)? == 0 {
+        return Ok(false);
     }
-    Ok(filled)
+    pieces.read_exact(rest).map(|()| true)
 }
 
 /// A file that has no name and vanishes with its last descriptor.
@@ -86,18 +83,22 @@ mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
 
-    fn packed(content: &[u8]) -> &'static [u8] {
-        zstd::encode_all(content, 1).expect("encode").leak()
+    fn packed(pieces: &[(u64, &[u8])]) -> &'static [u8] {
+        let mut bytes = Vec::new();
+        for (offset, content) in pieces {
+            bytes.extend(offset.to_le_bytes());
+            bytes.extend(u32::try_from(content.len()).expect("short").to_le_bytes());
+            bytes.extend(*content);
+        }
+        zstd::encode_all(bytes.as_slice(), 1).expect("encode").leak()
     }
 
     #[test]
     fn a_disk_is_sparse_nameless_and_holds_the_template() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let mut image = vec![0u8; 1 << 20];
-        image[700_000..700_005].copy_from_slice(b"hello");
         let templates = [
-            DiskTemplate { size: 1 << 20, image: packed(&image) },
-            DiskTemplate { size: 2 << 30, image: packed(b"too large") },
+            DiskTemplate { size: 1 << 20, image: packed(&[(0, b"start"), (700_000, b"hello")]) },
+            DiskTemplate { size: 2 << 30, image: packed(&[(0, b"too large")]) },
         ];
         let size = DiskSize::new(1024).expect("valid");
         let disk = create(dir.path(), &templates, size).expect("create");
@@ -106,7 +107,8 @@ mod tests {
         assert!(meta.blocks() * 512 < 1 << 20);
         let mut content = vec![0; 1 << 20];
         disk.read_exact_at(&mut content, 0).expect("read");
-        assert!(content == image);
+        assert_eq!(content.get(..6), Some(&b"start\0"[..]));
+        assert_eq!(content.get(700_000..700_005), Some(&b"hello"[..]));
         assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0);
     }
 
@@ -116,6 +118,8 @@ mod tests {
         let size = DiskSize::new(64).expect("valid");
         let damaged = [DiskTemplate { size: 1, image: b"not zstd" }];
         assert!(create(dir.path(), &damaged, size).is_err());
+        let outside = [DiskTemplate { size: 1, image: packed(&[(size.bytes(), b"x")]) }];
+        assert!(create(dir.path(), &outside, size).is_err());
         assert!(create(dir.path(), &[], size).is_err(), "none that fits");
     }
 }

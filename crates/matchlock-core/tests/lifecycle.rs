@@ -87,7 +87,7 @@ fn config() -> SandboxConfig {
 }
 
 async fn start(home: &Path, vmm: &Fake) -> Result<Sandbox, CoreError> {
-    let template = zstd::encode_all(&[0u8; 4096][..], 1).expect("encode").leak();
+    let template = zstd::encode_all(&[][..], 1).expect("encode").leak();
     let disk_templates = vec![DiskTemplate { size: 4096, image: template }].leak();
     let artefacts = Artefacts { kernel: &[], initramfs: &[], disk_templates, digest: "test" };
     let null = || File::open("/dev/null").expect("open");

@@ -74,11 +74,24 @@ pub fn probe_token() -> io::Result<Option<String>> {
     Ok(cmdline.split_whitespace().find_map(|word| word.strip_prefix(PROBE)).map(str::to_owned))
 }
 
+/// Does what needs no configuration, while the host is still dialling.
+///
+/// # Errors
+/// The first required step that failed; the host is told when it asks for the boot.
+pub fn prepare() -> Result<Cgroups, StepFailed> {
+    network::loopback()?;
+    Cgroups::mount().required(BootStep::Cgroups, "control groups")
+}
+
 /// Sets the guest up as the host wants it.
 ///
 /// # Errors
 /// The first required step that failed.
-pub fn boot(config: BootConfig, clock: &mut Clock) -> Result<(Guest, BootReport), ExecFailure> {
+pub fn boot(
+    config: BootConfig,
+    clock: &mut Clock,
+    prepared: Result<Cgroups, StepFailed>,
+) -> Result<(Guest, BootReport), ExecFailure> {
     let config_us = now_us();
     if config.version != PROTOCOL_VERSION {
         return Err(ExecFailure::Version { agent: PROTOCOL_VERSION, host: config.version });
@@ -90,8 +103,13 @@ pub fn boot(config: BootConfig, clock: &mut Clock) -> Result<(Guest, BootReport)
     let root_us = now_us();
     mounts::complete(config.privileged)?;
     identity::write(&config)?;
-    network::configure(config.network.as_ref())?;
-    let cgroups = Cgroups::mount(config.cpu_limit).required(BootStep::Cgroups, "control groups")?;
+    if let Some(network) = &config.network {
+        network::configure(network)?;
+    }
+    let cgroups = prepared?;
+    if let Some(limit) = config.cpu_limit {
+        cgroups.limit(limit).required(BootStep::Cgroups, "limit the CPU time")?;
+    }
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let report = BootReport {
         agent_start_us: clock.agent_start,

@@ -41,28 +41,34 @@ impl Cgroups {
     /// Mounts the hierarchy and sets up the group for executions.
     ///
     /// # Errors
-    /// When the hierarchy cannot be mounted or the limit not be set.
-    pub fn mount(limit: Option<CpuLimit>) -> io::Result<Self> {
+    /// When the hierarchy cannot be mounted.
+    pub fn mount() -> io::Result<Self> {
         let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_flag(&context, "nsdelegate")?;
         fsconfig_create(&context)?;
         let root = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-        Self::create(root.as_fd(), "exec", limit)
+        Self::create(root.as_fd(), "exec")
     }
 
     /// Sets up the group `name` for executions beneath `parent`.
     ///
     /// # Errors
-    /// When it cannot be made or the limit not be set.
-    pub fn create(parent: BorrowedFd<'_>, name: &str, limit: Option<CpuLimit>) -> io::Result<Self> {
+    /// When it cannot be made.
+    pub fn create(parent: BorrowedFd<'_>, name: &str) -> io::Result<Self> {
         delegate_controllers(parent);
         let directory = make(parent, name)?;
         delegate_controllers(directory.as_fd());
         write(directory.as_fd(), "cgroup.max.depth", &MAX_DEPTH.to_string())?;
-        if let Some(CpuLimit { quota_us, period_us }) = limit {
-            write(directory.as_fd(), "cpu.max", &format!("{quota_us} {period_us}"))?;
-        }
         Ok(Self { directory })
+    }
+
+    /// Limits the CPU time of all executions together.
+    ///
+    /// # Errors
+    /// When the limit cannot be set.
+    pub fn limit(&self, limit: CpuLimit) -> io::Result<()> {
+        let CpuLimit { quota_us, period_us } = limit;
+        write(self.directory.as_fd(), "cpu.max", &format!("{quota_us} {period_us}"))
     }
 
     /// Makes a group for one execution.

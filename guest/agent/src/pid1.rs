@@ -6,7 +6,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use matchlock_proto::{AGENT_PORT, BootConfig, BootReport, ExecFailure};
 use rustix::process::{Resource, Rlimit, getpid, setrlimit};
 
-use crate::boot::{self, Clock};
+use crate::boot::{self, Clock, StepFailed};
+use crate::cgroup::Cgroups;
 use crate::server::{Machine, Server};
 use crate::{Guest, console, sys};
 
@@ -47,7 +48,8 @@ fn serve(clock: Clock) -> io::Result<String> {
     }
     let listener = listener.map_err(|e| io::Error::new(e.kind(), format!("vsock: {e}")))?;
     raise_limits();
-    Ok(Server::new(Guestside { clock }, listener)?.run())
+    let prepared = Some(boot::prepare());
+    Ok(Server::new(Guestside { clock, prepared }, listener)?.run())
 }
 
 fn raise_limits() {
@@ -64,6 +66,8 @@ fn raise_limits() {
 #[derive(Debug)]
 struct Guestside {
     clock: Clock,
+    /// Taken by the one boot.
+    prepared: Option<Result<Cgroups, StepFailed>>,
 }
 
 impl Machine for Guestside {
@@ -73,7 +77,10 @@ impl Machine for Guestside {
     }
 
     fn boot(&mut self, config: BootConfig) -> Result<(Guest, BootReport), ExecFailure> {
-        boot::boot(config, &mut self.clock)
+        let Some(prepared) = self.prepared.take() else {
+            return Err(ExecFailure::BadRequest("a second boot".into()));
+        };
+        boot::boot(config, &mut self.clock, prepared)
     }
 
     fn sync(&mut self) {

@@ -14,30 +14,33 @@ use super::{Required, StepFailed};
 
 const DEVICE: &str = "eth0";
 
-/// Configures the devices; without a configuration `lo` only.
-pub(super) fn configure(network: Option<&NetworkConfig>) -> Result<(), StepFailed> {
-    let socket = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        // Protocol 0 is NETLINK_ROUTE.
-        None,
-    )
-    .required(BootStep::Network, "open a netlink socket")?;
+/// Brings `lo` up, which the kernel gives its addresses.
+pub(super) fn loopback() -> Result<(), StepFailed> {
     let mut batch = Batch::default();
     batch.link_up("lo", None);
-    if let Some(network) = network {
-        let index = netdevice::name_to_index(&socket, DEVICE)
-            .required(BootStep::Network, format_args!("find {DEVICE}"))?;
-        batch.link_up(DEVICE, Some(network.mtu));
-        for &(address, prefix) in &network.addresses {
-            batch.address(index, address, prefix);
-        }
-        for &gateway in &network.gateways {
-            batch.default_route(index, gateway);
-        }
+    carry_out(&open()?, &batch).required(BootStep::Network, "netlink")?
+}
+
+/// Configures `eth0`.
+pub(super) fn configure(network: &NetworkConfig) -> Result<(), StepFailed> {
+    let socket = open()?;
+    let index = netdevice::name_to_index(&socket, DEVICE)
+        .required(BootStep::Network, format_args!("find {DEVICE}"))?;
+    let mut batch = Batch::default();
+    batch.link_up(DEVICE, Some(network.mtu));
+    for &(address, prefix) in &network.addresses {
+        batch.address(index, address, prefix);
+    }
+    for &gateway in &network.gateways {
+        batch.default_route(index, gateway);
     }
     carry_out(&socket, &batch).required(BootStep::Network, "netlink")?
+}
+
+fn open() -> Result<OwnedFd, StepFailed> {
+    // Protocol 0 is NETLINK_ROUTE.
+    socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
+        .required(BootStep::Network, "open a netlink socket")
 }
 
 /// Sends everything and waits for as many answers; the outer error is of the socket.
@@ -91,10 +94,10 @@ mod tests {
         let addresses = || std::fs::read_to_string("/proc/self/net/if_inet6").unwrap_or_default();
         let is_up = || std::net::UdpSocket::bind("127.0.0.1:0").is_ok();
         assert!(!is_up() || addresses().is_empty(), "a new namespace");
-        configure(None).expect("lo exists");
+        loopback().expect("lo exists");
         assert!(is_up());
         let network = NetworkConfig { mtu: 1500, addresses: Vec::new(), gateways: Vec::new() };
-        let failed = configure(Some(&network)).expect_err("there is no eth0");
+        let failed = configure(&network).expect_err("there is no eth0");
         assert!(failed.message.starts_with("find eth0"), "{failed:?}");
     }
 }

@@ -43,7 +43,7 @@ impl Machine for Namespaces {
 
     fn boot(&mut self, config: BootConfig) -> Result<(Guest, BootReport), ExecFailure> {
         let parent = File::open(cgroup2().expect("checked")).expect("opened");
-        let cgroups = Cgroups::create(parent.as_fd(), &config.hostname, None)
+        let cgroups = Cgroups::create(parent.as_fd(), &config.hostname)
             .map_err(|error| ExecFailure::System(error.to_string()))?;
         let report = BootReport {
             agent_start_us: 0,
