@@ -43,7 +43,7 @@ host=$("$work/tsc")
 clocks() { # kHz of the counter
 	echo "tsc_early_khz=$1 lpj=$(($1 * 4)) lapic_timer_khz=1000000"
 }
-fixed="quiet tsc=reliable no_timer_check noreplace-smp keep_initmem=1"
+fixed="quiet tsc=reliable no_timer_check noreplace-smp keep_initmem=1 swiotlb=noforce"
 boot() { # kHz, processors, command line, more arguments ...
 	khz=$1 cpus=$2 line=$3
 	shift 3
