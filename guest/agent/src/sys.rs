@@ -202,11 +202,7 @@ pub(crate) fn install_filter(program: &[Instruction]) -> io::Result<()> {
 
 /// A listening, non-blocking vsock stream socket on `port` of any local address (vsock(7)).
 pub(crate) fn vsock_listen(port: u32) -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: integers only.
-    let fd = check(unsafe { libc::socket(libc::AF_VSOCK, kind, 0) }.into())?;
-    // SAFETY: a new descriptor.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    let socket = vsock_socket()?;
     let mut address = vsock_address();
     address.svm_cid = libc::VMADDR_CID_ANY;
     address.svm_port = port;
@@ -221,11 +217,7 @@ pub(crate) fn vsock_listen(port: u32) -> io::Result<OwnedFd> {
 /// Asks the host for a connection to `port`, which it never grants, and does not wait for its no:
 /// that somebody asks tells it that somebody is there.
 pub(crate) fn vsock_ring(port: u32) -> io::Result<()> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: integers only.
-    let fd = check(unsafe { libc::socket(libc::AF_VSOCK, kind, 0) }.into())?;
-    // SAFETY: a new descriptor.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    let socket = vsock_socket()?;
     let mut address = vsock_address();
     address.svm_cid = libc::VMADDR_CID_HOST;
     address.svm_port = port;
@@ -249,6 +241,14 @@ pub(crate) fn vsock_accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, u32
     let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
     let is_vsock = i32::from(peer.svm_family) == libc::AF_VSOCK;
     Ok((socket, if is_vsock { peer.svm_cid } else { libc::VMADDR_CID_ANY }))
+}
+
+fn vsock_socket() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: integers only.
+    let fd = check(unsafe { libc::socket(libc::AF_VSOCK, kind, 0) }.into())?;
+    // SAFETY: a new descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 fn vsock_address() -> libc::sockaddr_vm {

@@ -8,7 +8,7 @@ use crate::accel::Accelerator;
 /// Kernel parameters on every accelerator. `panic=-1` with `-no-reboot` turns a guest panic into an
 /// end of QEMU; the microvm machine without ACPI has no other power switch.
 const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on pci=off \
-                       no_timer_check dummy.numdummies=0";
+                       no_timer_check dummy.numdummies=0 swiotlb=noforce";
 
 /// Under emulation a virtual CPU has no speculation to mitigate, and code that runs once is cheaper
 /// left in place than patched (see `guest/kernel/README.md`, which measures each of these).
