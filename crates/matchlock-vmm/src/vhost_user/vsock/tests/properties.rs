@@ -253,7 +253,9 @@ impl Pair {
         self.host.shutdown(Shutdown::Write).unwrap();
         self.bench.run();
         self.bench.send(&Header { op: SHUTDOWN, flags: 2, ..self.peer }, &[]);
-        for _ in 0..10_000 {
+        // A guest with a small buffer takes as little in each round.
+        let rounds = 10_000 + 2 * self.host_wrote / self.buf_alloc as usize;
+        for _ in 0..rounds {
             if self.host_done && self.guest_done {
                 break;
             }
@@ -271,7 +273,7 @@ proptest! {
 
     #[test]
     fn no_byte_is_lost_or_out_of_order(
-        buf_alloc in 1u32..300_000,
+        buf_alloc in 16u32..300_000,
         moves in prop::collection::vec(any_move(), 0..60),
     ) {
         let mut pair = Pair::new(buf_alloc);
