@@ -54,7 +54,7 @@ pub(crate) struct RunArgs {
     pub(crate) disk_size: i64,
 
     /// End the sandbox after this many seconds, exit status 124; 0 is no limit
-    /// [default: 300; none with -it]
+    /// [default: 300; none with -it or --rm=false]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(crate) timeout: Option<i64>,
 
