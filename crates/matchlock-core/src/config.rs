@@ -189,7 +189,7 @@ impl MemorySize {
 pub struct DiskSize(u64);
 
 impl DiskSize {
-    /// The template's own size.
+    /// Little more than a few files fit; every template does.
     pub const MIN_MIB: u64 = 64;
     /// 1 TiB.
     pub const MAX_MIB: u64 = 1024 * 1024;

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use matchlock_fs::{CachePolicy, HostImage, Limits, Pool, Server, Tree};
 use matchlock_proto::{
-    AGENT_PORT, AgentFrame, BootConfig, BootReport, DEFAULT_PATH, ExecRequest, HostFrame,
-    LowerLayer, PROTOCOL_VERSION, Request, RootConfig, UpperLayer, WireMessage,
+    AGENT_PORT, AgentFrame, BootConfig, BootReport, ExecRequest, HostFrame, LowerLayer,
+    PROTOCOL_VERSION, Request, RootConfig, UpperLayer, WireMessage,
 };
 use matchlock_vmm::{Disk, FsDevice, FuseHandler, Vm, VmSpec, Vmm};
 use tokio::io::AsyncWriteExt;
@@ -109,7 +109,7 @@ impl Sandbox {
         if let Some(pid) = machine.0.pid() {
             state.record_vmm(pid)?;
         }
-        let (agent_reached, guest) = boot(&machine.0, boot_config(&config, &id)?).await?;
+        let (agent_reached, guest) = boot(&machine.0, &config, &id).await?;
         let ready = Instant::now();
         let times = BootTimes { prepared, vmm_started, agent_reached, ready, guest };
         Ok(Self { machine, _state: state, id, times })
@@ -149,7 +149,6 @@ impl Sandbox {
 
     /// Ends the machine at once and waits until nothing of it is left.
     pub async fn end(self) {
-        self.machine.0.kill();
         drop(tokio::task::spawn_blocking(move || drop(self)).await);
     }
 
@@ -169,7 +168,8 @@ async fn shut_down(vm: &Arc<dyn Vm>, grace: Duration) -> Result<(), ExecError> {
 
 async fn boot(
     vm: &Arc<dyn Vm>,
-    mut config: BootConfig,
+    config: &SandboxConfig,
+    id: &SandboxId,
 ) -> Result<(Instant, BootReport), CoreError> {
     let deadline = Instant::now() + BOOT_TIMEOUT;
     let failed =
@@ -183,21 +183,15 @@ async fn boot(
         None => failed("its agent did not answer in time"),
     })?;
     let reached = Instant::now();
-    // The guest's clock starts with this message, not when the message was put together.
-    config.realtime = now();
+    // Put together only now: the guest's clock starts with this message.
+    let request = Request::Boot(boot_config(config, id)?);
     let left = deadline.saturating_duration_since(reached);
-    match tokio::time::timeout(left, ask(stream, Request::Boot(config))).await {
+    match tokio::time::timeout(left, ask(stream, request)).await {
         Ok(Ok(AgentFrame::Booted(report))) => Ok((reached, report)),
         Ok(Err(ExecError::Refused(failure))) => Err(CoreError::GuestSetup(failure)),
         Ok(Ok(_) | Err(_)) => Err(failed("the connection to its agent was lost")),
         Err(_) => Err(failed("its agent did not finish in time")),
     }
-}
-
-/// Seconds and nanoseconds since the Unix epoch.
-fn now() -> (u64, u32) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    (now.as_secs(), now.subsec_nanos())
 }
 
 /// Sends a request and returns the one frame that answers it.
@@ -221,13 +215,12 @@ async fn dial(vm: &Arc<dyn Vm>, deadline: Instant) -> std::io::Result<UnixStream
 }
 
 fn boot_config(config: &SandboxConfig, id: &SandboxId) -> Result<BootConfig, CoreError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let hostname = config.hostname.as_ref().map_or(id.as_str(), |name| name.as_str());
-    let mut env = vec![(b"PATH".to_vec(), DEFAULT_PATH.as_bytes().to_vec())];
-    env.extend(config.env.iter().cloned());
     Ok(BootConfig {
         version: PROTOCOL_VERSION,
         hostname: hostname.to_owned(),
-        realtime: now(),
+        realtime: (now.as_secs(), now.subsec_nanos()),
         entropy: random()?,
         root: RootConfig {
             lower: vec![LowerLayer::VirtioFs { tag: ROOT_TAG.to_owned() }],
@@ -238,7 +231,7 @@ fn boot_config(config: &SandboxConfig, id: &SandboxId) -> Result<BootConfig, Cor
         network: None,
         cpu_limit: config.cpus.limit(),
         privileged: config.privileged,
-        env,
+        env: config.env.clone(),
     })
 }
 
