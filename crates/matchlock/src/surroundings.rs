@@ -1,10 +1,10 @@
 //! The environment variables that matchlock reads, and the paths that follow from them.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use matchlock_core::vmm::{AcceleratorRequest, QemuBinary};
-use matchlock_core::{KernelSource, StateRoot};
+use matchlock_core::vmm::{AcceleratorChoice, AcceleratorRequest, ProofKit, QemuBinary, choose};
+use matchlock_core::{GuestFiles, KernelSource, StateRoot};
 
 use crate::error::CliError;
 
@@ -58,7 +58,24 @@ impl Surroundings {
             .map_err(CliError::from)
     }
 
-    pub(crate) fn accelerator(&self) -> Result<AcceleratorRequest, CliError> {
+    /// Chooses the accelerator; without a cache for the proof it is made anew.
+    pub(crate) fn choose_accelerator(
+        &self,
+        qemu: &QemuBinary,
+        files: &GuestFiles,
+        cache: Option<&Path>,
+    ) -> Result<AcceleratorChoice, CliError> {
+        let kit = ProofKit {
+            qemu,
+            kernel: &files.kernel,
+            kernel_id: &files.id,
+            initramfs: &files.initramfs,
+            cache,
+        };
+        Ok(choose(self.accelerator()?, kit)?)
+    }
+
+    fn accelerator(&self) -> Result<AcceleratorRequest, CliError> {
         let text = self.accelerator.as_ref().map(|value| value.to_string_lossy());
         text.unwrap_or_default()
             .parse()

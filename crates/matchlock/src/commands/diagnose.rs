@@ -1,6 +1,6 @@
 //! `matchlock diagnose`: can this machine run sandboxes, and how well.
 
-use matchlock_core::vmm::{Accelerator, AcceleratorChoice, ProofKit, QemuBinary, choose};
+use matchlock_core::vmm::{Accelerator, AcceleratorChoice, QemuBinary};
 use matchlock_core::{GuestFiles, host_memory_mib};
 use rustix::fs::statvfs;
 use rustix::process::{Resource, getrlimit};
@@ -85,7 +85,8 @@ fn diagnose(surroundings: &Surroundings) -> Diagnosis {
     let qemu = surroundings.qemu();
     let kernel = surroundings.kernel(None).and_then(|source| Ok(ARTEFACTS.open(&source)?));
     let accelerator = match (&qemu, &kernel) {
-        (Ok(qemu), Ok(files)) => Some(accelerator(surroundings, qemu, files)),
+        // The proof is made anew: a diagnosis that repeats yesterday's is none.
+        (Ok(qemu), Ok(files)) => Some(surroundings.choose_accelerator(qemu, files, None)),
         _ => None,
     };
     let mut checks = vec![qemu_check(&qemu), kernel_check(&kernel)];
@@ -106,22 +107,6 @@ fn diagnose(surroundings: &Surroundings) -> Diagnosis {
     ]);
     let ok = checks.iter().all(|check| check.status != Status::Fail);
     Diagnosis { ok, checks, accelerator }
-}
-
-/// The proof is made anew: a diagnosis that repeats yesterday's is none.
-fn accelerator(
-    surroundings: &Surroundings,
-    qemu: &QemuBinary,
-    files: &GuestFiles,
-) -> Result<AcceleratorChoice, CliError> {
-    let kit = ProofKit {
-        qemu,
-        kernel: &files.kernel,
-        kernel_id: &files.id,
-        initramfs: &files.initramfs,
-        cache: None,
-    };
-    Ok(choose(surroundings.accelerator()?, kit)?)
 }
 
 fn qemu_check(qemu: &Result<QemuBinary, CliError>) -> Check {

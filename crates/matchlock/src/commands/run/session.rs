@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use matchlock_core::vmm::{ProofKit, Qemu, choose};
+use matchlock_core::vmm::Qemu;
 use matchlock_core::{
     ExecError, ExecFailure, ExecRequest, Execution, ExitStatus, Sandbox, Streams,
 };
@@ -71,14 +71,8 @@ pub(super) async fn run(
         let files = unpacking
             .await
             .map_err(|error| CliError::new(format!("cannot unpack the guest: {error}")))??;
-        let kit = ProofKit {
-            qemu: &qemu,
-            kernel: &files.kernel,
-            kernel_id: &files.id,
-            initramfs: &files.initramfs,
-            cache: Some(&surroundings.cache()?),
-        };
-        let choice = choose(surroundings.accelerator()?, kit)?;
+        let cache = surroundings.cache()?;
+        let choice = surroundings.choose_accelerator(&qemu, &files, Some(&cache))?;
         announce(&choice, printer);
         let progress = printer.progress("starting the sandbox …");
         let vmm = Qemu::new(qemu, choice.accelerator);
