@@ -68,7 +68,7 @@ impl Arguments {
             "-sandbox",
             "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         );
-        this.accelerated(accelerator, timers);
+        let parameters = this.accelerated(accelerator, timers);
         this.option("-smp", vcpus.to_string());
         this.option("-m", format!("{memory_mib}M"));
         // Shared, because the vhost-user devices live in our process and read the guest's queues.
@@ -78,26 +78,26 @@ impl Arguments {
         this.option("-kernel", format!("/proc/self/fd/{kernel}"));
         let initramfs = this.inherit(initramfs);
         this.option("-initrd", format!("/proc/self/fd/{initramfs}"));
-        let emulated = match (accelerator, timers) {
-            (Accelerator::Kvm, _) => String::new(),
-            (Accelerator::Tcg, None) => CMDLINE_TCG.to_owned(),
-            (Accelerator::Tcg, Some(timers)) => format!("{CMDLINE_TCG} {}", timers.cmdline()),
-        };
-        this.option("-append", format!("{CMDLINE} {emulated} {cmdline}"));
+        this.option("-append", format!("{CMDLINE} {parameters} {cmdline}"));
         this.option("-chardev", "stdio,id=console,signal=off");
         this.option("-serial", "chardev:console");
         this.option("-device", "virtio-rng-device");
         this
     }
 
-    /// Machine, accelerator and processor.
-    fn accelerated(&mut self, accelerator: Accelerator, timers: Option<Timers>) {
-        // The real-time clock stays under emulation: without one the guest looks for it for a second.
-        let (clocks, accel, cpu) = match (accelerator, timers) {
-            (Accelerator::Kvm, _) => ("pit=off,pic=off,rtc=off", "kvm", "host"),
-            // REP STOSB runs byte by byte under TCG, so the guest must not think it fast.
-            (Accelerator::Tcg, Some(_)) => ("pit=off,pic=off", "tcg,thread=multi", "max,-erms"),
-            (Accelerator::Tcg, None) => ("pit=on,pic=on", "tcg,thread=multi", "max,-erms"),
+    /// Machine, accelerator and processor; returns the kernel parameters that belong to them.
+    fn accelerated(&mut self, accelerator: Accelerator, timers: Option<Timers>) -> String {
+        // Under emulation the real-time clock stays, which the guest would look for for a second, and
+        // ERMS goes: REP STOSB runs byte by byte under TCG, so the guest must not think it fast.
+        let (accel, cpu, clocks, parameters) = match (accelerator, timers) {
+            (Accelerator::Kvm, _) => ("kvm", "host", "pit=off,pic=off,rtc=off", String::new()),
+            (Accelerator::Tcg, None) => {
+                ("tcg,thread=multi", "max,-erms", "pit=on,pic=on", CMDLINE_TCG.to_owned())
+            }
+            (Accelerator::Tcg, Some(timers)) => {
+                let parameters = format!("{CMDLINE_TCG} {}", timers.cmdline());
+                ("tcg,thread=multi", "max,-erms", "pit=off,pic=off", parameters)
+            }
         };
         self.option(
             "-machine",
@@ -105,6 +105,7 @@ impl Arguments {
         );
         self.option("-accel", accel);
         self.option("-cpu", cpu);
+        parameters
     }
 
     /// A raw virtio block device.

@@ -26,6 +26,17 @@ const MONITOR: u64 = 0x7f00_0000_0000;
 const TX: u64 = 0x10_0000;
 const RX: u64 = 0x20_0000;
 
+/// All of [`RAM`], as the monitor describes it.
+fn region(file: &File) -> VhostUserMemoryRegionInfo {
+    VhostUserMemoryRegionInfo {
+        guest_phys_addr: 0,
+        memory_size: RAM,
+        userspace_addr: MONITOR,
+        mmap_offset: 0,
+        mmap_handle: file.as_raw_fd(),
+    }
+}
+
 /// Guest memory as the monitor makes it.
 fn ram(seals: SealFlags) -> File {
     let fd = memfd_create("ram", MemfdFlags::ALLOW_SEALING).unwrap();
@@ -54,14 +65,7 @@ impl Monitor {
         frontend.set_protocol_features(protocol).unwrap();
         assert_eq!(frontend.get_queue_num().unwrap(), 2);
         let file = ram(SealFlags::SHRINK);
-        let region = VhostUserMemoryRegionInfo {
-            guest_phys_addr: 0,
-            memory_size: RAM,
-            userspace_addr: MONITOR,
-            mmap_offset: 0,
-            mmap_handle: file.as_raw_fd(),
-        };
-        frontend.set_mem_table(&[region]).unwrap();
+        frontend.set_mem_table(&[region(&file)]).unwrap();
         let size = usize::try_from(RAM).unwrap();
         let range = (GuestAddress(0), size, Some(FileOffset::new(file, 0)));
         let memory = Memory::from_ranges_with_files([range]).unwrap();
@@ -196,14 +200,7 @@ fn unsealed_memory_ends_the_device() {
     let mut frontend = Frontend::from_stream(UnixStream::from(fd), 2);
     frontend.get_features().unwrap();
     let file = ram(SealFlags::empty());
-    let region = VhostUserMemoryRegionInfo {
-        guest_phys_addr: 0,
-        memory_size: RAM,
-        userspace_addr: MONITOR,
-        mmap_offset: 0,
-        mmap_handle: file.as_raw_fd(),
-    };
-    let _ = frontend.set_mem_table(&[region]);
+    let _ = frontend.set_mem_table(&[region(&file)]);
     let error = device.connector().connect(1, soon()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     let _ = frontend.get_protocol_features();
