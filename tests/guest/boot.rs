@@ -23,7 +23,7 @@ async fn a_stop_lets_programs_end_by_themselves_and_ends_the_others(lab: &Lab) {
     let mut obeying = sh(script).start(&sandbox).await;
     obeying.wait_for("ready").await;
     let mut stubborn =
-        Lock::new("stop").held_by("trap '' TERM; exec sleep 600").start(&sandbox).await;
+        Lock::new("stop").held_after("trap '' TERM", "exec sleep 600").start(&sandbox).await;
     stubborn.wait_for("held").await;
     let (ended, ()) = tokio::join!(obeying.ended(), sandbox.stop(GRACE));
     assert_eq!((ended.status, &*ended.out()), (ExitStatus::Code(7), "ready\nending\n"));

@@ -43,7 +43,7 @@ async fn a_cancelled_program_leaves_no_process_whatever_it_started(lab: &Lab) {
 async fn a_cancelled_program_that_minds_ends_long_before_one_that_does_not(lab: &Lab) {
     let sandbox = lab.plain().await;
     let (plain, stubborn) = (Lock::new("minds"), Lock::new("does-not-mind"));
-    let mut first = stubborn.held_by("trap '' TERM; exec sleep 600").start(sandbox).await;
+    let mut first = stubborn.held_after("trap '' TERM", "exec sleep 600").start(sandbox).await;
     first.wait_for("held").await;
     let mut second = plain.held_by("exec sleep 600").start(sandbox).await;
     second.wait_for("held").await;
@@ -57,8 +57,9 @@ async fn a_cancelled_program_that_minds_ends_long_before_one_that_does_not(lab: 
 async fn a_cancelled_program_may_clean_up(lab: &Lab) {
     let sandbox = lab.plain().await;
     let lock = Lock::new("cleans-up");
-    let script = "trap 'echo clean >/tmp/cleaned; exit' TERM; while :; do sleep 0.01; done";
-    let mut program = lock.held_by(script).start(sandbox).await;
+    let trap = "trap 'echo clean >/tmp/cleaned; exit' TERM";
+    let script = "while :; do sleep 0.01; done";
+    let mut program = lock.held_after(trap, script).start(sandbox).await;
     program.wait_for("held").await;
     drop(program);
     lock.free(sandbox).await;

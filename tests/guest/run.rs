@@ -195,7 +195,12 @@ impl Lock {
 
     /// A program that takes the lock, writes `held` and goes on with `script`.
     pub(crate) fn held_by(&self, script: &str) -> Program {
-        sh(&format!("exec 9>{}; flock 9; echo held; {script}", self.0))
+        self.held_after(":", script)
+    }
+
+    /// The same with something to do before `held`: a trap is in place when that was seen.
+    pub(crate) fn held_after(&self, before: &str, script: &str) -> Program {
+        sh(&format!("exec 9>{}; flock 9; {before}; echo held; {script}", self.0))
     }
 
     /// Whether some process holds it.
