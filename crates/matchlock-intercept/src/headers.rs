@@ -1,0 +1,1 @@
+//! Header fields as they came, in their order and case.

@@ -1,0 +1,1 @@
+//! Rules and callbacks that look at requests and responses.

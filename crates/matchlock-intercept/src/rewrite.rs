@@ -1,0 +1,1 @@
+//! Placeholders to secrets in requests, and secrets out of responses.

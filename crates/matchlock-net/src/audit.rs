@@ -1,0 +1,1 @@
+//! What happened on the network, for the audit trail.

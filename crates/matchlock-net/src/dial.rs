@@ -1,0 +1,1 @@
+//! Connections to the outside: name to checked addresses to a stream.

@@ -1,0 +1,1 @@
+//! Flow to decision to relay: where the parts of the network meet.

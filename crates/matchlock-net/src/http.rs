@@ -1,0 +1,1 @@
+//! HTTP exchanges between the guest and the outside.

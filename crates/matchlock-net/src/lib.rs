@@ -1,0 +1,15 @@
+//! The network of a sandbox: a user-space TCP/IP stack that ends every flow, and what decides and
+//! carries it on: DNS, policy, TLS, HTTP.
+//!
+//! No packet of the guest reaches an interface of the host. The crate knows neither the life of a
+//! sandbox nor which monitor runs it: it is given a Unix stream socket with Ethernet frames.
+
+#![forbid(unsafe_code)]
+
+mod audit;
+mod dial;
+mod dns;
+mod engine;
+mod http;
+mod stack;
+mod tls;
