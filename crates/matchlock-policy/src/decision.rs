@@ -13,10 +13,11 @@ pub use denied::{Denied, DenyReason};
 
 /// The policy lets a flow go to this host and port. Only [`Policy`](crate::Policy) makes one.
 ///
-/// ```compile_fail
-/// use matchlock_policy::{Allowed, Endpoint};
-/// let endpoint = Endpoint::parse("evil.example.com", 443).expect("endpoint");
-/// let forged = Allowed { endpoint };
+/// ```compile_fail,E0451
+/// use matchlock_policy::{Allowed, Endpoint, PrivateAccess, Rule};
+/// fn forge(endpoint: Endpoint, rule: Rule, private: PrivateAccess) -> Allowed {
+///     Allowed { endpoint, rule, private }
+/// }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Allowed {
@@ -111,7 +112,7 @@ impl Allowed {
 
 /// Checked addresses of an allowed host: the only thing that may be dialled. Comes from [`Allowed`].
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// use matchlock_policy::{Allowed, Dialable};
 /// fn forge(allowed: Allowed) -> Dialable {
 ///     Dialable { allowed, addresses: vec![], dropped: vec![] }

@@ -154,14 +154,13 @@ impl Policy {
     /// When no rule covers the endpoint, or it is an address that may not be reached.
     pub fn connect(&self, endpoint: &Endpoint) -> Result<Allowed, Denied> {
         let Endpoint { host, port } = endpoint;
-        let rule = self
-            .decide(host, |pattern| pattern.matches(host, *port))
-            .map_err(|rule| Denied::endpoint(endpoint.clone(), not_allowed(host), rule))?;
-        if let Some(ip) = host.ip() {
-            self.0
-                .private
-                .admit(ip)
-                .map_err(|class| Denied::address(endpoint.clone(), ip, class))?;
+        let refused = host.ip().and_then(|ip| Some((ip, self.0.private.admit(ip).err()?)));
+        let rule = self.decide(host, |pattern| pattern.matches(host, *port)).map_err(|rule| {
+            let refused = refused.map(|(ip, _)| ip);
+            Denied::endpoint(endpoint.clone(), not_allowed(host), refused, rule)
+        })?;
+        if let Some((ip, class)) = refused {
+            return Err(Denied::address(endpoint.clone(), ip, class));
         }
         Ok(Allowed::new(endpoint.clone(), rule, self.0.private.clone()))
     }

@@ -16,10 +16,10 @@ pub enum Transport {
 
 /// What a request to one allowed host may use. Only [`Secrets::reveal`] makes one.
 ///
-/// ```compile_fail
-/// use matchlock_policy::{Bound, Secrets, Transport};
-/// fn forge(secrets: &Secrets) -> Bound<'_> {
-///     Bound { secrets, host: todo!(), transport: Transport::Tls }
+/// ```compile_fail,E0451
+/// use matchlock_policy::{Bound, Secret, Transport};
+/// fn forge(secret: &Secret) -> Bound<'_> {
+///     Bound { secrets: vec![(secret, true)], transport: Transport::Tls }
 /// }
 /// ```
 #[derive(Debug, Clone)]
