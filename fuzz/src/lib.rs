@@ -6,10 +6,12 @@
 //! [`TARGETS`], the file, its `[[bin]]`, and at least one seed. The smoke test finds what is missing.
 
 mod fuse;
+mod policy;
 mod proto;
 mod vsock;
 
 pub use fuse::fuse_server;
+pub use policy::{host_pattern, secret_spec};
 pub use proto::{proto_agent, proto_host};
 pub use vsock::{vsock_device, vsock_packets};
 
@@ -19,8 +21,10 @@ pub type Target = fn(&[u8]);
 /// Every target, with the name of its binary and of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
     ("fuse_server", fuse_server),
+    ("host_pattern", host_pattern),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
+    ("secret_spec", secret_spec),
     ("vsock_device", vsock_device),
     ("vsock_packets", vsock_packets),
 ];

@@ -94,8 +94,9 @@ impl Allowed {
         Some(self.dialable(addresses, Vec::new()))
     }
 
-    /// For a proxy that resolves names itself: no addresses but the name. What is
-    /// [`fixed`](Self::fixed) stays so, because the proxy's idea of it would be another.
+    /// For a proxy that resolves names itself: no addresses but the name. What the proxy makes of
+    /// it is not checked. What is [`fixed`](Self::fixed) stays so, because the proxy's idea of it
+    /// would be another.
     #[must_use]
     pub fn by_name_only(&self) -> Dialable {
         self.fixed().unwrap_or_else(|| self.dialable(Vec::new(), Vec::new()))
@@ -110,7 +111,8 @@ impl Allowed {
     }
 }
 
-/// Checked addresses of an allowed host: the only thing that may be dialled. Comes from [`Allowed`].
+/// Checked addresses of an allowed host: the only thing that may be dialled. Comes from
+/// [`Allowed`].
 ///
 /// ```compile_fail,E0451
 /// use matchlock_policy::{Allowed, Dialable};

@@ -30,12 +30,13 @@ pub struct PolicyConfig {
     pub default_egress: DefaultEgress,
     /// Addresses beside the public ones.
     pub private: PrivateAccess,
-    /// Whether HTTP is to be parsed even if nothing else asks for it: `--network-intercept`, or hook
-    /// rules are present.
+    /// Whether HTTP is to be parsed even if nothing else asks for it: `--network-intercept`, or
+    /// hook rules are present.
     pub intercept: bool,
     /// Secrets; their hosts are added to the allow-list.
     pub secrets: Secrets,
-    /// `--add-host`: names with addresses of the user's choice. They need a rule like any other name.
+    /// `--add-host`: names with addresses of the user's choice. They need a rule like any other
+    /// name.
     pub add_hosts: Vec<(HostName, IpAddr)>,
 }
 

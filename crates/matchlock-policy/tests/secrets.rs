@@ -366,13 +366,12 @@ fn canary() -> impl Strategy<Value = String> {
 
 /// What surrounds the value, right or wrong.
 fn around() -> impl Strategy<Value = (String, String)> {
-    ("[A-Z_ -]{0,4}=?", r"[@,=]?[a-z@,\*:/ 0-9.\[\]-]{0,12}")
+    ("[A-Z_ -]{0,4}=", r"[@,=]?[a-z@,\*:/ 0-9.\[\]-]{0,12}")
 }
 
 proptest! {
     #[test]
     fn no_parse_failure_tells_the_value(value in canary(), (before, after) in around()) {
-        prop_assume!(before.contains('='));
         let text = format!("{before}{value}{after}");
         if let Err(error) = parse(&text) {
             prop_assert!(!told(&error).contains("CaNaRy"), "{}", told(&error));

@@ -68,8 +68,8 @@ impl<'a> Bound<'a> {
         permitted.map(|(secret, _)| Revealed::new(secret))
     }
 
-    /// The secrets whose placeholders must not occur in the request: the host is not one of theirs, or
-    /// they are for TLS only and this is not.
+    /// The secrets whose placeholders must not occur in the request: the host is not one of theirs,
+    /// or they are for TLS only and this is not.
     pub fn foreign(&self) -> impl Iterator<Item = (&'a SecretName, &'a Placeholder)> + '_ {
         let foreign = self.secrets.iter().filter(|(secret, own)| !self.permits(secret, *own));
         foreign.map(|(secret, _)| (&secret.name, &secret.placeholder))

@@ -4,8 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// The value of a secret: wiped when dropped, and not to be printed, compared, copied or serialised.
-/// Its bytes come out only by way of [`Bound`](crate::Bound).
+/// The value of a secret: wiped when dropped, and not to be printed, compared, copied or
+/// serialised. Its bytes come out only by way of [`Bound`](crate::Bound).
 ///
 /// ```compile_fail,E0277
 /// let value = matchlock_policy::SecretValue::new("sk-1").expect("valid");
