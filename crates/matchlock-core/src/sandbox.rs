@@ -229,6 +229,7 @@ fn boot_config(config: &SandboxConfig, id: &SandboxId) -> Result<BootConfig, Cor
         hosts: Vec::new(),
         dns_servers: Vec::new(),
         network: None,
+        ca_pem: None,
         cpu_limit: config.cpus.limit(),
         privileged: config.privileged,
         env: config.env.clone(),
