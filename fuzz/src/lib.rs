@@ -7,15 +7,15 @@
 
 mod client_hello;
 mod fuse;
-mod policy;
 mod h1;
+mod policy;
 mod proto;
 mod vsock;
 
 pub use client_hello::client_hello;
 pub use fuse::fuse_server;
-pub use policy::{host_pattern, secret_spec};
 pub use h1::{h1_request, h1_response};
+pub use policy::{host_pattern, secret_spec};
 pub use proto::{proto_agent, proto_host};
 pub use vsock::{vsock_device, vsock_packets};
 
