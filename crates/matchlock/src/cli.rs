@@ -1,11 +1,16 @@
 //! The command line's grammar: GNU long flags, bundled short ones, everything after `--` positional.
 
+mod network;
+
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::error::CliError;
+
+pub(crate) use self::network::{NetworkArgs, SecretText};
 
 /// Run AI agents and arbitrary code in ephemeral micro-VMs.
 #[derive(Debug, Parser)]
@@ -24,6 +29,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a command in a new sandbox
     Run(Box<RunArgs>),
+    /// Look into audit trails
+    Audit(AuditArgs),
     /// Check whether this machine can run sandboxes
     Diagnose(DiagnoseArgs),
     /// Print the version, the commit and the day of the build
@@ -121,6 +128,36 @@ pub(crate) struct RunArgs {
     /// The command and its arguments
     #[arg(value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+
+    // The last field: flags after it would come under its heading.
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+/// `audit`.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    #[command(subcommand)]
+    pub(crate) command: AuditCommand,
+}
+
+/// The subcommands of `audit`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check that no record of a trail was changed, removed, added or moved
+    Verify(VerifyArgs),
+}
+
+/// `audit verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The file that was given to `run --audit-log`
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `diagnose`.

@@ -27,7 +27,7 @@ pub struct Summary {
 
 /// Where and why a trail is not intact.
 #[derive(Debug, thiserror::Error)]
-#[error("line {line}: {problem}")]
+#[error("line {line}")]
 pub struct Broken {
     /// Line number, from 1.
     pub line: u64,
