@@ -1,1 +1,0 @@
-//! HTTP/1.1 messages (RFC 9112).
