@@ -61,6 +61,7 @@ fn guest(exec: impl Fn(ExecRequest, Peer) + Clone + Send + Sync + 'static) -> Fa
                     Request::Boot(_) => drop(peer.send(&AgentFrame::Booted(report()))),
                     Request::Exec(request) => exec(request, peer),
                     Request::Shutdown { .. } | Request::Ping => drop(peer.send(&AgentFrame::Done)),
+                    Request::Forward { .. } => {}
                 },
                 other => panic!("a request comes first, not {other:?}"),
             }

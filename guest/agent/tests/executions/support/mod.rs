@@ -84,6 +84,7 @@ impl Agent {
             hosts: Vec::new(),
             dns_servers: Vec::new(),
             network: None,
+            ca_pem: None,
             cpu_limit: None,
             privileged: false,
             env: vec![(b"SANDBOX".into(), b"yes".into())],
@@ -256,6 +257,12 @@ impl Client {
         let result = self.stream.read(&mut [0]);
         self.stream.set_read_timeout(Some(TIMEOUT)).expect("set");
         result.is_err()
+    }
+
+    /// The connection itself, when it carries frames no more.
+    pub(crate) fn into_raw(self) -> UnixStream {
+        assert!(!self.decoder.is_mid_frame(), "nothing but frames so far");
+        self.stream
     }
 
     /// Reads to the end of the connection and gives back all credit.

@@ -4,6 +4,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod forwards;
 mod support;
 
 use std::time::{Duration, Instant};
