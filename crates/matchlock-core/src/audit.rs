@@ -31,9 +31,9 @@ use matchlock_net::{Audit, AuditLost, Event};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
+pub use self::record::{EndReason, Totals};
 pub(crate) use self::record::{Lifecycle, Network, SecretSummary, Start};
 pub(crate) use self::span::{ExecSpan, ForwardSpan};
-pub use self::record::{EndReason, Totals};
 pub use self::verify::{Broken, Problem, Summary, verify};
 
 use self::line::{GENESIS, Hash};
@@ -144,14 +144,7 @@ impl Trail {
         Ok(Self::new(path, sandbox, true, file, seq, prev))
     }
 
-    fn new(
-        path: &Path,
-        sandbox: &SandboxId,
-        kept: bool,
-        file: File,
-        seq: u64,
-        prev: Hash,
-    ) -> Self {
+    fn new(path: &Path, sandbox: &SandboxId, kept: bool, file: File, seq: u64, prev: Hash) -> Self {
         let state = State { file, phase: Phase::Open, seq, prev, totals: Totals::default() };
         Self { path: path.to_owned(), sandbox: sandbox.clone(), kept, state: Mutex::new(state) }
     }
@@ -182,7 +175,9 @@ impl Trail {
         if matches!(state.phase, Phase::Open) {
             state.phase = Phase::Closed;
             // A file that goes with the sandbox need not survive a power failure.
-            if self.kept && let Err(error) = state.file.sync_all() {
+            if self.kept
+                && let Err(error) = state.file.sync_all()
+            {
                 return Err(state.lose(&error));
             }
         }

@@ -291,7 +291,8 @@ mod tests {
         assert_eq!(parsed("80"), Some((80, 80)));
         assert_eq!(parsed("8080:80"), Some((8080, 80)));
         assert_eq!(parsed("65535:1"), Some((65535, 1)));
-        let bad = ["", ":", "0", "0:80", "80:0", "65536", "80:", ":80", "1:2:3", "+80", "-1", " 80"];
+        let bad =
+            ["", ":", "0", "0:80", "80:0", "65536", "80:", ":80", "1:2:3", "+80", "-1", " 80"];
         for text in bad.into_iter().chain(["80/tcp", "http", "127.0.0.1:80:80", "٨٠"]) {
             assert_eq!(parsed(text), None, "{text:?}");
         }
@@ -303,8 +304,10 @@ mod tests {
         let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
         let address = free.local_addr().expect("bound");
         let taken_port = taken.local_addr().expect("bound").port();
-        let forward =
-            |port| PortForward { local: NonZeroU16::new(port).expect("not 0"), remote: NonZeroU16::MIN };
+        let forward = |port| PortForward {
+            local: NonZeroU16::new(port).expect("not 0"),
+            remote: NonZeroU16::MIN,
+        };
         drop(free);
         let forwards = [forward(address.port()), forward(taken_port)];
         let error = Listeners::bind(&forwards, &[Ipv4Addr::LOCALHOST.into()]).expect_err("taken");
@@ -319,8 +322,7 @@ mod tests {
         let probe = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
         let local = NonZeroU16::new(probe.local_addr().expect("bound").port()).expect("not 0");
         drop(probe);
-        let addresses: [IpAddr; 2] =
-            [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let addresses: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         let forward = PortForward { local, remote: NonZeroU16::MIN };
         let listeners = match Listeners::bind(&[forward], &addresses) {
             Ok(listeners) => listeners,

@@ -39,6 +39,7 @@ pub use matchlock_net as net;
 pub use matchlock_policy as policy;
 pub use matchlock_proto::{ExecFailure, ExecRequest, ExitStatus, Stdin, WindowSize};
 pub use matchlock_vmm as vmm;
-pub use network::NetworkSettings;
+pub use network::{InvalidPem, NetworkSettings, certificates};
+pub use rustls_pki_types::CertificateDer;
 pub use sandbox::{BootTimes, Sandbox};
 pub use state::{StateRoot, Swept};

@@ -122,8 +122,7 @@ impl Sandbox {
         let trail = Arc::new(trail);
         trail.lifecycle(&Lifecycle::Start(summary(&config)))?;
         // Locals are dropped in the reverse of their order, which is that of the fields.
-        let mut recording =
-            Recording { trail: Arc::clone(&trail), reason: EndReason::StartFailed };
+        let mut recording = Recording { trail: Arc::clone(&trail), reason: EndReason::StartFailed };
         let disk = crate::disk::create(state.path(), artefacts.disk_templates, config.disk)?;
         let started = config.network.take().map(|settings| network::start(settings, trail));
         let (running, nic) = started.transpose()?.unzip();
@@ -203,7 +202,8 @@ impl Sandbox {
     /// [`ExecError`] when the program cannot be started.
     pub async fn exec(&self, request: ExecRequest) -> Result<(Execution, Streams), ExecError> {
         let number = self.executions.fetch_add(1, Ordering::Relaxed);
-        let span = ExecSpan::begin(&self.trail.trail, number, &request).map_err(ExecError::Audit)?;
+        let span =
+            ExecSpan::begin(&self.trail.trail, number, &request).map_err(ExecError::Audit)?;
         let deadline = Instant::now() + BOOT_TIMEOUT;
         match dial(&self.machine.0, deadline).await {
             Ok(stream) => Execution::start(stream, request, span).await,

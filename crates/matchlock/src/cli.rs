@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::error::CliError;
 
-pub(crate) use self::network::{NetworkArgs, SecretText};
+pub(crate) use self::network::NetworkArgs;
 
 /// Run AI agents and arbitrary code in ephemeral micro-VMs.
 #[derive(Debug, Parser)]
@@ -303,6 +303,33 @@ mod tests {
         assert!(error.starts_with("invalid argument \"lots\" for --memory"), "{error}");
         let error = run(&["--memory"]).expect_err("no value");
         assert!(error.starts_with("flag needs an argument: --memory"), "{error}");
+    }
+
+    #[test]
+    fn the_value_of_allow_private_is_optional_and_never_the_command() {
+        let args = run(&["--allow-private", "10.0.0.0/8", "x"]).expect("valid");
+        assert_eq!(args.network.allow_private, [""]);
+        assert_eq!(args.command, ["10.0.0.0/8", "x"]);
+        let args = run(&["--allow-private=10.0.0.0/8,::1", "--allow-private", "x"]);
+        assert_eq!(args.expect("valid").network.allow_private, ["10.0.0.0/8,::1", ""]);
+        assert!(run(&["x"]).expect("valid").network.allow_private.is_empty());
+    }
+
+    #[test]
+    fn a_secret_is_one_value_and_is_not_shown() {
+        let args = run(&["--secret", "A=x,y@h1,h2", "--secret=B@h", "x"]).expect("valid");
+        let texts: Vec<&str> = args.network.secret.iter().map(|text| text.expose()).collect();
+        assert_eq!(texts, ["A=x,y@h1,h2", "B@h"]);
+        assert!(!format!("{args:?}").contains("x,y"));
+    }
+
+    #[test]
+    fn ports_and_numbers_of_the_network() {
+        let args = run(&["-p", "8080:80", "-p9000", "--mtu", "-1", "x"]).expect("valid");
+        assert_eq!(args.network.publish, ["8080:80", "9000"]);
+        assert_eq!(args.network.mtu, -1);
+        assert!(run(&["--no-network", "x"]).expect("valid").network.no_network);
+        assert!(!run(&["--no-network=false", "x"]).expect("valid").network.no_network);
     }
 
     #[test]

@@ -59,8 +59,7 @@ pub(super) fn seal(
 /// Whether a line, without its line end, carries its own sum.
 pub(super) fn is_sealed(line: &[u8]) -> bool {
     let tail = SUM_KEY.len() + SUM_DIGITS + SUM_END.len();
-    let Some((body, given)) =
-        line.len().checked_sub(tail).and_then(|at| line.split_at_checked(at))
+    let Some((body, given)) = line.len().checked_sub(tail).and_then(|at| line.split_at_checked(at))
     else {
         return false;
     };
@@ -131,7 +130,8 @@ mod tests {
 
     #[test]
     fn no_text_can_end_a_line_or_steer_a_terminal() {
-        for text in ["\n", "\r\n{}", "\x1b[2J", "\u{2028}\u{2029}\u{85}", "\x7f", "\u{202e}", "😀"] {
+        for text in ["\n", "\r\n{}", "\x1b[2J", "\u{2028}\u{2029}\u{85}", "\x7f", "\u{202e}", "😀"]
+        {
             let line = line(text);
             let (end, body) = line.split_last().expect("not empty");
             assert_eq!(*end, b'\n');

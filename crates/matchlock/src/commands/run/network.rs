@@ -5,11 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use matchlock_core::hooks::Rules;
-use matchlock_core::net::CertificateDer;
 use matchlock_core::policy::{
     HostName, HostPattern, Policy, PolicyConfig, PrivateAccess, Secrets, parse_add_host,
 };
-use matchlock_core::{DescribeChain, Mtu, NetworkSettings, PortForward};
+use matchlock_core::{CertificateDer, DescribeChain, Mtu, NetworkSettings, PortForward};
 
 use super::{lists, secrets};
 use crate::cli::NetworkArgs;
@@ -73,13 +72,19 @@ impl NetworkPlan {
             parse_add_host(text).map_err(|error| format!("{text:?}: {}", DescribeChain(&error)))
         })?;
         let forwards = args.publish.iter().map(|text| {
-            text.parse::<PortForward>()
-                .map_err(|error| CliError::new(format!("invalid port-forward specification: {error}")))
+            text.parse::<PortForward>().map_err(|error| {
+                CliError::new(format!("invalid port-forward specification: {error}"))
+            })
         });
         let forwards = forwards.collect::<Result<_, _>>()?;
         let mut addresses = each(&args.address, "port-forward bind address", bind_address)?;
         let mut seen = Vec::new();
-        addresses.retain(|address| !seen.contains(address) && { seen.push(*address); true });
+        addresses.retain(|address| {
+            !seen.contains(address) && {
+                seen.push(*address);
+                true
+            }
+        });
         if addresses.is_empty() {
             addresses.push(Ipv4Addr::LOCALHOST.into());
         }
@@ -135,7 +140,7 @@ fn settings(
         callback_socket: None,
         dns_servers,
         upstream_ca,
-        proxy: surroundings.proxy()?,
+        proxy: Surroundings::proxy()?,
     })
 }
 
@@ -179,7 +184,152 @@ fn certificates(path: &OsString) -> Result<Vec<CertificateDer<'static>>, CliErro
         CliError::new(format!("--upstream-ca {name}: {why}"))
             .hinted("give a PEM file with one or more \"BEGIN CERTIFICATE\" blocks")
     };
-    let parsed = matchlock_core::net::certificates_from_pem(&pem);
-    let found = parsed.map_err(|error| bad(&DescribeChain(&error).to_string()))?;
+    let found = matchlock_core::certificates(&pem).map_err(|error| bad(&error.to_string()))?;
     if found.is_empty() { Err(bad("it holds no certificate")) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(list: &[&str]) -> Vec<String> {
+        list.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn plan(args: &NetworkArgs) -> Result<(NetworkPlan, Vec<String>), CliError> {
+        let mut warnings = Vec::new();
+        let secrets = Secrets::default();
+        let surroundings = Surroundings::default();
+        let plan = NetworkPlan::new(args, Mtu::default(), secrets, &surroundings, &mut warnings)?;
+        Ok((plan, warnings))
+    }
+
+    fn refused(args: &NetworkArgs) -> String {
+        plan(args).expect_err("refused").message().to_owned()
+    }
+
+    #[test]
+    fn without_flags_there_is_a_sealed_network_and_nothing_is_published() {
+        let (plan, warnings) = plan(&NetworkArgs::default()).expect("valid");
+        let settings = plan.settings.expect("a network");
+        assert!(settings.policy.is_sealed() && settings.dns_servers.is_empty());
+        assert!(plan.forwards.is_empty() && plan.hosts.is_empty() && warnings.is_empty());
+        assert_eq!(plan.addresses, [IpAddr::from(Ipv4Addr::LOCALHOST)]);
+    }
+
+    #[test]
+    fn no_network_goes_with_nothing_that_opens_one() {
+        let off = || NetworkArgs { no_network: true, ..NetworkArgs::default() };
+        let secret = "A=b@example.com".parse().expect("infallible");
+        let cases = [
+            (NetworkArgs { allow_host: texts(&["a"]), ..off() }, "allow-host"),
+            (NetworkArgs { secret: vec![secret], ..off() }, "secret"),
+            (NetworkArgs { network_intercept: true, ..off() }, "network-intercept"),
+            (NetworkArgs { secret_file: vec!["f".into()], ..off() }, "secret-file"),
+            (NetworkArgs { allow_private: texts(&[""]), ..off() }, "allow-private"),
+        ];
+        for (args, flag) in cases {
+            let error = check_no_network(&args).expect_err(flag);
+            assert_eq!(error.message(), format!("--no-network cannot be combined with --{flag}"));
+            let with_network = NetworkArgs { no_network: false, ..args };
+            check_no_network(&with_network).expect("valid");
+        }
+        check_no_network(&off()).expect("valid");
+        // Published ports need no network device.
+        let args = NetworkArgs { publish: texts(&["80"]), ..off() };
+        let (plan, _) = plan(&args).expect("valid");
+        assert!(plan.settings.is_none());
+        assert_eq!(plan.forwards.len(), 1);
+    }
+
+    #[test]
+    fn hosts_are_a_list_and_broad_ones_are_told() {
+        let allow_host = texts(&["api.example.com, *.example.org", "*.com"]);
+        let (plan, warnings) =
+            plan(&NetworkArgs { allow_host, ..NetworkArgs::default() }).expect("valid");
+        let policy = plan.settings.expect("a network").policy;
+        assert_eq!(policy.allowed_hosts(), ["api.example.com", "*.example.org", "*.com"]);
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("--allow-host *.com is broad"), "{warnings:?}");
+        let bad = NetworkArgs { allow_host: texts(&["a b"]), ..NetworkArgs::default() };
+        assert!(refused(&bad).starts_with("invalid allowed host: \"a b\": "));
+    }
+
+    #[test]
+    fn mappings_of_names() {
+        let add_host = texts(&["db.example.com:10.0.0.5", "v6.example.com:0:0::1,x:127.0.0.1"]);
+        let (plan, _) = plan(&NetworkArgs { add_host, ..NetworkArgs::default() }).expect("valid");
+        let shown: Vec<String> =
+            plan.hosts.iter().map(|(name, ip)| format!("{name} {ip}")).collect();
+        assert_eq!(shown, ["db.example.com 10.0.0.5", "v6.example.com ::1", "x 127.0.0.1"]);
+        for bad in ["x", "x:", ":1.2.3.4", "a b:1.2.3.4", "x:1.2.3", "x:y", "x:1.2.3.4:5"] {
+            let args = NetworkArgs { add_host: texts(&[bad]), ..NetworkArgs::default() };
+            let message = refused(&args);
+            assert!(message.starts_with("invalid add-host mapping: "), "{bad}: {message}");
+        }
+    }
+
+    #[test]
+    fn ports_and_their_addresses() {
+        let args = NetworkArgs {
+            publish: texts(&["8080:80", "9000"]),
+            address: texts(&["localhost,127.0.0.1", "::1,[::1], 0.0.0.0"]),
+            ..NetworkArgs::default()
+        };
+        let (plan, _) = plan(&args).expect("valid");
+        assert_eq!(plan.forwards.len(), 2);
+        let shown: Vec<String> = plan.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["127.0.0.1", "::1", "0.0.0.0"]);
+        for bad in ["0", "x", "1:2:3", "", "80,81"] {
+            let args = NetworkArgs { publish: texts(&[bad]), ..NetworkArgs::default() };
+            let message = refused(&args);
+            assert!(message.starts_with("invalid port-forward specification: "), "{message}");
+        }
+        for bad in ["example.com", "1.2.3", "127.0.0.1:80", "fe80::1%lo"] {
+            let args = NetworkArgs { address: texts(&[bad]), ..NetworkArgs::default() };
+            let message = refused(&args);
+            assert!(message.starts_with("invalid port-forward bind address: "), "{message}");
+        }
+    }
+
+    #[test]
+    fn dns_servers_with_and_without_a_port() {
+        let cases = [
+            ("1.1.1.1", Some("1.1.1.1:53")),
+            ("1.1.1.1:5353", Some("1.1.1.1:5353")),
+            ("::1", Some("[::1]:53")),
+            ("[::1]", Some("[::1]:53")),
+            ("[::1]:5353", Some("[::1]:5353")),
+            ("1.1.1.1:0", None),
+            ("1.1.1.1:", None),
+            ("dns.example.com", None),
+        ];
+        for (text, expected) in cases {
+            let parsed = dns_server(text).ok().map(|address| address.to_string());
+            assert_eq!(parsed.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn authorities_come_from_pem_files() {
+        let file = |content: &str| {
+            let file = tempfile::NamedTempFile::new().expect("tempfile");
+            std::fs::write(file.path(), content).expect("write");
+            file
+        };
+        let block = |text: &str| {
+            format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+        };
+        let two = file(&format!("a comment\n{}{}", block("AAAA"), block("BBBB")));
+        let found = certificates(&two.path().into()).expect("two");
+        assert_eq!(found.len(), 2);
+        for content in ["", "no PEM at all\n", &block("!!"), "-----BEGIN CERTIFICATE-----\nAAAA\n"]
+        {
+            let bad = file(content);
+            let error = certificates(&bad.path().into()).expect_err("refused");
+            assert!(error.message().starts_with("--upstream-ca /"), "{error}");
+            assert!(error.hint().is_some());
+        }
+        assert!(certificates(&"/nonexistent".into()).is_err());
+    }
 }

@@ -47,11 +47,6 @@ pub(super) fn collect(
     complete(specs)
 }
 
-/// Whether any secret is asked for.
-pub(super) fn are_wanted(args: &NetworkArgs) -> bool {
-    !args.secret.is_empty() || !args.secret_file.is_empty()
-}
-
 fn complete(specs: Vec<SecretSpec>) -> Result<Secrets, CliError> {
     let mut failed = None;
     let mut entropy = || {
