@@ -151,6 +151,9 @@ pub(crate) fn config() -> SandboxConfig {
         hostname: Some(HOSTNAME.parse().expect("valid")),
         privileged: false,
         env: vec![(name.to_vec(), value.to_vec())],
+        hosts: Vec::new(),
+        network: None,
+        audit_log: None,
         extra_cmdline: String::new(),
     }
 }

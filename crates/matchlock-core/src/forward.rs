@@ -17,7 +17,7 @@ use matchlock_vmm::Vm;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::audit::{ForwardSpan, Trail};
@@ -66,10 +66,12 @@ pub struct Binding {
 #[derive(Debug)]
 pub struct Listeners(Vec<(std::net::TcpListener, Binding)>);
 
-/// Served listeners. Dropping it closes them and every connection through them.
+/// Served listeners. Dropping it closes them, and soon every connection through them.
 #[derive(Debug)]
 pub struct Published {
     tasks: Vec<JoinHandle<()>>,
+    /// Nothing is sent: its end is the message.
+    stop: watch::Sender<()>,
 }
 
 impl FromStr for PortForward {
@@ -130,6 +132,7 @@ impl Published {
         let failed: Arc<Failed> = Arc::new(failed);
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let count = Arc::new(AtomicU64::new(1));
+        let (stop, stopped) = watch::channel(());
         let serve = |(listener, binding): (std::net::TcpListener, Binding)| {
             let port = Port {
                 binding,
@@ -140,17 +143,19 @@ impl Published {
                 count: Arc::clone(&count),
             };
             let listener = TcpListener::from_std(listener)?;
-            Ok(tokio::spawn(async move { port.accept(listener).await }))
+            Ok(tokio::spawn(port.accept(listener, stopped.clone())))
         };
         let tasks = listeners.0.into_iter().map(serve).collect::<io::Result<_>>()?;
-        Ok(Self { tasks })
+        Ok(Self { tasks, stop })
     }
-}
 
-impl Drop for Published {
-    fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
+    /// Closes everything and waits until each connection's end is recorded.
+    pub async fn close(self) {
+        let Self { tasks, stop } = self;
+        drop(stop);
+        for task in tasks {
+            // It ends by itself; a panic in it was reported by the panic itself.
+            let _ = task.await;
         }
     }
 }
@@ -169,19 +174,16 @@ struct Port {
 }
 
 impl Port {
-    async fn accept(self, listener: TcpListener) {
+    async fn accept(self, listener: TcpListener, mut stopped: watch::Receiver<()>) {
         let mut connections = JoinSet::new();
         loop {
-            // Never closed.
-            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return };
-            let accepted = loop {
-                tokio::select! {
-                    accepted = listener.accept() => break accepted,
-                    Some(_) = connections.join_next() => {}
-                }
+            let accepted = tokio::select! {
+                accepted = self.next(&listener) => accepted,
+                _ = stopped.changed() => break,
+                Some(_) = connections.join_next() => continue,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok((stream, peer, permit)) => {
                     let port = self.clone();
                     connections.spawn(async move {
                         port.carry(stream, peer).await;
@@ -194,6 +196,18 @@ impl Port {
                 }
             }
         }
+        drop(listener);
+        connections.shutdown().await;
+    }
+
+    /// The next connection, as soon as there is room for one.
+    async fn next(
+        &self,
+        listener: &TcpListener,
+    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, peer) = listener.accept().await?;
+        Ok((stream, peer, permit))
     }
 
     async fn carry(self, mut stream: TcpStream, peer: SocketAddr) {

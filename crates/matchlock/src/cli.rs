@@ -259,6 +259,7 @@ fn describe(error: &clap::Error) -> CliError {
 
 #[cfg(test)]
 mod tests {
+    use super::network::SecretText;
     use super::*;
 
     fn run(args: &[&str]) -> Result<RunArgs, String> {
@@ -318,7 +319,7 @@ mod tests {
     #[test]
     fn a_secret_is_one_value_and_is_not_shown() {
         let args = run(&["--secret", "A=x,y@h1,h2", "--secret=B@h", "x"]).expect("valid");
-        let texts: Vec<&str> = args.network.secret.iter().map(|text| text.expose()).collect();
+        let texts: Vec<&str> = args.network.secret.iter().map(SecretText::expose).collect();
         assert_eq!(texts, ["A=x,y@h1,h2", "B@h"]);
         assert!(!format!("{args:?}").contains("x,y"));
     }

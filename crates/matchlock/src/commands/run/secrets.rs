@@ -232,7 +232,7 @@ mod tests {
             format!(r#"{{"A": {{"value": "{CANARY}", "hosts": []}}}}"#),
             format!(r#"{{"A": {{"value": "{CANARY}", "hosts": ["a b"]}}}}"#),
             format!(r#"{{"A": {{"value": "{CANARY}", "hosts": ["x"], "{CANARY}": 1}}}}"#),
-            format!("{CANARY}"),
+            CANARY.to_owned(),
         ] {
             let mut file = tempfile::NamedTempFile::new().expect("tempfile");
             write!(file, "{content}").expect("write");

@@ -113,7 +113,7 @@ pub(super) async fn run(
     let times = running.sandbox.boot_times().clone();
     let id = running.sandbox.id().clone();
     let trail = Arc::clone(running.sandbox.audit());
-    drop(published);
+    published.close().await;
     let refused = running.end(outcome.as_ref(), keep).await;
     if let Some(line) = refused::line(&refused).filter(|_| printer.is_terminal()) {
         printer.note(&line);
