@@ -5,6 +5,7 @@
 
 mod lab;
 mod leaks;
+pub mod origin;
 mod process;
 mod program;
 mod pty;
