@@ -11,5 +11,9 @@ mod dial;
 mod dns;
 mod engine;
 mod http;
+mod refusals;
 mod stack;
 mod tls;
+
+pub use audit::{Audit, AuditLost, Decision, Event, Protocol, Scheme};
+pub use refusals::Refusal;
