@@ -1,5 +1,11 @@
 //! Flow to decision to relay: where the parts of the network meet.
 
+mod apology;
+mod flow;
+mod relay;
 pub(crate) mod shared;
+mod sniff;
+pub(crate) mod stream;
+mod target;
 
 pub(crate) use shared::Shared;
