@@ -2,7 +2,7 @@
 
 mod apology;
 mod flow;
-mod relay;
+pub(crate) mod relay;
 pub(crate) mod shared;
 mod sniff;
 pub(crate) mod stream;

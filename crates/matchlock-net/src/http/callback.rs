@@ -41,7 +41,9 @@ pub(super) async fn call<Q: serde::Serialize, R: serde::de::DeserializeOwned>(
     line.push(b'\n');
     let work = round_trip(socket, &line);
     let reply = match timeout {
-        Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| CallbackError::Timeout)?,
+        Some(limit) => {
+            tokio::time::timeout(limit, work).await.map_err(|_| CallbackError::Timeout)?
+        }
         None => work.await,
     }?;
     serde_json::from_slice(&reply).map_err(|e| CallbackError::Invalid(Some(e)))

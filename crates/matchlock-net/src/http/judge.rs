@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use matchlock_intercept::h1;
 use matchlock_intercept::h1::{Authority, Method, RequestHead, Scheme as TargetScheme, Target};
 use matchlock_intercept::headers::{HeaderName, HeaderValue};
-use matchlock_intercept::{h1, rewrite};
+
+use super::rewrite;
 use matchlock_policy::{
     Allowed, Bound, Denied, Endpoint, Host, Policy, RequestRefused, SecretName, Transport,
 };
@@ -125,7 +127,7 @@ struct Decided {
     secrets: Vec<SecretName>,
 }
 
-enum Refusal_ {
+enum Reason {
     Malformed(Box<dyn std::error::Error + Send + Sync>),
     Method,
     Misdirected(RequestRefused),
@@ -153,47 +155,50 @@ impl<'a> Case<'a> {
         }
     }
 
-    async fn decide(&mut self, mut head: RequestHead) -> Result<Decided, Refusal_> {
-        let authority = head.authority().map_err(|e| Refusal_::Malformed(e.into()))?;
+    async fn decide(&mut self, mut head: RequestHead) -> Result<Decided, Reason> {
+        let authority = head.authority().map_err(|e| Reason::Malformed(e.into()))?;
         if head.method.is("CONNECT") {
-            return Err(Refusal_::Method);
+            return Err(Reason::Method);
         }
         let endpoint = self.endpoint(&head, &authority)?;
         self.host = shown(&endpoint, self.exchange.tls);
         let policy = self.exchange.shared.policy();
-        let allowed = policy.request(&self.exchange.connection, &endpoint).map_err(|e| match e {
-            RequestRefused::Denied(denied) => Refusal_::Denied(denied),
-            misdirected @ RequestRefused::Misdirected { .. } => Refusal_::Misdirected(misdirected),
-        })?;
+        let allowed =
+            policy.request(&self.exchange.connection, &endpoint).map_err(|e| match e {
+                RequestRefused::Denied(denied) => Reason::Denied(denied),
+                misdirected @ RequestRefused::Misdirected { .. } => {
+                    Reason::Misdirected(misdirected)
+                }
+            })?;
 
         let host_field = take_host(&mut head);
         let hooked = answer::before(self.exchange, &endpoint, &mut head).await;
         restore_host(&mut head, host_field);
         let hooked = hooked.map_err(|stop| match stop {
-            answer::Stop::Blocked(rule) => Refusal_::Hook(rule),
-            answer::Stop::Failed(rule) => Refusal_::HookFailed(rule),
+            answer::Stop::Blocked(rule) => Reason::Hook(rule),
+            answer::Stop::Failed(rule) => Reason::HookFailed(rule),
         })?;
 
         let transport = if self.exchange.tls { Transport::Tls } else { Transport::Plain };
         let bound = policy.secrets().reveal(&allowed, transport);
         let secrets = rewrite::request(&mut head, &bound)
-            .map_err(|leak| Refusal_::Leak(leak.secret, endpoint.clone()))?;
+            .map_err(|leak| Reason::Leak(leak.secret, endpoint.clone()))?;
         drop(bound);
         let hooked = hooked.with_sent(&head);
-        h1::forwardable(&mut head.headers, true);
+        let upgrade = h1::asks_for_upgrade(&head);
+        h1::forwardable(&mut head.headers, upgrade);
         Ok(Decided { head, policy, allowed, transport, hooked, secrets })
     }
 
     /// What the request is for. Without a port it is for the one that was dialled: that is where
     /// it goes in any case.
-    fn endpoint(&self, head: &RequestHead, authority: &Authority) -> Result<Endpoint, Refusal_> {
+    fn endpoint(&self, head: &RequestHead, authority: &Authority) -> Result<Endpoint, Reason> {
         if let Target::Absolute { scheme, .. } = &head.target
             && (*scheme == TargetScheme::Https) != self.exchange.tls
         {
-            return Err(Refusal_::Malformed("the request target is of another scheme".into()));
+            return Err(Reason::Malformed("the request target is of another scheme".into()));
         }
-        let host: Host =
-            authority.host().parse().map_err(|e| Refusal_::Malformed(Box::new(e)))?;
+        let host: Host = authority.host().parse().map_err(|e| Reason::Malformed(Box::new(e)))?;
         let port = authority.port_or(self.exchange.connection.address.port());
         Ok(Endpoint { host, port })
     }
@@ -208,25 +213,25 @@ impl<'a> Case<'a> {
         Ok(Verdict::Forward(Box::new(admitted)))
     }
 
-    fn refuse(self, refusal: Refusal_) -> Result<Verdict, AuditLost> {
+    fn refuse(self, refusal: Reason) -> Result<Verdict, AuditLost> {
         let shared = &self.exchange.shared;
         let port = Some(self.exchange.connection.address.port());
         let (local, rule, reason) = match refusal {
-            Refusal_::Malformed(error) => {
+            Reason::Malformed(error) => {
                 (Local::MALFORMED, "strict HTTP".to_owned(), chain(&*error))
             }
-            Refusal_::Method => (Local::METHOD, "strict HTTP".to_owned(), "CONNECT".to_owned()),
-            Refusal_::Misdirected(error) => {
+            Reason::Method => (Local::METHOD, "strict HTTP".to_owned(), "CONNECT".to_owned()),
+            Reason::Misdirected(error) => {
                 shared.refused(Refusal::of(&*self.host, port, error.to_string()));
                 (Local::MISDIRECTED, "authority of the connection".to_owned(), error.to_string())
             }
-            Refusal_::Denied(denied) => {
+            Reason::Denied(denied) => {
                 shared.refused(Refusal::denied(&*self.host, port, &denied));
                 (Local::BLOCKED, denied.rule().to_string(), denied.to_string())
             }
-            Refusal_::Hook(rule) => (Local::BLOCKED, rule, "blocked by a hook".to_owned()),
-            Refusal_::HookFailed(rule) => (Local::BLOCKED, rule, "a hook failed".to_owned()),
-            Refusal_::Leak(secret, endpoint) => {
+            Reason::Hook(rule) => (Local::BLOCKED, rule, "blocked by a hook".to_owned()),
+            Reason::HookFailed(rule) => (Local::BLOCKED, rule, "a hook failed".to_owned()),
+            Reason::Leak(secret, endpoint) => {
                 let reason = "secret placeholder sent to unauthorized host".to_owned();
                 shared.refused(Refusal::of(&*self.host, port, &*reason));
                 leak(self.exchange, self.request, &secret, &endpoint)?;

@@ -14,6 +14,8 @@ pub(crate) mod h2;
 mod judge;
 mod local;
 mod record;
+mod stub;
+use stub as rewrite;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -45,7 +47,7 @@ const HELD_BODY: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     pub(crate) shared: Arc<Shared>,
-    /// What is known of the connection that the requests come on.
+    /// What is known of the connection that the requests come on. It must say where all of them go.
     pub(crate) connection: Connection,
     /// Whether it is TLS, on both sides.
     pub(crate) tls: bool,
@@ -53,6 +55,17 @@ pub(crate) struct Exchange {
     pub(crate) flow: u64,
     /// Set when the upstream is an HTTP proxy that is asked for whole URIs.
     pub(crate) proxy: Option<ProxyHop>,
+}
+
+impl Exchange {
+    /// A request says itself what it is for, and the upstream was dialled before it: unless the
+    /// connection tells where it goes, a secret could go elsewhere.
+    fn check(&self) -> io::Result<()> {
+        if self.connection.bound || self.connection.sni.is_some() {
+            return Ok(());
+        }
+        Err(io::Error::other("nothing says where the connection goes"))
+    }
 }
 
 /// An HTTP proxy between us and the origin.
@@ -65,7 +78,7 @@ pub(crate) struct ProxyHop {
 /// What [`Redial::redial`] gives.
 pub(crate) type Redialled<'a> = Pin<Box<dyn Future<Output = io::Result<BoxedStream>> + Send + 'a>>;
 
-/// Connects once more to where the first connection went: to the same name, checked anew.
+/// Connects once more to where the first connection went: to the same host, decided and checked anew.
 pub(crate) trait Redial: Send {
     fn redial(&mut self) -> Redialled<'_>;
 }

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use matchlock_intercept::h1::{Authority, Framing, Scheme, Target, Version};
 use matchlock_intercept::headers::HeaderName;
-use matchlock_policy::Endpoint;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 
-use super::receive::{self, Received, ReceiveError};
+use super::receive::{self, ReceiveError, Received};
 use super::send::{self, SendError};
-use super::wire::{Reader, Writer};
-use super::{Client, Next, Session, is_pinned, lost};
+use super::wire::{Counted, Reader, Writer};
+use super::{Client, Next, Session, lost};
 use crate::engine::relay::relay;
 use crate::engine::stream::{BoxedStream, Prefixed};
 use crate::http::judge::{self, Admitted, chain};
@@ -27,14 +26,12 @@ pub(super) struct Upstream {
     pub(super) write: Writer<WriteHalf<BoxedStream>>,
     /// Whether a request was answered on it: it may then be closed at any moment.
     used: bool,
-    /// What it was dialled for, where the connection of the guest does not say so.
-    own: Option<Endpoint>,
 }
 
 impl Upstream {
     pub(super) fn new(stream: BoxedStream) -> Self {
         let (read, write) = tokio::io::split(stream);
-        Self { read: Reader::new(read), write: Writer::new(write), used: false, own: None }
+        Self { read: Reader::new(read), write: Writer::new(write), used: false }
     }
 }
 
@@ -95,7 +92,7 @@ where
             Err(error) => return self.stop(&admitted, &progress, error, client).await,
         };
         loop {
-            let mut upstream = match self.connect(&admitted).await {
+            let mut upstream = match self.connect().await {
                 Ok(upstream) => upstream,
                 Err(error) => {
                     admitted.record.failed(chain(&error));
@@ -170,10 +167,14 @@ where
     pub(super) async fn tunnel(self, admitted: &Admitted) -> io::Result<()> {
         let Self { guest, upstream, .. } = self;
         let upstream = upstream.expect("the exchange has just left it");
-        let mut guest = Prefixed::new(guest.read.buffer, guest.read.io.unsplit(guest.write.io));
-        let mut upstream =
+        let guest = Prefixed::new(guest.read.buffer, guest.read.io.unsplit(guest.write.io));
+        let upstream =
             Prefixed::new(upstream.read.buffer, upstream.read.io.unsplit(upstream.write.io));
-        let result = relay(&mut guest, &mut upstream, &admitted.record).await;
+        let (mut guest, mut upstream) = (
+            Counted::new(guest, |bytes| admitted.record.up(bytes)),
+            Counted::new(upstream, |bytes| admitted.record.down(bytes)),
+        );
+        let result = relay(&mut guest, &mut upstream).await;
         if let Err(error) = &result {
             admitted.record.failed(chain(error));
         }
@@ -181,16 +182,13 @@ where
     }
 
     /// An upstream for the request: the one of the last request, if it is still good.
-    async fn connect(&mut self, admitted: &Admitted) -> io::Result<Upstream> {
-        let own = (!is_pinned(&self.exchange)).then(|| admitted.allowed.endpoint().clone());
-        if let Some(mut upstream) = self.upstream.take()
-            && upstream.own == own
+    async fn connect(&mut self) -> io::Result<Upstream> {
+                if let Some(mut upstream) = self.upstream.take()
             && !(upstream.used && upstream.read.is_stale().await)
         {
             return Ok(upstream);
         }
-        let stream = self.redial.redial(&admitted.allowed).await?;
-        Ok(Upstream { own, ..Upstream::new(stream) })
+        Ok(Upstream::new(self.redial.redial().await?))
     }
 
     /// Takes a short body in before its head is sent, when putting secrets in changes its length.

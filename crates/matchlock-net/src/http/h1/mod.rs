@@ -28,9 +28,7 @@ const LINGER_BYTES: usize = 4 << 20;
 
 /// Serves a connection of the guest until it ends.
 ///
-/// `upstream` goes where all requests of the connection may go. On a connection that is not
-/// [`bound`](matchlock_policy::Connection::bound) and names no server over TLS, only a request's
-/// own authority says where: it is not used then, and `redial` is asked with what was decided.
+/// `upstream` goes where all requests of the connection go, and `redial` connects there again.
 ///
 /// # Errors
 /// The connection failed or has to be cut off: drop it without a proper end.
@@ -46,14 +44,14 @@ where
 {
     let shared = exchange.shared.clone();
     let (read, write) = tokio::io::split(guest);
-    let upstream = is_pinned(&exchange).then(|| exchange::Upstream::new(upstream));
+    exchange.check()?;
     let session = Session {
         guest: Guest {
             read: Reader::new(read),
             decoder: RequestDecoder::new(),
             write: Writer::new(write),
         },
-        upstream,
+        upstream: Some(exchange::Upstream::new(upstream)),
         redial,
         exchange,
     };
@@ -61,11 +59,6 @@ where
         result = session.run() => result,
         () = shared.closed() => Err(io::Error::other("the network is closed")),
     }
-}
-
-/// Whether the connection itself says where all of its requests go.
-fn is_pinned(exchange: &Exchange) -> bool {
-    exchange.connection.bound || exchange.connection.sni.is_some()
 }
 
 struct Guest<G> {

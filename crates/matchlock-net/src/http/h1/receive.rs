@@ -2,13 +2,13 @@
 
 use std::io;
 
+use crate::http::rewrite;
 use bytes::BytesMut;
 use matchlock_intercept::h1::{
     self, Framing, H1Error, ResponseDecoder, ResponseEncoder, ResponseEvent, ResponseHead, Status,
     Version,
 };
 use matchlock_intercept::headers::{HeaderName, HeaderValue, Headers};
-use matchlock_intercept::rewrite;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
@@ -152,7 +152,11 @@ struct Relay<'a, R, W> {
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Relay<'_, R, W> {
     /// Whether the upstream's response was read to its end, and whether the guest's connection
     /// can be kept.
-    async fn run(&mut self, head: ResponseHead, framing: Framing) -> Result<(bool, bool), ReceiveError> {
+    async fn run(
+        &mut self,
+        head: ResponseHead,
+        framing: Framing,
+    ) -> Result<(bool, bool), ReceiveError> {
         if framing == Framing::None {
             let persists = self.begin(head, framing, &mut ResponseEncoder::new());
             self.guest.flush().await.map_err(ReceiveError::Guest)?;
@@ -199,9 +203,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Relay<'_, R, W> {
         encoder: &mut ResponseEncoder,
     ) -> bool {
         // A request that is not all here will not be awaited.
-        let persists = self.client.persists
-            && framing != Framing::UntilClose
-            && self.progress.is_complete();
+        let persists =
+            self.client.persists && framing != Framing::UntilClose && self.progress.is_complete();
         let option = match (persists, self.client.version) {
             (false, _) => Some("close"),
             (true, Version::Http10) => Some("keep-alive"),

@@ -2,12 +2,12 @@
 
 use std::io;
 
+use crate::http::rewrite::Leak;
 use bytes::{Bytes, BytesMut};
 use matchlock_intercept::h1::{
     self, EncodeError, Framing, H1Error, RequestDecoder, RequestEncoder, RequestEvent,
 };
 use matchlock_intercept::headers::Headers;
-use matchlock_intercept::rewrite::Leak;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::Progress;
