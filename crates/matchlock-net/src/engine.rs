@@ -13,7 +13,7 @@ mod hello;
 mod outside;
 mod plain;
 mod redial;
-mod relay;
+pub(crate) mod relay;
 mod secure;
 pub(crate) mod shared;
 mod sniff;
