@@ -11,5 +11,9 @@ mod dial;
 mod dns;
 mod engine;
 mod http;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "the engine that uses it is not there yet")
+)]
 mod stack;
 mod tls;
