@@ -9,6 +9,9 @@ mod no_proxy;
 mod proxy;
 mod tunnel;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -109,9 +112,10 @@ impl Dialer {
         let deadline = Instant::now() + self.limit;
         let proxy = self.proxies.choose(allowed.endpoint(), purpose).filter(|_| added.is_empty());
         if let Some(proxy) = proxy {
-            let through = through(proxy, &allowed.by_name_only(), purpose);
+            let target = allowed.by_name_only();
             let late = |_| Err(TunnelError::Timeout);
-            return timeout_at(deadline, through).await.unwrap_or_else(late).map_err(DialError::Proxy);
+            let through = timeout_at(deadline, through(proxy, &target, purpose)).await;
+            return through.unwrap_or_else(late).map_err(DialError::Proxy);
         }
         let direct = async {
             let dialable = self.addresses(allowed, added).await?;

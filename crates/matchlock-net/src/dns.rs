@@ -18,6 +18,8 @@ mod wire;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use names::{Exhausted, Held, Names};
 pub(crate) use question::{Answer, Question};
