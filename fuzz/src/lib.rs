@@ -5,10 +5,12 @@
 //! compiler over `corpus/<target>/seed-*` and mutations of that. To add one: the function, a line in
 //! [`TARGETS`], the file, its `[[bin]]`, and at least one seed. The smoke test finds what is missing.
 
+mod dns;
 mod fuse;
 mod proto;
 mod vsock;
 
+pub use dns::{dns_answer, dns_query};
 pub use fuse::fuse_server;
 pub use proto::{proto_agent, proto_host};
 pub use vsock::{vsock_device, vsock_packets};
@@ -18,6 +20,8 @@ pub type Target = fn(&[u8]);
 
 /// Every target, with the name of its binary and of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("dns_answer", dns_answer),
+    ("dns_query", dns_query),
     ("fuse_server", fuse_server),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),

@@ -6,6 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 mod audit;
 mod dial;
 mod dns;
@@ -13,3 +16,5 @@ mod engine;
 mod http;
 mod stack;
 mod tls;
+
+pub use dial::{ProxyError, ProxySettings};
