@@ -125,8 +125,10 @@ async fn failures_tell_what_happened() {
     authority.set("closed.example", Reply::addresses(&["127.0.0.1"]));
     authority.set("private.example", Reply::addresses(&["10.0.0.1", "fd00::1"]));
     authority.set("silent.example", Reply::silence());
-    let (closed, port) = listener(Ipv4Addr::LOCALHOST, 0);
-    drop(closed);
+    // Bound, so that no other test gets the port, but nobody listens.
+    let closed = tokio::net::TcpSocket::new_v4().expect("a socket");
+    closed.bind(SocketAddr::new(LOOPBACK, 0)).expect("bound");
+    let port = closed.local_addr().expect("an address").port();
     let mut dialer = dialer(&authority, &[]);
     let loopback = ["127.0.0.1/32"];
     let failure = async |dialer: &Dialer, host: &str| {
@@ -175,7 +177,7 @@ async fn a_tunnel_is_asked_for_by_name_and_loses_no_byte() {
 #[tokio::test]
 async fn a_proxy_that_makes_no_tunnel() {
     let authority = Authority::new();
-    let failure = async |pieces| {
+    let failure = async |pieces: &'static [&'static [u8]]| {
         let (url, thread) = proxy(pieces);
         let mut dialer = dialer(&authority, &[("ALL_PROXY", url)]);
         if pieces.is_empty() {
@@ -191,7 +193,9 @@ async fn a_proxy_that_makes_no_tunnel() {
     assert!(matches!(error, TunnelError::Credentials), "{error:?}");
     let error = failure(&[b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"]).await;
     assert!(matches!(error, TunnelError::Refused(503)), "{error:?}");
-    for garbage in [&[&b"SSH-2.0-x\r\n"[..]][..], &[b"HTTP/1.1 2000 x\r\n\r\n"]] {
+    let garbage: [&'static [&'static [u8]]; 2] =
+        [&[b"SSH-2.0-x\r\n"], &[b"HTTP/1.1 2000 x\r\n\r\n"]];
+    for garbage in garbage {
         let error = failure(garbage).await;
         assert!(matches!(error, TunnelError::NotHttp), "{error:?}");
     }

@@ -14,8 +14,8 @@ use matchlock_policy::{DefaultEgress, HostName, Policy, PolicyConfig, PrivateAcc
 use matchlock_testkit::dns::{Authority, Reply};
 
 use super::{
-    Answer, DnsContext, Names, Question, ResolveError, Resolver, Seen, Source, Transport, Upstream,
-    UpstreamError, answer,
+    Answer, DnsContext, Held, Names, Question, ResolveError, Resolver, Seen, Source, Transport,
+    Upstream, UpstreamError, answer,
 };
 
 const BRIEF: Duration = Duration::from_millis(100);
@@ -115,11 +115,15 @@ fn sealed_an_allowed_name_gets_the_same_synthetic_pair_again() {
     for spelling in ["api.example.com.", "API.Example.COM."] {
         let told = server.ask_sealed(&policy, spelling, RecordType::A);
         assert_eq!((told.code, told.addresses), (ResponseCode::NoError, vec!["198.19.0.1".into()]));
-        assert_eq!(told.question.name, "api.example.com");
+        let asked = (told.question.name.as_str(), told.question.qtype.as_str());
+        assert_eq!(asked, ("api.example.com", "A"));
         assert_eq!(told.question.rule, "allow-host api.example.com");
         let told = server.ask_sealed(&policy, spelling, RecordType::AAAA);
         assert_eq!(told.addresses, ["fd6d:6c6b:0:1::1"]);
     }
+    let flow = addresses(&["198.19.0.1"])[0];
+    let held: Option<Held> = server.context.names.hold(flow);
+    assert_eq!(held.expect("a name").name(), &name("api.example.com"));
     let others = [RecordType::TXT, RecordType::HTTPS, RecordType::MX, RecordType::ANY];
     for kind in others {
         let told = server.ask_sealed(&policy, "api.example.com.", kind);
