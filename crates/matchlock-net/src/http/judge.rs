@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use matchlock_intercept::h1;
-use matchlock_intercept::h1::{Authority, Method, RequestHead, Scheme as TargetScheme, Target};
+use matchlock_intercept::h1::{Authority, RequestHead, Scheme as TargetScheme, Target};
 use matchlock_intercept::headers::{HeaderName, HeaderValue};
 
 use super::rewrite;

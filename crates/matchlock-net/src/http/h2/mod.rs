@@ -1,0 +1,1 @@
+//! HTTP/2 with the guest and with the outside.
