@@ -112,8 +112,7 @@ impl RequestHead {
             Target::Authority(authority) => (authority, Scheme::Https.default_port()),
             Target::Origin(_) | Target::Asterisk => return Ok(host),
         };
-        let agree =
-            target.host() == host.host() && target.port_or(default) == host.port_or(default);
+        let agree = target.endpoint(default) == host.endpoint(default);
         if agree { Ok(target.clone()) } else { Err(AuthorityError::Mismatch) }
     }
 

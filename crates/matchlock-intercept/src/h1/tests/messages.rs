@@ -72,7 +72,7 @@ fn data_is_not_copied() {
     decoder.decode(&mut input).unwrap();
     match decoder.decode(&mut input).unwrap() {
         Some(RequestEvent::Data(data)) => {
-            assert_eq!((&data[..], data.as_ptr()), (&b"body"[..], there))
+            assert_eq!((&data[..], data.as_ptr()), (&b"body"[..], there));
         }
         other => panic!("{other:?}"),
     }
