@@ -9,19 +9,22 @@
 
 mod apology;
 mod flow;
+mod handler;
 mod hello;
 mod outside;
 mod plain;
 mod redial;
 pub(crate) mod relay;
+mod resolver;
 mod secure;
 pub(crate) mod shared;
 mod sniff;
 pub(crate) mod stream;
 mod target;
 mod tcp;
+mod udp;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use matchlock_policy::{HostName, Policy};
@@ -35,6 +38,8 @@ pub(crate) use shared::Shared;
 
 /// TCP connections at a time.
 const FLOWS: usize = 1024;
+/// Questions over UDP that are being answered at a time.
+const QUESTIONS: usize = 256;
 
 /// What carries the flows of a sandbox.
 #[derive(Debug)]
@@ -44,7 +49,10 @@ pub(crate) struct Engine {
     outside: Outside,
     names: Arc<Names>,
     dns: DnsContext,
+    gateways: [IpAddr; 2],
+    udp: udp::Sessions,
     flows: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
 }
 
 impl Engine {
@@ -53,10 +61,28 @@ impl Engine {
         authority: Authority,
         outside: Outside,
         dns: DnsContext,
+        gateways: [IpAddr; 2],
     ) -> Self {
-        let names = Arc::clone(&dns.names);
-        let flows = Arc::new(Semaphore::new(FLOWS));
-        Self { shared, authority, outside, names, dns, flows }
+        Self {
+            shared,
+            authority,
+            outside,
+            names: Arc::clone(&dns.names),
+            dns,
+            gateways,
+            udp: udp::Sessions::default(),
+            flows: Arc::new(Semaphore::new(FLOWS)),
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
+        }
+    }
+
+    /// Does ahead what would be waited for later. Blocks.
+    pub(crate) fn warm_up(&self) {
+        self.outside.warm_up();
+    }
+
+    fn serves_dns(&self, destination: SocketAddr) -> bool {
+        destination.port() == resolver::PORT && self.gateways.contains(&destination.ip())
     }
 
     /// The names that an address of the guest stands for.

@@ -5,8 +5,8 @@ use crate::headers::{HeaderName, HeaderValue, Headers};
 
 /// Removes the fields that are for the next hop only: `Connection` and what it names, `Keep-Alive`,
 /// `Proxy-*`, `TE` but for `trailers`, `Transfer-Encoding`, `Upgrade`. With `keep_upgrade`, `Upgrade`
-/// stays and `Connection` says nothing else; give it for requests that
-/// [ask for one](asks_for_upgrade) and for their 101.
+/// stays; give it for requests that [ask for one](asks_for_upgrade) and for their 101. `Connection`
+/// names what stays.
 pub fn forwardable(headers: &mut Headers, keep_upgrade: bool) {
     let named: Vec<_> = headers.members("connection").map(<[u8]>::to_vec).collect();
     let trailers = headers.has_member("te", "trailers");
@@ -21,9 +21,13 @@ pub fn forwardable(headers: &mut Headers, keep_upgrade: bool) {
     if trailers {
         headers.append(HeaderName::from_static("TE"), HeaderValue::from_static("trailers"));
     }
-    if upgrade {
-        headers.append(HeaderName::from_static("Connection"), HeaderValue::from_static("Upgrade"));
-    }
+    let options = match (upgrade, trailers) {
+        (false, false) => return,
+        (false, true) => "TE",
+        (true, false) => "Upgrade",
+        (true, true) => "Upgrade, TE",
+    };
+    headers.append(HeaderName::from_static("Connection"), HeaderValue::from_static(options));
 }
 
 /// Whether a request asks to go on in another protocol that may be tunnelled. Not in another HTTP, nor

@@ -10,8 +10,8 @@ use crate::headers::{Headers, is_token};
 /// What no start line may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidHead {
-    /// The method is not a token.
-    #[error("the method is not a token")]
+    /// The method is not a token, or a known one in another case.
+    #[error("the method is malformed")]
     Method,
     /// The status is not of three digits.
     #[error("the status code is not between 100 and 999")]
@@ -42,6 +42,10 @@ impl Method {
     #[must_use]
     pub fn is(&self, method: &str) -> bool {
         self.0 == method.as_bytes()
+    }
+
+    pub(super) fn is_but_for_case(&self, method: &str) -> bool {
+        !self.is(method) && self.0.eq_ignore_ascii_case(method.as_bytes())
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::body::{Body, Part};
 use super::lines::HeadReader;
-use super::{Framing, H1Error, Method, RequestHead, Target, Version};
+use super::{Framing, H1Error, InvalidHead, Method, RequestHead, Target, Version};
 use crate::headers::Headers;
 
 /// What a client sends.
@@ -128,6 +128,10 @@ fn parse(line: &Bytes) -> Result<StartLine, H1Error> {
         return Err(H1Error::RequestLine);
     };
     let method = Method::new(line.slice_ref(method)).map_err(H1Error::Start)?;
+    // These two decide where the response ends: a lenient server must not know them by another case.
+    if ["HEAD", "CONNECT"].iter().any(|name| method.is_but_for_case(name)) {
+        return Err(H1Error::Start(InvalidHead::Method));
+    }
     let version = Version::parse(version).ok_or(H1Error::Version)?;
     let target = Target::parse(&method, &line.slice_ref(target)).map_err(H1Error::Target)?;
     Ok((method, target, version))

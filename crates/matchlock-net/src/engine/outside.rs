@@ -47,6 +47,11 @@ impl Outside {
         Self { dialer, tls }
     }
 
+    /// Reads the host's certificates. Blocks.
+    pub(crate) fn warm_up(&self) {
+        self.tls.warm_up();
+    }
+
     /// Connects to what was allowed, at an address that was checked.
     pub(crate) async fn dial(
         &self,

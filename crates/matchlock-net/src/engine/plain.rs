@@ -2,9 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
-use matchlock_policy::HostName;
+use matchlock_intercept::h1::{RequestDecoder, RequestEvent};
+use matchlock_policy::{Host, HostName};
+use tokio::io::AsyncReadExt;
 
 use super::flow::Flow;
 use super::outside::{Connected, OutsideError};
@@ -12,9 +15,13 @@ use super::redial::Redialer;
 use super::sniff::{Speech, sniff};
 use super::stream::{BoxedStream, Prefixed};
 use super::target::Target;
-use super::{Engine, relay as bytes_of, secure};
+use super::tcp::report;
+use super::{Engine, apology, relay as bytes_of, secure};
 use crate::dial::Purpose;
 use crate::http::{self, Exchange, ProxyHop};
+
+/// For the head of the first request, where it tells where the flow goes.
+const HEAD: Duration = Duration::from_secs(60);
 
 /// The two ends of a flow.
 pub(crate) struct Sides {
@@ -47,6 +54,7 @@ pub(crate) async fn serve(
     let read = sniffed.from_guest;
     match sniffed.speech {
         Speech::Tls => secure::serve(engine, flow, target, read, sides).await,
+        Speech::Http1 if !target.bound => named(engine, flow, target, read, sides).await,
         Speech::Http1 => {
             http1(engine, flow, target, sides.prefixed(read), Session::Plain).await
         }
@@ -73,7 +81,7 @@ pub(crate) async fn http1(
 ) -> io::Result<()> {
     let proxied = sides.proxy.is_some();
     let exchange = exchange(flow, target, &session, sides.proxy);
-    let redialer = Redialer::new(Arc::clone(engine), session, proxied);
+    let redialer = Redialer::new(Arc::clone(engine), target.clone(), session, proxied);
     http::h1::serve(sides.guest, sides.upstream, redialer, exchange).await
 }
 
@@ -86,10 +94,37 @@ pub(crate) async fn http2(
     session: &Session,
 ) -> io::Result<()> {
     let Sides { guest, upstream, .. } = sides.tunnelled(engine, target).await?;
-    let mut exchange = exchange(flow, target, session, None);
-    // The streams share one connection to the outside: no request may want another.
-    exchange.connection.bound = true;
-    http::h2::serve(guest, upstream, exchange).await
+    http::h2::serve(guest, upstream, exchange(flow, target, session, None)).await
+}
+
+/// Carries HTTP/1 on a flow to an address that may have any name: the first request tells which.
+async fn named(
+    engine: &Arc<Engine>,
+    flow: &Flow,
+    target: &Target,
+    mut read: BytesMut,
+    mut sides: Sides,
+) -> io::Result<()> {
+    let policy = engine.shared.policy();
+    let named = match first_host(&mut sides.guest, &mut read).await? {
+        Some(Host::Name(name)) => target.narrowed(&policy, &name).ok(),
+        // Refused in words further on, unless it is the address itself.
+        Some(Host::Ip(_)) | None => None,
+    };
+    let sides = sides.prefixed(read);
+    let Some(named) = named else {
+        return http1(engine, flow, target, sides, Session::Plain).await;
+    };
+    match named_upstream(engine, &named, sides.upstream, Purpose::Http).await {
+        Ok(Connected { stream, proxy }) => {
+            let sides = Sides { guest: sides.guest, upstream: stream, proxy };
+            http1(engine, flow, &named, sides, Session::Plain).await
+        }
+        Err(error) => {
+            report(flow, &named, &error);
+            apology::say(sides.guest, &error).await
+        }
+    }
 }
 
 /// A connection to the name that the guest told: the one that there is, if it goes to an address of
@@ -111,6 +146,26 @@ pub(crate) async fn named_upstream(
         // Without an answer a proxy of the host's may still know the name.
         Ok(_) | Err(_) => engine.outside.dial(&policy, &named.allowed, purpose).await,
     }
+}
+
+/// The host of the first request, if there is a request to be understood.
+async fn first_host(guest: &mut BoxedStream, read: &mut BytesMut) -> io::Result<Option<Host>> {
+    let reading = async {
+        loop {
+            // Ends in an error at the latest when the head is longer than heads may be.
+            match RequestDecoder::new().decode(&mut read.clone()) {
+                Ok(None) => {}
+                Ok(Some(RequestEvent::Head(head, _))) => {
+                    return Ok(head.authority().ok().map(|authority| authority.host().clone()));
+                }
+                Ok(Some(_)) | Err(_) => return Ok(None),
+            }
+            if guest.read_buf(read).await? == 0 {
+                return Ok(None);
+            }
+        }
+    };
+    tokio::time::timeout(HEAD, reading).await.unwrap_or(Ok(None))
 }
 
 fn exchange(

@@ -109,7 +109,7 @@ pub(crate) fn report(flow: &Flow, target: &Target, error: &OutsideError) {
 }
 
 /// A proxy of the host's wants to know before we do; a wrong guess is made good later.
-pub(crate) fn likely_purpose(port: u16) -> Purpose {
+fn likely_purpose(port: u16) -> Purpose {
     match port {
         80 => Purpose::Http,
         443 => Purpose::Tls,
@@ -118,7 +118,7 @@ pub(crate) fn likely_purpose(port: u16) -> Purpose {
 }
 
 /// Ends when a policy is in force that does not allow the flow.
-async fn withdrawn(engine: &Engine, target: &Target) {
+pub(crate) async fn withdrawn(engine: &Engine, target: &Target) {
     let mut changes = engine.shared.policy_changes();
     // The sender lives as long as the engine, so that waiting cannot fail.
     let _ = changes.wait_for(|policy| !target.stands(policy)).await;

@@ -217,6 +217,8 @@ fn request_lines_are_well_formed() {
         ("GET / XTTP/1.1\r\n", Version),
         ("G(T / HTTP/1.1\r\n", H1Error::Start(InvalidHead::Method)),
         ("G\0T / HTTP/1.1\r\n", H1Error::Start(InvalidHead::Method)),
+        ("head / HTTP/1.1\r\n", H1Error::Start(InvalidHead::Method)),
+        ("Connect a:443 HTTP/1.1\r\n", H1Error::Start(InvalidHead::Method)),
         ("GET /\0 HTTP/1.1\r\n", H1Error::Target(InvalidTarget::Byte)),
         ("GET /#a HTTP/1.1\r\n", H1Error::Target(InvalidTarget::Byte)),
         ("GET /%00 HTTP/1.1\r\n", H1Error::Target(InvalidTarget::Nul)),
