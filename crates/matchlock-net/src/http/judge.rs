@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use matchlock_intercept::h1;
-use matchlock_intercept::h1::{Authority, Method, RequestHead, Scheme as TargetScheme, Target};
+use matchlock_intercept::h1::{Authority, RequestHead, Scheme as TargetScheme, Target};
 use matchlock_intercept::headers::{HeaderName, HeaderValue};
 
 use super::rewrite;
 use matchlock_policy::{
-    Allowed, Bound, Denied, Endpoint, Host, Policy, RequestRefused, SecretName, Transport,
+    Allowed, Bound, Denied, Endpoint, Policy, RequestRefused, SecretName, Transport,
 };
 
 use super::Exchange;
@@ -198,9 +198,7 @@ impl<'a> Case<'a> {
         {
             return Err(Reason::Malformed("the request target is of another scheme".into()));
         }
-        let host: Host = authority.host().parse().map_err(|e| Reason::Malformed(Box::new(e)))?;
-        let port = authority.port_or(self.exchange.connection.address.port());
-        Ok(Endpoint { host, port })
+        Ok(authority.endpoint(self.exchange.connection.address.port()))
     }
 
     fn admit(self, decided: Decided) -> Result<Verdict, AuditLost> {

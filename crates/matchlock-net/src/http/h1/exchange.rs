@@ -183,7 +183,7 @@ where
 
     /// An upstream for the request: the one of the last request, if it is still good.
     async fn connect(&mut self) -> io::Result<Upstream> {
-                if let Some(mut upstream) = self.upstream.take()
+        if let Some(mut upstream) = self.upstream.take()
             && !(upstream.used && upstream.read.is_stale().await)
         {
             return Ok(upstream);
