@@ -44,6 +44,7 @@ pub struct Reply {
     truncated: bool,
     forged: Vec<IpAddr>,
     silent: bool,
+    silent_for: Option<&'static str>,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +82,13 @@ impl Reply {
     #[must_use]
     pub fn silence() -> Self {
         Self { silent: true, ..Self::default() }
+    }
+
+    /// No answer to questions for this type, such as `AAAA`.
+    #[must_use]
+    pub fn silent_for(mut self, kind: &'static str) -> Self {
+        self.silent_for = Some(kind);
+        self
     }
 
     /// With one more record of the name itself, of any type.
@@ -200,7 +208,7 @@ impl Shared {
                 m.metadata.response_code = ResponseCode::NXDomain;
             })];
         };
-        if reply.silent {
+        if reply.silent || reply.silent_for.is_some_and(|silent| silent == kind.to_string()) {
             return Vec::new();
         }
         let mut datagrams = reply.forgeries(message.id, &query);

@@ -6,6 +6,7 @@
 pub mod dns;
 mod lab;
 mod leaks;
+pub mod origin;
 mod process;
 mod program;
 mod pty;

@@ -138,10 +138,7 @@ async fn tcp(server: SocketAddr, query: &Query, deadline: Instant) -> io::Result
     .await
 }
 
-async fn within<T>(
-    deadline: Instant,
-    work: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
+async fn within<T>(deadline: Instant, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout_at(deadline, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::outside::OutsideError;
 use super::stream::linger;
 
 /// For the guest's request to arrive.
@@ -12,16 +13,20 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// A request is read no further than this before it is answered.
 const LONGEST_HEAD: usize = 64 * 1024;
 
-/// Waits for a request and answers it with 502 and the reason, which must be fit for the guest.
-pub(crate) async fn bad_gateway(
+/// Waits for a request and answers it: 403 for what policy denies, 502 for what failed, with the
+/// reason but not its causes, which are about the host.
+pub(crate) async fn say(
     mut guest: impl AsyncRead + AsyncWrite + Unpin,
-    reason: &str,
+    error: &OutsideError,
 ) -> io::Result<()> {
     // The guest may as well never ask: it is told all the same.
     let _ = tokio::time::timeout(REQUEST, read_head(&mut guest)).await;
-    let body = format!("Failed to connect: {reason}\n");
+    let (status, body) = match error.denied() {
+        Some(_) => ("403 Forbidden", "Blocked by policy".to_owned()),
+        None => ("502 Bad Gateway", format!("Failed to connect: {error}")),
+    };
     let head = format!(
-        "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );

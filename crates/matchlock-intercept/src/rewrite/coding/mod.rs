@@ -327,3 +327,5 @@ fn brotli(state: &mut Brotli, ended: &mut bool, input: &[u8], out: &mut [u8]) ->
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(super) use tests::encode;

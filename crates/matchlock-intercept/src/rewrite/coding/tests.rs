@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// "a" × 10 000, then "b" × 10 000, by `brotli -q 9`-like means: uncompressed metablocks need no encoder.
+/// Without an encoder at hand: the text as it is, in the frame of the coding.
 fn brotli_stored(text: &[u8]) -> Vec<u8> {
     // RFC 7932, section 9.2: WBITS 16 is one zero bit; then metablocks of up to 64 KiB, stored.
     let mut bits = Bits::default();
@@ -49,7 +49,7 @@ impl Bits {
     }
 }
 
-pub(crate) fn encode(coding: &str, text: &[u8]) -> Vec<u8> {
+pub(in super::super) fn encode(coding: &str, text: &[u8]) -> Vec<u8> {
     let level = Compression::fast();
     let encoded = match coding {
         "gzip" => {
