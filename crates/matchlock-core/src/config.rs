@@ -10,7 +10,7 @@ use matchlock_proto::CpuLimit;
 use crate::network::NetworkSettings;
 
 /// Everything that decides how a sandbox is made.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct SandboxConfig {
     /// Root file system.
     pub image: Image,
