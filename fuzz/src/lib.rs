@@ -6,6 +6,7 @@
 //! [`TARGETS`], the file, its `[[bin]]`, and at least one seed. The smoke test finds what is missing.
 
 mod client_hello;
+mod dns;
 mod fuse;
 mod h1;
 mod policy;
@@ -13,6 +14,7 @@ mod proto;
 mod vsock;
 
 pub use client_hello::client_hello;
+pub use dns::{dns_answer, dns_query};
 pub use fuse::fuse_server;
 pub use h1::{h1_request, h1_response};
 pub use policy::{host_pattern, secret_spec};
@@ -25,6 +27,8 @@ pub type Target = fn(&[u8]);
 /// Every target, with the name of its binary and of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
     ("client_hello", client_hello),
+    ("dns_answer", dns_answer),
+    ("dns_query", dns_query),
     ("fuse_server", fuse_server),
     ("host_pattern", host_pattern),
     ("h1_request", h1_request),
