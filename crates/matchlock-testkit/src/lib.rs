@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dns;
 mod lab;
 mod leaks;
 pub mod origin;

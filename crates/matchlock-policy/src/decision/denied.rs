@@ -1,0 +1,133 @@
+//! Refusals, with what would lift them.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::address::AddressClass;
+use crate::host::{Endpoint, Host};
+use crate::name::HostName;
+use crate::rule::{Kind, Rule};
+use crate::text::serialize_as_text;
+
+/// The policy does not let a flow go there, or the guest know the name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    host: Host,
+    port: Option<u16>,
+    address: Option<IpAddr>,
+    reason: DenyReason,
+    rule: Rule,
+}
+
+/// Why something was denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenyReason {
+    /// No rule allows the host, or not at this port.
+    NotAllowed,
+    /// It has no address but such as may not be reached.
+    Address(AddressClass),
+    /// It is a service of the host itself: only a rule with its name and port opens it.
+    NeedsPort,
+    /// The resolver gave no address.
+    NoAddress,
+}
+
+impl Denied {
+    pub(crate) fn name(name: HostName, reason: DenyReason, rule: Rule) -> Self {
+        Self { host: name.into(), port: None, address: None, reason, rule }
+    }
+
+    pub(crate) fn endpoint(endpoint: Endpoint, reason: DenyReason, rule: Rule) -> Self {
+        let Endpoint { host, port } = endpoint;
+        Self { host, port: Some(port), address: None, reason, rule }
+    }
+
+    pub(crate) fn address(endpoint: Endpoint, ip: IpAddr, class: AddressClass) -> Self {
+        let rule = Rule(Kind::Addresses);
+        let denied = Self::endpoint(endpoint, DenyReason::Address(class), rule);
+        Self { address: Some(ip), ..denied }
+    }
+
+    pub(super) fn no_address(endpoint: Endpoint, rule: Rule) -> Self {
+        Self::endpoint(endpoint, DenyReason::NoAddress, rule)
+    }
+
+    /// The name or address that was asked for.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The port that was asked for; `None` when only a name was looked up.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// The address that may not be reached, for [`DenyReason::Address`].
+    #[must_use]
+    pub fn refused_address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> DenyReason {
+        self.reason
+    }
+
+    /// What denied it.
+    #[must_use]
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// The flag of `matchlock run` that would allow it, or `None` when none does.
+    #[must_use]
+    pub fn suggestion(&self) -> Option<String> {
+        match self.reason {
+            DenyReason::NotAllowed => Some(format!("--allow-host {}", self.host)),
+            DenyReason::NeedsPort => {
+                let port = self.port.map_or_else(|| "PORT".to_owned(), |port| port.to_string());
+                Some(format!("--allow-host {}:{port}", self.host))
+            }
+            DenyReason::Address(AddressClass::Multicast | AddressClass::Unspecified) => None,
+            DenyReason::Address(_) => {
+                let ip = self.address?;
+                let bits = if ip.is_ipv4() { 32 } else { 128 };
+                Some(format!("--allow-private {ip}/{bits}"))
+            }
+            DenyReason::NoAddress => None,
+        }
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.host)?;
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        match (self.reason, self.address, &self.host) {
+            (DenyReason::Address(class), Some(ip), Host::Name(_)) => {
+                write!(f, ": its address {ip} is {class}")
+            }
+            (reason, ..) => write!(f, ": {reason} ({})", self.rule),
+        }
+    }
+}
+
+impl std::error::Error for Denied {}
+
+impl fmt::Display for DenyReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAllowed => f.write_str("not allowed"),
+            Self::Address(class) => write!(f, "{class} address"),
+            Self::NeedsPort => f.write_str("needs a rule with its exact name and port"),
+            Self::NoAddress => f.write_str("no address"),
+        }
+    }
+}
+
+serialize_as_text!(Denied, DenyReason);
