@@ -103,6 +103,10 @@ pub struct Options {
     pub alpn: Vec<String>,
     /// Whether HTTP/2 allows extended CONNECT (RFC 8441).
     pub extended_connect: bool,
+    /// Where plain HTTP is served.
+    pub http: SocketAddr,
+    /// Where HTTPS is served.
+    pub https: SocketAddr,
 }
 
 impl Default for Options {
@@ -111,6 +115,8 @@ impl Default for Options {
             names: Vec::new(),
             alpn: vec!["h2".into(), "http/1.1".into()],
             extended_connect: true,
+            http: SocketAddr::from(([127, 0, 0, 1], 0)),
+            https: SocketAddr::from(([127, 0, 0, 1], 0)),
         }
     }
 }
@@ -147,8 +153,8 @@ impl Origin {
             .build()
             .expect("a runtime");
         let (plain, secure) = runtime.block_on(async {
-            let plain = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            (plain, TcpListener::bind("127.0.0.1:0").await.expect("a port"))
+            let plain = TcpListener::bind(options.http).await.expect("a port");
+            (plain, TcpListener::bind(options.https).await.expect("a port"))
         });
         let identity = tls::Identity::new(&options.names, &options.alpn);
         let state = Arc::new(State::new(options.extended_connect));
