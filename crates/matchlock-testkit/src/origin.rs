@@ -103,6 +103,10 @@ pub struct Options {
     pub alpn: Vec<String>,
     /// Whether HTTP/2 allows extended CONNECT (RFC 8441).
     pub extended_connect: bool,
+    /// Where plain HTTP is served.
+    pub http: SocketAddr,
+    /// Where HTTPS is served.
+    pub https: SocketAddr,
 }
 
 impl Default for Options {
@@ -111,6 +115,8 @@ impl Default for Options {
             names: Vec::new(),
             alpn: vec!["h2".into(), "http/1.1".into()],
             extended_connect: true,
+            http: SocketAddr::from(([127, 0, 0, 1], 0)),
+            https: SocketAddr::from(([127, 0, 0, 1], 0)),
         }
     }
 }
@@ -149,7 +155,7 @@ impl Origin {
         // Not on the runtime: the caller may be on one itself.
         let (plain, secure) = {
             let _inside = runtime.enter();
-            (listen(), listen())
+            (listen(options.http), listen(options.https))
         };
         let identity = tls::Identity::new(&options.names, &options.alpn);
         let state = Arc::new(State::new(options.extended_connect));
@@ -207,8 +213,8 @@ impl Drop for Origin {
     }
 }
 
-fn listen() -> TcpListener {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+fn listen(address: SocketAddr) -> TcpListener {
+    let listener = std::net::TcpListener::bind(address).expect("a port");
     listener.set_nonblocking(true).expect("a socket");
     TcpListener::from_std(listener).expect("a reactor")
 }
