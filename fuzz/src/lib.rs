@@ -7,10 +7,12 @@
 
 mod fuse;
 mod proto;
+mod rewrite;
 mod vsock;
 
 pub use fuse::fuse_server;
 pub use proto::{proto_agent, proto_host};
+pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
 pub use vsock::{vsock_device, vsock_packets};
 
 /// A fuzz target.
@@ -18,9 +20,13 @@ pub type Target = fn(&[u8]);
 
 /// Every target, with the name of its binary and of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("body_rewrite", body_rewrite),
     ("fuse_server", fuse_server),
+    ("hook_reply", hook_reply),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
+    ("rewrite_request", rewrite_request),
+    ("sse_editor", sse_editor),
     ("vsock_device", vsock_device),
     ("vsock_packets", vsock_packets),
 ];
