@@ -1,9 +1,9 @@
 //! Rules before the request is sent, and when the head of its response is there.
 
+use matchlock_intercept::h1::{RequestHead, ResponseHead};
 use matchlock_intercept::hooks::{
     BodyEdit, CallbackReply, CallbackRequest, OnError, RequestView, Rule,
 };
-use matchlock_intercept::h1::{RequestHead, ResponseHead};
 use matchlock_intercept::rewrite;
 use matchlock_policy::Endpoint;
 

@@ -31,6 +31,8 @@ pub(super) struct Download {
     edit: Edit,
     on_error: OnError,
     stage: Stage,
+    /// What the upstream sends does not matter.
+    instead: bool,
 }
 
 #[derive(Default)]
@@ -65,6 +67,7 @@ impl Download {
         edit: BodyEdit,
     ) -> Result<Self, DownloadError> {
         let encoding = content_encoding(&head.headers);
+        let instead = edit.replaces_all();
         let on_error = edit.on_error();
         let scrubber = Scrubber::new(bound, encoding.as_deref())?;
         // What was searched is not encoded any more.
@@ -76,7 +79,7 @@ impl Download {
         } else {
             BodyEditor::new(edit, encoding.as_deref()).map(|editor| Edit::Whole(Box::new(editor)))
         };
-        let mut new = Self { scrubber, on_error, ..Self::default() };
+        let mut new = Self { scrubber, on_error, instead, ..Self::default() };
         match editor {
             Ok(editor) => new.edit = editor,
             Err(error) => new.give_up(error)?,
@@ -98,6 +101,11 @@ impl Download {
     /// Whether the body must not be held back, however short.
     pub(super) fn is_live(&self) -> bool {
         matches!(self.edit, Edit::Live(_))
+    }
+
+    /// Whether the body is another one, whatever the upstream sends.
+    pub(super) fn is_instead(&self) -> bool {
+        self.instead
     }
 
     /// Whether all of it was given.
