@@ -8,12 +8,12 @@ use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use matchlock_policy::{AddressClass, Endpoint, Host, HostName, Policy, Rule, classify};
 
+use super::client::Client;
 use super::forward;
 use super::names::Names;
 use super::question::{Answer, Question};
 use super::resolver::to_wire;
 use super::seen::Seen;
-use super::upstream::Upstream;
 use super::wire::{Asked, Transport, Unasked, record};
 
 /// How long the guest may remember what we say, in seconds.
@@ -29,7 +29,7 @@ const MAX_WILD_LENGTH: usize = 128;
 pub(crate) struct DnsContext {
     pub(crate) names: Arc<Names>,
     pub(crate) seen: Arc<Seen>,
-    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) client: Arc<Client>,
 }
 
 /// Answers one message; TCP's length bytes are the caller's. `None` for what deserves no answer.

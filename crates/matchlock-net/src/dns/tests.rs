@@ -14,8 +14,8 @@ use matchlock_policy::{DefaultEgress, HostName, Policy, PolicyConfig, PrivateAcc
 use matchlock_testkit::dns::{Authority, Reply};
 
 use super::{
-    Answer, DnsContext, Held, Names, Question, ResolveError, Resolver, Seen, Source, Transport,
-    Upstream, UpstreamError, answer,
+    Answer, Client, ClientError, DnsContext, Held, Names, Question, ResolveError, Resolver, Seen,
+    Source, Transport, answer,
 };
 
 const BRIEF: Duration = Duration::from_millis(100);
@@ -53,9 +53,9 @@ struct Told {
 impl Server {
     fn new() -> Self {
         let authority = Authority::new();
-        let upstream = Arc::new(upstream(&[authority.address()]));
+        let client = Arc::new(client(&[authority.address()]));
         let (names, seen) = (Arc::new(Names::new()), Arc::new(Seen::default()));
-        Self { authority, context: DnsContext { names, seen, upstream } }
+        Self { authority, context: DnsContext { names, seen, client } }
     }
 
     async fn ask(&self, policy: &Policy, name: &str, kind: RecordType) -> Told {
@@ -70,7 +70,7 @@ impl Server {
     }
 
     fn resolver(&self) -> Resolver {
-        Resolver::new(Arc::clone(&self.context.upstream))
+        Resolver::new(Arc::clone(&self.context.client))
     }
 
     fn received(&self) -> usize {
@@ -78,8 +78,8 @@ impl Server {
     }
 }
 
-fn upstream(servers: &[SocketAddr]) -> Upstream {
-    Upstream::new(Source::new(servers))
+fn client(servers: &[SocketAddr]) -> Client {
+    Client::new(Source::new(servers))
 }
 
 /// The value of what may not wait for anything.
@@ -376,26 +376,54 @@ async fn failures_differ() {
     server.authority.set("empty.example", Reply::default());
     server.authority.set("broken.example", Reply::code(ResponseCode::ServFail));
     server.authority.set("silent.example", Reply::silence());
-    let quick = upstream(&[server.authority.address()]).with_limit(BRIEF);
-    let resolver = Resolver::new(Arc::new(quick));
+    let resolver = server.resolver();
     let lookup = async |text| resolver.lookup(&name(text)).await.expect_err(text);
     assert!(matches!(lookup("gone.example").await, ResolveError::NoSuchName(_)));
     assert!(matches!(lookup("empty.example").await, ResolveError::NoAddress(_)));
     let cause = |error| match error {
-        ResolveError::Upstream { cause, .. } => cause,
+        ResolveError::Servers { cause, .. } => cause,
         other => panic!("{other:?}"),
     };
     let failed = cause(lookup("broken.example").await);
-    assert!(matches!(failed, UpstreamError::Failed(ResponseCode::ServFail)), "{failed:?}");
-    assert!(matches!(cause(lookup("silent.example").await), UpstreamError::Timeout));
+    assert!(matches!(failed, ClientError::Failed(ResponseCode::ServFail)), "{failed:?}");
+    let quick = client(&[server.authority.address()]).with_limit(BRIEF);
+    let quick = Resolver::new(Arc::new(quick));
+    let silent = quick.lookup(&name("silent.example")).await.expect_err("no answer");
+    assert!(matches!(cause(silent), ClientError::Timeout));
 
     let policy = public(PolicyConfig::default());
     let told = server.ask(&policy, "broken.example.", RecordType::A).await;
     assert_eq!(told.code, ResponseCode::ServFail);
 
-    let none = Upstream::new(Source::file("/nonexistent/resolv.conf"));
+    let none = Client::new(Source::file("/nonexistent/resolv.conf"));
     let error = Resolver::new(Arc::new(none)).lookup(&name("a.example")).await.expect_err("none");
-    assert!(matches!(cause(error), UpstreamError::NoServer(_)));
+    assert!(matches!(cause(error), ClientError::NoServer(_)));
+}
+
+#[tokio::test]
+async fn a_server_without_edns_is_asked_without_it() {
+    let server = Server::new();
+    server.authority.set("old.example", Reply::addresses(&["8.8.8.8"]).plain_only());
+    let found = server.resolver().lookup(&name("old.example")).await.expect("addresses");
+    assert_eq!(found, addresses(&["8.8.8.8"]));
+}
+
+#[tokio::test]
+async fn no_server_is_asked_for_localhost() {
+    let server = Server::new();
+    for local in ["localhost", "a.localhost"] {
+        let found = server.resolver().lookup(&name(local)).await.expect("addresses");
+        assert_eq!(found, addresses(&["::1", "127.0.0.1"]));
+    }
+    assert_eq!(server.received(), 0);
+}
+
+#[test]
+fn work_can_move_between_threads() {
+    fn is_send(_: &impl Send) {}
+    let (server, policy) = (Server::new(), sealed(&[]));
+    is_send(&answer(&server.context, &policy, &[], Transport::Udp));
+    is_send(&server.resolver().lookup(&name("a.example")));
 }
 
 #[tokio::test]
@@ -408,7 +436,7 @@ async fn the_next_server_is_asked_when_one_fails_or_is_not_there() {
         socket.local_addr().expect("an address")
     };
     let servers = [closed, broken.address(), good.address()];
-    let resolver = Resolver::new(Arc::new(upstream(&servers)));
+    let resolver = Resolver::new(Arc::new(client(&servers)));
     let found = resolver.lookup(&name("a.example")).await.expect("addresses");
     assert_eq!(found, addresses(&["8.8.8.8"]));
 }

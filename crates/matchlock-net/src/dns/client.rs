@@ -22,7 +22,7 @@ const MAX_DATAGRAM: usize = 4096;
 
 /// Asks the servers of the host.
 #[derive(Debug)]
-pub(crate) struct Upstream {
+pub(crate) struct Client {
     source: Source,
     slots: Semaphore,
     limit: Duration,
@@ -30,7 +30,7 @@ pub(crate) struct Upstream {
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UpstreamError {
+pub(crate) enum ClientError {
     #[error("no name server to ask")]
     NoServer(#[from] NoServer),
     #[error("the name servers did not answer in time")]
@@ -43,7 +43,7 @@ pub(crate) enum UpstreamError {
     Busy,
 }
 
-impl Upstream {
+impl Client {
     pub(crate) fn new(source: Source) -> Self {
         Self { source, slots: Semaphore::new(MAX_IN_FLIGHT), limit: LIMIT }
     }
@@ -56,10 +56,10 @@ impl Upstream {
     }
 
     /// The answer of the first server that has one: success or NXDOMAIN.
-    pub(crate) async fn ask(&self, query: &Query) -> Result<Message, UpstreamError> {
-        let _slot = self.slots.try_acquire().map_err(|_| UpstreamError::Busy)?;
+    pub(crate) async fn ask(&self, query: &Query) -> Result<Message, ClientError> {
+        let _slot = self.slots.try_acquire().map_err(|_| ClientError::Busy)?;
         let servers = self.source.servers()?;
-        let mut last = UpstreamError::Timeout;
+        let mut last = ClientError::Timeout;
         let all = ask_in_turn(&servers, query, &mut last);
         match tokio::time::timeout(self.limit, all).await {
             Ok(Some(message)) => Ok(message),
@@ -68,26 +68,22 @@ impl Upstream {
     }
 }
 
-async fn ask_in_turn(
-    servers: &Servers,
-    query: &Query,
-    last: &mut UpstreamError,
-) -> Option<Message> {
+async fn ask_in_turn(servers: &Servers, query: &Query, last: &mut ClientError) -> Option<Message> {
     for _ in 0..servers.attempts {
         for &server in &servers.addresses {
             match exchange(server, query, Instant::now() + servers.timeout).await {
                 Ok(message) => match message.response_code {
                     ResponseCode::NoError | ResponseCode::NXDomain => return Some(message),
-                    code => *last = UpstreamError::Failed(code),
+                    code => *last = ClientError::Failed(code),
                 },
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    *last = UpstreamError::Timeout;
+                    *last = ClientError::Timeout;
                 }
-                Err(error) => *last = UpstreamError::Unreachable(error),
+                Err(error) => *last = ClientError::Unreachable(error),
             }
         }
         // Only silence and what the network lost may be different the next time.
-        if matches!(last, UpstreamError::Failed(_)) {
+        if matches!(last, ClientError::Failed(_)) {
             break;
         }
     }
@@ -95,14 +91,42 @@ async fn ask_in_turn(
 }
 
 async fn exchange(server: SocketAddr, query: &Query, deadline: Instant) -> io::Result<Message> {
-    let message = udp(server, query, deadline).await?;
-    if message.truncation { tcp(server, query, deadline).await } else { Ok(message) }
+    let message = ask_once(server, query, Edns::Sent, deadline).await?;
+    match message.response_code {
+        // What an old server says to EDNS (RFC 6891 7).
+        ResponseCode::FormErr | ResponseCode::NotImp => {
+            ask_once(server, query, Edns::Left, deadline).await
+        }
+        _ => Ok(message),
+    }
+}
+
+/// Whether a question says that its asker knows EDNS.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Edns {
+    Sent,
+    Left,
+}
+
+async fn ask_once(
+    server: SocketAddr,
+    query: &Query,
+    edns: Edns,
+    deadline: Instant,
+) -> io::Result<Message> {
+    let message = udp(server, query, edns, deadline).await?;
+    if message.truncation { tcp(server, query, edns, deadline).await } else { Ok(message) }
 }
 
 /// A socket of its own for each question, so that a forger has to guess the port too, and only
 /// what comes from the server's address is seen (RFC 5452).
-async fn udp(server: SocketAddr, query: &Query, deadline: Instant) -> io::Result<Message> {
-    let (id, bytes) = encode(query)?;
+async fn udp(
+    server: SocketAddr,
+    query: &Query,
+    edns: Edns,
+    deadline: Instant,
+) -> io::Result<Message> {
+    let (id, bytes) = encode(query, edns)?;
     let local = match server {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
@@ -123,8 +147,13 @@ async fn udp(server: SocketAddr, query: &Query, deadline: Instant) -> io::Result
     .await
 }
 
-async fn tcp(server: SocketAddr, query: &Query, deadline: Instant) -> io::Result<Message> {
-    let (id, bytes) = encode(query)?;
+async fn tcp(
+    server: SocketAddr,
+    query: &Query,
+    edns: Edns,
+    deadline: Instant,
+) -> io::Result<Message> {
+    let (id, bytes) = encode(query, edns)?;
     let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
     within(deadline, async {
         let mut stream = TcpStream::connect(server).await?;
@@ -142,9 +171,13 @@ async fn within<T>(deadline: Instant, work: impl Future<Output = io::Result<T>>)
     timeout_at(deadline, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-fn encode(query: &Query) -> io::Result<(u16, Vec<u8>)> {
+fn encode(query: &Query, edns: Edns) -> io::Result<(u16, Vec<u8>)> {
     let mut id = [0; 2];
     rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
     let id = u16::from_ne_bytes(id);
-    Ok((id, wire::question(id, query.clone()).to_vec().map_err(io::Error::other)?))
+    let mut message = wire::question(id, query.clone());
+    if edns == Edns::Left {
+        message.edns = None;
+    }
+    Ok((id, message.to_vec().map_err(io::Error::other)?))
 }
