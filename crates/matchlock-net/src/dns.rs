@@ -11,7 +11,6 @@
 )]
 
 mod chain;
-mod client;
 mod forward;
 mod names;
 mod question;
@@ -19,6 +18,7 @@ mod resolver;
 mod seen;
 mod server;
 mod servers;
+mod upstream;
 mod wire;
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -26,11 +26,11 @@ pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use client::{Client, ClientError};
 pub(crate) use names::{Held, Names};
 pub(crate) use question::{Answer, Question};
 pub(crate) use resolver::{ResolveError, Resolver};
 pub(crate) use seen::Seen;
 pub(crate) use server::{DnsContext, answer};
 pub(crate) use servers::Source;
+pub(crate) use upstream::{Upstream, UpstreamError};
 pub(crate) use wire::Transport;

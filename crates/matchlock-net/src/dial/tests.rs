@@ -11,13 +11,13 @@ use matchlock_testkit::dns::{Authority, Reply};
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::dns::{Client, Source};
+use crate::dns::{Source, Upstream as Servers};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const BRIEF: Duration = Duration::from_millis(500);
 
 fn dialer(authority: &Authority, variables: &[(&str, String)]) -> Dialer {
-    let servers = Client::new(Source::new(&[authority.address()]));
+    let servers = Servers::new(Source::new(&[authority.address()]));
     let value =
         |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
     let proxies = ProxySettings::from_env(value).expect("settings");

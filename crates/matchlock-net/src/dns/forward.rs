@@ -25,7 +25,7 @@ pub(crate) async fn forward(
     rule: &Rule,
 ) -> Reply {
     let question = Question::allowed(asked, name, rule.to_string());
-    let answer = match context.client.ask(&Query::query(to_wire(name), asked.qtype())).await {
+    let answer = match context.upstream.ask(&Query::query(to_wire(name), asked.qtype())).await {
         Ok(answer) => answer,
         Err(error) => {
             tracing::debug!(%name, %error, "a question of the guest is not answered");

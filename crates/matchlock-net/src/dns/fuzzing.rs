@@ -11,7 +11,7 @@ use matchlock_policy::{AddressClass, DefaultEgress, HostName, Policy, PolicyConf
 
 use super::chain::{Chain, MAX_ALIASES};
 use super::resolver::to_wire;
-use super::{Client, DnsContext, Names, Seen, Source, Transport, answer, forward, wire};
+use super::{DnsContext, Names, Seen, Source, Transport, Upstream, answer, forward, wire};
 
 /// The discard port: nothing may be sent there.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
@@ -64,7 +64,7 @@ fn context() -> DnsContext {
     DnsContext {
         names: Arc::new(Names::new()),
         seen: Arc::new(Seen::default()),
-        client: Arc::new(Client::new(Source::new(&[NOWHERE]))),
+        upstream: Arc::new(Upstream::new(Source::new(&[NOWHERE]))),
     }
 }
 

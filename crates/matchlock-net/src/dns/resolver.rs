@@ -12,7 +12,7 @@ use matchlock_policy::HostName;
 use tokio::time::{Instant, timeout};
 
 use super::chain::{Chain, MAX_ALIASES, TooLong};
-use super::client::{Client, ClientError};
+use super::upstream::{Upstream, UpstreamError};
 
 /// Names that are remembered.
 const MAX_CACHED: usize = 1024;
@@ -25,7 +25,7 @@ const SECOND_FAMILY: Duration = Duration::from_millis(300);
 /// Looks names up, and remembers the addresses for as long as their records say.
 #[derive(Debug)]
 pub(crate) struct Resolver {
-    client: Arc<Client>,
+    upstream: Arc<Upstream>,
     cache: Mutex<HashMap<HostName, Cached>>,
 }
 
@@ -39,10 +39,10 @@ pub(crate) enum ResolveError {
     #[error("{0} has too many aliases")]
     TooManyAliases(HostName),
     #[error("cannot look up {name}")]
-    Servers {
+    Upstream {
         name: HostName,
         #[source]
-        cause: ClientError,
+        cause: UpstreamError,
     },
 }
 
@@ -65,13 +65,13 @@ type Outcome = Result<Found, Failure>;
 
 #[derive(Debug)]
 enum Failure {
-    Servers(ClientError),
+    Upstream(UpstreamError),
     TooManyAliases,
 }
 
 impl Resolver {
-    pub(crate) fn new(client: Arc<Client>) -> Self {
-        Self { client, cache: Mutex::default() }
+    pub(crate) fn new(upstream: Arc<Upstream>) -> Self {
+        Self { upstream, cache: Mutex::default() }
     }
 
     /// The addresses of `name`, IPv6 first: at least one. They are not checked.
@@ -104,7 +104,7 @@ impl Resolver {
             return Ok(all.addresses);
         }
         Err(match failure {
-            Some(Failure::Servers(cause)) => ResolveError::Servers { name: name.clone(), cause },
+            Some(Failure::Upstream(cause)) => ResolveError::Upstream { name: name.clone(), cause },
             Some(Failure::TooManyAliases) => ResolveError::TooManyAliases(name.clone()),
             None if all.exists => ResolveError::NoAddress(name.clone()),
             None => ResolveError::NoSuchName(name.clone()),
@@ -129,7 +129,7 @@ impl Resolver {
         let mut aliases = 0;
         loop {
             let query = Query::query(next.clone(), kind);
-            let answer = self.client.ask(&query).await.map_err(Failure::Servers)?;
+            let answer = self.upstream.ask(&query).await.map_err(Failure::Upstream)?;
             let chain =
                 Chain::follow(&answer, &next, kind).map_err(|TooLong| Failure::TooManyAliases)?;
             found.ttl = found.ttl.into_iter().chain(chain.ttl).min();

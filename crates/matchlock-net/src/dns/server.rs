@@ -8,12 +8,12 @@ use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use matchlock_policy::{AddressClass, Endpoint, Host, HostName, Policy, Rule, classify};
 
-use super::client::Client;
 use super::forward;
 use super::names::Names;
 use super::question::{Answer, Question};
 use super::resolver::to_wire;
 use super::seen::Seen;
+use super::upstream::Upstream;
 use super::wire::{Asked, Transport, Unasked, record};
 
 /// How long the guest may remember what we say, in seconds.
@@ -29,7 +29,7 @@ const MAX_WILD_LENGTH: usize = 128;
 pub(crate) struct DnsContext {
     pub(crate) names: Arc<Names>,
     pub(crate) seen: Arc<Seen>,
-    pub(crate) client: Arc<Client>,
+    pub(crate) upstream: Arc<Upstream>,
 }
 
 /// Answers one message; TCP's length bytes are the caller's. `None` for what deserves no answer.
@@ -150,7 +150,6 @@ fn synthetic(
 
 /// With the public network open.
 fn open(policy: &Policy, asked: &Asked, name: HostName, rule: Rule) -> Verdict {
-    let question = || Question::allowed(asked, &name, rule.to_string());
     let (code, reason) = match asked.qtype() {
         // They could tell the guest keys for an encrypted ClientHello (RFC 9460), which would hide
         // the name from us.
@@ -162,7 +161,8 @@ fn open(policy: &Policy, asked: &Asked, name: HostName, rule: Rule) -> Verdict {
         }
         _ => return Verdict::Forward(name, rule),
     };
-    Verdict::Here(Reply::empty(code, question().because(reason)))
+    let question = Question::allowed(asked, &name, rule.to_string()).because(reason);
+    Verdict::Here(Reply::empty(code, question))
 }
 
 /// Names of addresses (RFC 1035 3.5, RFC 3596 2.5).

@@ -14,8 +14,8 @@ use matchlock_policy::{DefaultEgress, HostName, Policy, PolicyConfig, PrivateAcc
 use matchlock_testkit::dns::{Authority, Reply};
 
 use super::{
-    Answer, Client, ClientError, DnsContext, Held, Names, Question, ResolveError, Resolver, Seen,
-    Source, Transport, answer,
+    Answer, DnsContext, Held, Names, Question, ResolveError, Resolver, Seen, Source, Transport,
+    Upstream, UpstreamError, answer,
 };
 
 const BRIEF: Duration = Duration::from_millis(100);
@@ -53,9 +53,9 @@ struct Told {
 impl Server {
     fn new() -> Self {
         let authority = Authority::new();
-        let client = Arc::new(client(&[authority.address()]));
+        let upstream = Arc::new(upstream(&[authority.address()]));
         let (names, seen) = (Arc::new(Names::new()), Arc::new(Seen::default()));
-        Self { authority, context: DnsContext { names, seen, client } }
+        Self { authority, context: DnsContext { names, seen, upstream } }
     }
 
     async fn ask(&self, policy: &Policy, name: &str, kind: RecordType) -> Told {
@@ -70,7 +70,7 @@ impl Server {
     }
 
     fn resolver(&self) -> Resolver {
-        Resolver::new(Arc::clone(&self.context.client))
+        Resolver::new(Arc::clone(&self.context.upstream))
     }
 
     fn received(&self) -> usize {
@@ -78,8 +78,8 @@ impl Server {
     }
 }
 
-fn client(servers: &[SocketAddr]) -> Client {
-    Client::new(Source::new(servers))
+fn upstream(servers: &[SocketAddr]) -> Upstream {
+    Upstream::new(Source::new(servers))
 }
 
 /// The value of what may not wait for anything.
@@ -381,23 +381,23 @@ async fn failures_differ() {
     assert!(matches!(lookup("gone.example").await, ResolveError::NoSuchName(_)));
     assert!(matches!(lookup("empty.example").await, ResolveError::NoAddress(_)));
     let cause = |error| match error {
-        ResolveError::Servers { cause, .. } => cause,
+        ResolveError::Upstream { cause, .. } => cause,
         other => panic!("{other:?}"),
     };
     let failed = cause(lookup("broken.example").await);
-    assert!(matches!(failed, ClientError::Failed(ResponseCode::ServFail)), "{failed:?}");
-    let quick = client(&[server.authority.address()]).with_limit(BRIEF);
+    assert!(matches!(failed, UpstreamError::Failed(ResponseCode::ServFail)), "{failed:?}");
+    let quick = upstream(&[server.authority.address()]).with_limit(BRIEF);
     let quick = Resolver::new(Arc::new(quick));
     let silent = quick.lookup(&name("silent.example")).await.expect_err("no answer");
-    assert!(matches!(cause(silent), ClientError::Timeout));
+    assert!(matches!(cause(silent), UpstreamError::Timeout));
 
     let policy = public(PolicyConfig::default());
     let told = server.ask(&policy, "broken.example.", RecordType::A).await;
     assert_eq!(told.code, ResponseCode::ServFail);
 
-    let none = Client::new(Source::file("/nonexistent/resolv.conf"));
+    let none = Upstream::new(Source::file("/nonexistent/resolv.conf"));
     let error = Resolver::new(Arc::new(none)).lookup(&name("a.example")).await.expect_err("none");
-    assert!(matches!(cause(error), ClientError::NoServer(_)));
+    assert!(matches!(cause(error), UpstreamError::NoServer(_)));
 }
 
 #[tokio::test]
@@ -436,7 +436,7 @@ async fn the_next_server_is_asked_when_one_fails_or_is_not_there() {
         socket.local_addr().expect("an address")
     };
     let servers = [closed, broken.address(), good.address()];
-    let resolver = Resolver::new(Arc::new(client(&servers)));
+    let resolver = Resolver::new(Arc::new(upstream(&servers)));
     let found = resolver.lookup(&name("a.example")).await.expect("addresses");
     assert_eq!(found, addresses(&["8.8.8.8"]));
 }

@@ -22,7 +22,7 @@ const MAX_DATAGRAM: usize = 4096;
 
 /// Asks the servers of the host.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct Upstream {
     source: Source,
     slots: Semaphore,
     limit: Duration,
@@ -30,7 +30,7 @@ pub(crate) struct Client {
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ClientError {
+pub(crate) enum UpstreamError {
     #[error("no name server to ask")]
     NoServer(#[from] NoServer),
     #[error("the name servers did not answer in time")]
@@ -43,7 +43,7 @@ pub(crate) enum ClientError {
     Busy,
 }
 
-impl Client {
+impl Upstream {
     pub(crate) fn new(source: Source) -> Self {
         Self { source, slots: Semaphore::new(MAX_IN_FLIGHT), limit: LIMIT }
     }
@@ -56,10 +56,10 @@ impl Client {
     }
 
     /// The answer of the first server that has one: success or NXDOMAIN.
-    pub(crate) async fn ask(&self, query: &Query) -> Result<Message, ClientError> {
-        let _slot = self.slots.try_acquire().map_err(|_| ClientError::Busy)?;
+    pub(crate) async fn ask(&self, query: &Query) -> Result<Message, UpstreamError> {
+        let _slot = self.slots.try_acquire().map_err(|_| UpstreamError::Busy)?;
         let servers = self.source.servers()?;
-        let mut last = ClientError::Timeout;
+        let mut last = UpstreamError::Timeout;
         let all = ask_in_turn(&servers, query, &mut last);
         match tokio::time::timeout(self.limit, all).await {
             Ok(Some(message)) => Ok(message),
@@ -68,22 +68,26 @@ impl Client {
     }
 }
 
-async fn ask_in_turn(servers: &Servers, query: &Query, last: &mut ClientError) -> Option<Message> {
+async fn ask_in_turn(
+    servers: &Servers,
+    query: &Query,
+    last: &mut UpstreamError,
+) -> Option<Message> {
     for _ in 0..servers.attempts {
         for &server in &servers.addresses {
             match exchange(server, query, Instant::now() + servers.timeout).await {
                 Ok(message) => match message.response_code {
                     ResponseCode::NoError | ResponseCode::NXDomain => return Some(message),
-                    code => *last = ClientError::Failed(code),
+                    code => *last = UpstreamError::Failed(code),
                 },
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    *last = ClientError::Timeout;
+                    *last = UpstreamError::Timeout;
                 }
-                Err(error) => *last = ClientError::Unreachable(error),
+                Err(error) => *last = UpstreamError::Unreachable(error),
             }
         }
         // Only silence and what the network lost may be different the next time.
-        if matches!(last, ClientError::Failed(_)) {
+        if matches!(last, UpstreamError::Failed(_)) {
             break;
         }
     }
