@@ -26,18 +26,14 @@ pub type Target = fn(&[u8]);
 
 /// Every target, with the name of its binary and of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
-<<<<<<< HEAD
+    ("body_rewrite", body_rewrite),
     ("client_hello", client_hello),
     ("dns_answer", dns_answer),
     ("dns_query", dns_query),
     ("fuse_server", fuse_server),
     ("h1_request", h1_request),
     ("h1_response", h1_response),
-=======
-    ("body_rewrite", body_rewrite),
-    ("fuse_server", fuse_server),
     ("hook_reply", hook_reply),
->>>>>>> net-rewrite
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
     ("rewrite_request", rewrite_request),
