@@ -14,7 +14,7 @@ use super::*;
 use crate::dns::{Source, Upstream as Servers};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const BRIEF: Duration = Duration::from_millis(100);
+const BRIEF: Duration = Duration::from_millis(500);
 
 fn dialer(authority: &Authority, variables: &[(&str, String)]) -> Dialer {
     let servers = Servers::new(Source::new(&[authority.address()]));
@@ -95,6 +95,13 @@ async fn the_address_that_was_checked_is_the_one_that_is_dialled() {
     assert!(is_untouched(&second) && is_untouched(&first));
 }
 
+#[test]
+fn work_can_move_between_threads() {
+    fn is_send(_: &impl Send) {}
+    let dialer = dialer(&Authority::new(), &[]);
+    is_send(&dialer.dial(&allowed("a.example", 443, &[]), &[], Purpose::Tls));
+}
+
 #[tokio::test]
 async fn of_mixed_answers_only_the_admissible_are_dialled() {
     let authority = Authority::new();
@@ -125,8 +132,10 @@ async fn failures_tell_what_happened() {
     authority.set("closed.example", Reply::addresses(&["127.0.0.1"]));
     authority.set("private.example", Reply::addresses(&["10.0.0.1", "fd00::1"]));
     authority.set("silent.example", Reply::silence());
-    let (closed, port) = listener(Ipv4Addr::LOCALHOST, 0);
-    drop(closed);
+    // Bound, so that no other test gets the port, but nobody listens.
+    let closed = tokio::net::TcpSocket::new_v4().expect("a socket");
+    closed.bind(SocketAddr::new(LOOPBACK, 0)).expect("bound");
+    let port = closed.local_addr().expect("an address").port();
     let mut dialer = dialer(&authority, &[]);
     let loopback = ["127.0.0.1/32"];
     let failure = async |dialer: &Dialer, host: &str| {
@@ -175,7 +184,7 @@ async fn a_tunnel_is_asked_for_by_name_and_loses_no_byte() {
 #[tokio::test]
 async fn a_proxy_that_makes_no_tunnel() {
     let authority = Authority::new();
-    let failure = async |pieces| {
+    let failure = async |pieces: &'static [&'static [u8]]| {
         let (url, thread) = proxy(pieces);
         let mut dialer = dialer(&authority, &[("ALL_PROXY", url)]);
         if pieces.is_empty() {
@@ -191,7 +200,9 @@ async fn a_proxy_that_makes_no_tunnel() {
     assert!(matches!(error, TunnelError::Credentials), "{error:?}");
     let error = failure(&[b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"]).await;
     assert!(matches!(error, TunnelError::Refused(503)), "{error:?}");
-    for garbage in [&[&b"SSH-2.0-x\r\n"[..]][..], &[b"HTTP/1.1 2000 x\r\n\r\n"]] {
+    let garbage: [&'static [&'static [u8]]; 2] =
+        [&[b"SSH-2.0-x\r\n"], &[b"HTTP/1.1 2000 x\r\n\r\n"]];
+    for garbage in garbage {
         let error = failure(garbage).await;
         assert!(matches!(error, TunnelError::NotHttp), "{error:?}");
     }

@@ -1,7 +1,7 @@
 //! Questions that servers answer, and what is left of their answers.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::op::{Message, Query};
@@ -24,12 +24,12 @@ pub(crate) async fn forward(
     name: &HostName,
     rule: &Rule,
 ) -> Reply {
-    let question = Question::allowed(asked, name, rule);
+    let question = Question::allowed(asked, name, rule.to_string());
     let answer = match context.upstream.ask(&Query::query(to_wire(name), asked.qtype())).await {
         Ok(answer) => answer,
         Err(error) => {
             tracing::debug!(%name, %error, "a question of the guest is not answered");
-            return Reply::empty(ResponseCode::ServFail, question.because(error));
+            return Reply::empty(ResponseCode::ServFail, question.because(error.to_string()));
         }
     };
     let filtered = filter(policy, name, answer);
@@ -89,7 +89,7 @@ fn reachable(
     }
     let endpoint = Endpoint::new(name.clone(), ANY_PORT);
     match policy.connect(&endpoint).and_then(|allowed| allowed.admit(addresses)) {
-        Ok(dialable) => (dialable.addresses().iter().map(|address| address.ip()).collect(), None),
+        Ok(dialable) => (dialable.addresses().iter().map(SocketAddr::ip).collect(), None),
         Err(denied) => (HashSet::new(), Some(denied)),
     }
 }

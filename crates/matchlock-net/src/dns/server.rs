@@ -104,7 +104,7 @@ fn decide(context: &DnsContext, policy: &Policy, asked: &Asked) -> Verdict {
     };
     let added = policy.added_addresses(&name);
     if !added.is_empty() {
-        let question = Question::allowed(asked, &name, &rule);
+        let question = Question::allowed(asked, &name, rule.to_string());
         return Verdict::Here(addresses(asked, &added, question));
     }
     if policy.is_sealed() || name.is_host_service() {
@@ -132,23 +132,24 @@ fn synthetic(
 ) -> Reply {
     if !is_modest(name) && !is_listed(policy, name) {
         let reason = "too long a name for a rule with a wildcard";
-        let question = Question::refused(asked, rule, reason);
+        let question = Question::refused(asked, rule.to_string(), reason);
         return Reply::empty(ResponseCode::NXDomain, question);
     }
-    let question = Question::allowed(asked, name, rule);
+    let question = Question::allowed(asked, name, rule.to_string());
     if !matches!(asked.qtype(), RecordType::A | RecordType::AAAA) {
         let question = question.because("only addresses are answered");
         return Reply::empty(ResponseCode::NoError, question);
     }
     match context.names.assign(name) {
         Ok((v4, v6)) => addresses(asked, &[v4.into(), v6.into()], question),
-        Err(exhausted) => Reply::empty(ResponseCode::ServFail, question.because(exhausted)),
+        Err(exhausted) => {
+            Reply::empty(ResponseCode::ServFail, question.because(exhausted.to_string()))
+        }
     }
 }
 
 /// With the public network open.
 fn open(policy: &Policy, asked: &Asked, name: HostName, rule: Rule) -> Verdict {
-    let question = || Question::allowed(asked, &name, &rule);
     let (code, reason) = match asked.qtype() {
         // They could tell the guest keys for an encrypted ClientHello (RFC 9460), which would hide
         // the name from us.
@@ -160,7 +161,8 @@ fn open(policy: &Policy, asked: &Asked, name: HostName, rule: Rule) -> Verdict {
         }
         _ => return Verdict::Forward(name, rule),
     };
-    Verdict::Here(Reply::empty(code, question().because(reason)))
+    let question = Question::allowed(asked, &name, rule.to_string()).because(reason);
+    Verdict::Here(Reply::empty(code, question))
 }
 
 /// Names of addresses (RFC 1035 3.5, RFC 3596 2.5).
@@ -179,7 +181,9 @@ fn reverse(context: &DnsContext, policy: &Policy, asked: &Asked, name: HostName)
     let public = address.is_some_and(|address| classify(address) == AddressClass::Public);
     let question = match policy.resolve(&name) {
         Ok(rule) if public && !policy.is_sealed() => return open(policy, asked, name, rule),
-        Ok(rule) => Question::refused(asked, rule, "only public addresses are looked up"),
+        Ok(rule) => {
+            Question::refused(asked, rule.to_string(), "only public addresses are looked up")
+        }
         Err(denied) => Question::denied(asked, &name, denied),
     };
     Verdict::Here(Reply::empty(ResponseCode::NXDomain, question))

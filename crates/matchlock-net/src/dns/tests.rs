@@ -14,8 +14,8 @@ use matchlock_policy::{DefaultEgress, HostName, Policy, PolicyConfig, PrivateAcc
 use matchlock_testkit::dns::{Authority, Reply};
 
 use super::{
-    Answer, DnsContext, Names, Question, ResolveError, Resolver, Seen, Source, Transport, Upstream,
-    UpstreamError, answer,
+    Answer, DnsContext, Held, Names, Question, ResolveError, Resolver, Seen, Source, Transport,
+    Upstream, UpstreamError, answer,
 };
 
 const BRIEF: Duration = Duration::from_millis(100);
@@ -115,11 +115,15 @@ fn sealed_an_allowed_name_gets_the_same_synthetic_pair_again() {
     for spelling in ["api.example.com.", "API.Example.COM."] {
         let told = server.ask_sealed(&policy, spelling, RecordType::A);
         assert_eq!((told.code, told.addresses), (ResponseCode::NoError, vec!["198.19.0.1".into()]));
-        assert_eq!(told.question.name, "api.example.com");
+        let asked = (told.question.name.as_str(), told.question.qtype.as_str());
+        assert_eq!(asked, ("api.example.com", "A"));
         assert_eq!(told.question.rule, "allow-host api.example.com");
         let told = server.ask_sealed(&policy, spelling, RecordType::AAAA);
         assert_eq!(told.addresses, ["fd6d:6c6b:0:1::1"]);
     }
+    let flow = addresses(&["198.19.0.1"])[0];
+    let held: Option<Held> = server.context.names.hold(flow);
+    assert_eq!(held.expect("a name").name(), &name("api.example.com"));
     let others = [RecordType::TXT, RecordType::HTTPS, RecordType::MX, RecordType::ANY];
     for kind in others {
         let told = server.ask_sealed(&policy, "api.example.com.", kind);
@@ -372,8 +376,7 @@ async fn failures_differ() {
     server.authority.set("empty.example", Reply::default());
     server.authority.set("broken.example", Reply::code(ResponseCode::ServFail));
     server.authority.set("silent.example", Reply::silence());
-    let quick = upstream(&[server.authority.address()]).with_limit(BRIEF);
-    let resolver = Resolver::new(Arc::new(quick));
+    let resolver = server.resolver();
     let lookup = async |text| resolver.lookup(&name(text)).await.expect_err(text);
     assert!(matches!(lookup("gone.example").await, ResolveError::NoSuchName(_)));
     assert!(matches!(lookup("empty.example").await, ResolveError::NoAddress(_)));
@@ -383,7 +386,10 @@ async fn failures_differ() {
     };
     let failed = cause(lookup("broken.example").await);
     assert!(matches!(failed, UpstreamError::Failed(ResponseCode::ServFail)), "{failed:?}");
-    assert!(matches!(cause(lookup("silent.example").await), UpstreamError::Timeout));
+    let quick = upstream(&[server.authority.address()]).with_limit(BRIEF);
+    let quick = Resolver::new(Arc::new(quick));
+    let silent = quick.lookup(&name("silent.example")).await.expect_err("no answer");
+    assert!(matches!(cause(silent), UpstreamError::Timeout));
 
     let policy = public(PolicyConfig::default());
     let told = server.ask(&policy, "broken.example.", RecordType::A).await;
@@ -392,6 +398,32 @@ async fn failures_differ() {
     let none = Upstream::new(Source::file("/nonexistent/resolv.conf"));
     let error = Resolver::new(Arc::new(none)).lookup(&name("a.example")).await.expect_err("none");
     assert!(matches!(cause(error), UpstreamError::NoServer(_)));
+}
+
+#[tokio::test]
+async fn a_server_without_edns_is_asked_without_it() {
+    let server = Server::new();
+    server.authority.set("old.example", Reply::addresses(&["8.8.8.8"]).plain_only());
+    let found = server.resolver().lookup(&name("old.example")).await.expect("addresses");
+    assert_eq!(found, addresses(&["8.8.8.8"]));
+}
+
+#[tokio::test]
+async fn no_server_is_asked_for_localhost() {
+    let server = Server::new();
+    for local in ["localhost", "a.localhost"] {
+        let found = server.resolver().lookup(&name(local)).await.expect("addresses");
+        assert_eq!(found, addresses(&["::1", "127.0.0.1"]));
+    }
+    assert_eq!(server.received(), 0);
+}
+
+#[test]
+fn work_can_move_between_threads() {
+    fn is_send(_: &impl Send) {}
+    let (server, policy) = (Server::new(), sealed(&[]));
+    is_send(&answer(&server.context, &policy, &[], Transport::Udp));
+    is_send(&server.resolver().lookup(&name("a.example")));
 }
 
 #[tokio::test]

@@ -147,7 +147,7 @@ fn guest(socket: &Path, mtu: u32, scenario: &str) -> Output {
     if std::fs::metadata("/proc/self").expect("there is a /proc").uid() != 0 {
         command.args(["--user", "--map-root-user"]);
     }
-    command.args(["--net", "--kill-child", "timeout", "100", "python3", "-c"]);
+    command.args(["--net", "--kill-child", "timeout", "60", "python3", "-u", "-c"]);
     command.arg(include_str!("guest.py")).arg(socket).arg(mtu.to_string()).arg(scenario);
     command.stdin(Stdio::null()).output().expect("unshare can be run")
 }
