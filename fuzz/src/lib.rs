@@ -11,6 +11,7 @@ mod fuse;
 mod h1;
 mod policy;
 mod proto;
+mod rewrite;
 mod vsock;
 
 pub use client_hello::client_hello;
@@ -19,6 +20,7 @@ pub use fuse::fuse_server;
 pub use h1::{h1_request, h1_response};
 pub use policy::{host_pattern, secret_spec};
 pub use proto::{proto_agent, proto_host};
+pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
 pub use vsock::{vsock_device, vsock_packets};
 
 /// A fuzz target.
@@ -26,6 +28,7 @@ pub type Target = fn(&[u8]);
 
 /// Every target, with the name of its binary and of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("body_rewrite", body_rewrite),
     ("client_hello", client_hello),
     ("dns_answer", dns_answer),
     ("dns_query", dns_query),
@@ -33,9 +36,12 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("host_pattern", host_pattern),
     ("h1_request", h1_request),
     ("h1_response", h1_response),
+    ("hook_reply", hook_reply),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
+    ("rewrite_request", rewrite_request),
     ("secret_spec", secret_spec),
+    ("sse_editor", sse_editor),
     ("vsock_device", vsock_device),
     ("vsock_packets", vsock_packets),
 ];
