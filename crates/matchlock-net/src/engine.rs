@@ -22,6 +22,8 @@ mod sniff;
 pub(crate) mod stream;
 mod target;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod udp;
 
 use std::net::{IpAddr, SocketAddr};

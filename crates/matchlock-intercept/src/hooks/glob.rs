@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn wrong_patterns_are_refused() {
-        for pattern in ["[", "[]", "[]a]", "[a", "[a-", "[a-]", "[-a]", "[^", "[^]", "\\", "[\\", "/*["]
+        for pattern in
+            ["[", "[]", "[]a]", "[a", "[a-", "[a-]", "[-a]", "[^", "[^]", "\\", "[\\", "/*["]
         {
             assert_eq!(Glob::new(pattern), Err(BadPattern), "{pattern}");
         }

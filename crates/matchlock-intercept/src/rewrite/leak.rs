@@ -10,8 +10,8 @@ use super::pattern::Pattern;
 use super::stream::{Matcher, Piece, Stream};
 use crate::h1::RequestHead;
 
-/// Text that one call looks at in an encoded body, at most, in bytes. Nothing real expands so much.
-const MAX_EXPANSION: usize = 16 << 20;
+/// How far into the text of an encoded body is looked, in bytes: a few bytes can expand without end.
+const MAX_TEXT: usize = 16 << 20;
 
 /// A request shows a placeholder to a host that the secret is not bound to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +29,8 @@ pub struct LeakScanner {
     secrets: Vec<SecretName>,
     raw: Stream,
     decoded: Option<(Decoder, Stream)>,
+    /// How much of its text was looked at.
+    text: usize,
 }
 
 impl LeakScanner {
@@ -38,8 +40,8 @@ impl LeakScanner {
         Self::encoded(bound, None)
     }
 
-    /// Also looks into a body with this `Content-Encoding`, as far as it can be decoded. It is no
-    /// error if it cannot: a placeholder is worth nothing where it is not replaced.
+    /// Also looks into a body with this `Content-Encoding`, as far as it can be decoded and for 16 MiB
+    /// of text. It is no error if it cannot: a placeholder is worth nothing where it is not replaced.
     #[must_use]
     pub fn encoded(bound: &Bound<'_>, content_encoding: Option<&[u8]>) -> Self {
         let (secrets, patterns) = foreign(bound);
@@ -47,7 +49,7 @@ impl LeakScanner {
         let decoder =
             if raw.is_noop() { None } else { Decoder::new(content_encoding).ok().flatten() };
         let decoded = decoder.map(|decoder| (decoder, Stream::new(foreign(bound).1)));
-        Self { secrets, raw, decoded }
+        Self { secrets, raw, decoded, text: 0 }
     }
 
     /// Whether there is nothing to look for.
@@ -95,16 +97,16 @@ impl LeakScanner {
     fn decode(&mut self, found: &mut Option<usize>) {
         let Some((decoder, stream)) = &mut self.decoded else { return };
         let mut text = Zeroizing::new(Vec::new());
-        let mut total = 0;
         loop {
             text.clear();
             let progress = decoder.pull(&mut text);
+            text.truncate(MAX_TEXT - self.text);
+            self.text += text.len();
             stream.push(&text, |piece| note(piece, found));
-            total += text.len();
             match progress {
-                Ok(Progress::More) if total < MAX_EXPANSION => {}
+                Ok(Progress::More) if self.text < MAX_TEXT => {}
                 Ok(Progress::Drained) => return,
-                // No server can read it either, or none would.
+                // Too much, or nothing that a server could read.
                 Ok(Progress::More) | Err(_) => {
                     self.decoded = None;
                     return;

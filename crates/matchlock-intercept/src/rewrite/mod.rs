@@ -20,6 +20,7 @@ pub use coding::{Decoder, Progress, Undecodable, content_encoding};
 pub use leak::{Leak, LeakScanner};
 pub use request::request;
 pub use scrub::{Scrubber, scrub_head, scrub_headers};
+pub(crate) use stream::extend;
 
 #[cfg(doc)]
 use matchlock_policy::Bound;
@@ -27,4 +28,6 @@ use matchlock_policy::Bound;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+#[cfg(test)]
+pub(crate) use coding::encode;

@@ -53,7 +53,7 @@ mod tests {
         let all: Vec<u8> = (0..=255).collect();
         let mut out = Vec::new();
         encode_into(&all, b"/", &mut out);
-        assert!(out.iter().all(|byte| byte.is_ascii_graphic()));
+        assert!(out.iter().all(u8::is_ascii_graphic));
         assert_eq!(decode(&out), all);
         out.clear();
         encode_into(b"/a b&c=d~", b"/", &mut out);

@@ -21,6 +21,7 @@ pub(super) enum Find {
 }
 
 /// What a stream consists of.
+#[derive(Clone, Copy)]
 pub(super) enum Piece<'a> {
     /// Bytes in which nothing begins.
     Text(&'a [u8]),
@@ -144,7 +145,7 @@ impl Stream {
 }
 
 /// Appends without leaving a copy behind when the vector has to move.
-pub(super) fn extend(to: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
+pub(crate) fn extend(to: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
     if to.capacity() - to.len() < bytes.len() {
         let mut larger = Zeroizing::new(Vec::with_capacity((to.len() + bytes.len()) * 2));
         larger.extend_from_slice(to);

@@ -97,6 +97,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use tokio::net::{TcpListener, TcpSocket};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -130,6 +131,23 @@ mod tests {
         assert_eq!((peer, stream.peer_addr().expect("a peer")), (open, open));
         assert!(stream.nodelay().expect("an option"));
         assert!(sockopt::socket_keepalive(&stream).expect("an option"));
+    }
+
+    #[tokio::test]
+    async fn silence_is_not_waited_for_when_there_is_another_address() {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("bound");
+        let listener = socket.listen(1).expect("a listener");
+        let silent = listener.local_addr().expect("an address");
+        // Once its queue is full, the kernel lets further attempts wait.
+        let mut queue = Vec::new();
+        while let Ok(stream) = timeout(HEAD_START, TcpStream::connect(silent)).await {
+            queue.push(stream.expect("connected"));
+        }
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a listener");
+        let open = listener.local_addr().expect("an address");
+        let (_, peer) = connect(&[silent, open]).await.expect("connected");
+        assert_eq!(peer, open);
     }
 
     #[tokio::test]

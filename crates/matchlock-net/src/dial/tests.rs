@@ -14,7 +14,7 @@ use super::*;
 use crate::dns::{Source, Upstream as Servers};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const BRIEF: Duration = Duration::from_millis(100);
+const BRIEF: Duration = Duration::from_millis(500);
 
 fn dialer(authority: &Authority, variables: &[(&str, String)]) -> Dialer {
     let servers = Servers::new(Source::new(&[authority.address()]));
@@ -93,6 +93,13 @@ async fn the_address_that_was_checked_is_the_one_that_is_dialled() {
     let DialError::Denied(denied) = error else { panic!("{error:?}") };
     assert!(matches!(denied.reason(), DenyReason::Address(_)), "{denied}");
     assert!(is_untouched(&second) && is_untouched(&first));
+}
+
+#[test]
+fn work_can_move_between_threads() {
+    fn is_send(_: &impl Send) {}
+    let dialer = dialer(&Authority::new(), &[]);
+    is_send(&dialer.dial(&allowed("a.example", 443, &[]), &[], Purpose::Tls));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! the addresses may be dialled, is decided elsewhere: by `Policy` before, by `Allowed` after.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -76,6 +76,9 @@ impl Resolver {
 
     /// The addresses of `name`, IPv6 first: at least one. They are not checked.
     pub(crate) async fn lookup(&self, name: &HostName) -> Result<Vec<IpAddr>, ResolveError> {
+        if name.labels().next_back() == Some("localhost") {
+            return Ok(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
+        }
         if let Some(addresses) = self.cached(name) {
             return Ok(addresses);
         }

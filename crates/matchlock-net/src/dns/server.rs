@@ -150,7 +150,6 @@ fn synthetic(
 
 /// With the public network open.
 fn open(policy: &Policy, asked: &Asked, name: HostName, rule: Rule) -> Verdict {
-    let question = || Question::allowed(asked, &name, rule.to_string());
     let (code, reason) = match asked.qtype() {
         // They could tell the guest keys for an encrypted ClientHello (RFC 9460), which would hide
         // the name from us.
@@ -162,7 +161,8 @@ fn open(policy: &Policy, asked: &Asked, name: HostName, rule: Rule) -> Verdict {
         }
         _ => return Verdict::Forward(name, rule),
     };
-    Verdict::Here(Reply::empty(code, question().because(reason)))
+    let question = Question::allowed(asked, &name, rule.to_string()).because(reason);
+    Verdict::Here(Reply::empty(code, question))
 }
 
 /// Names of addresses (RFC 1035 3.5, RFC 3596 2.5).

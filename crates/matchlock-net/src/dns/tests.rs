@@ -376,8 +376,7 @@ async fn failures_differ() {
     server.authority.set("empty.example", Reply::default());
     server.authority.set("broken.example", Reply::code(ResponseCode::ServFail));
     server.authority.set("silent.example", Reply::silence());
-    let quick = upstream(&[server.authority.address()]).with_limit(BRIEF);
-    let resolver = Resolver::new(Arc::new(quick));
+    let resolver = server.resolver();
     let lookup = async |text| resolver.lookup(&name(text)).await.expect_err(text);
     assert!(matches!(lookup("gone.example").await, ResolveError::NoSuchName(_)));
     assert!(matches!(lookup("empty.example").await, ResolveError::NoAddress(_)));
@@ -387,7 +386,10 @@ async fn failures_differ() {
     };
     let failed = cause(lookup("broken.example").await);
     assert!(matches!(failed, UpstreamError::Failed(ResponseCode::ServFail)), "{failed:?}");
-    assert!(matches!(cause(lookup("silent.example").await), UpstreamError::Timeout));
+    let quick = upstream(&[server.authority.address()]).with_limit(BRIEF);
+    let quick = Resolver::new(Arc::new(quick));
+    let silent = quick.lookup(&name("silent.example")).await.expect_err("no answer");
+    assert!(matches!(cause(silent), UpstreamError::Timeout));
 
     let policy = public(PolicyConfig::default());
     let told = server.ask(&policy, "broken.example.", RecordType::A).await;
@@ -396,6 +398,32 @@ async fn failures_differ() {
     let none = Upstream::new(Source::file("/nonexistent/resolv.conf"));
     let error = Resolver::new(Arc::new(none)).lookup(&name("a.example")).await.expect_err("none");
     assert!(matches!(cause(error), UpstreamError::NoServer(_)));
+}
+
+#[tokio::test]
+async fn a_server_without_edns_is_asked_without_it() {
+    let server = Server::new();
+    server.authority.set("old.example", Reply::addresses(&["8.8.8.8"]).plain_only());
+    let found = server.resolver().lookup(&name("old.example")).await.expect("addresses");
+    assert_eq!(found, addresses(&["8.8.8.8"]));
+}
+
+#[tokio::test]
+async fn no_server_is_asked_for_localhost() {
+    let server = Server::new();
+    for local in ["localhost", "a.localhost"] {
+        let found = server.resolver().lookup(&name(local)).await.expect("addresses");
+        assert_eq!(found, addresses(&["::1", "127.0.0.1"]));
+    }
+    assert_eq!(server.received(), 0);
+}
+
+#[test]
+fn work_can_move_between_threads() {
+    fn is_send(_: &impl Send) {}
+    let (server, policy) = (Server::new(), sealed(&[]));
+    is_send(&answer(&server.context, &policy, &[], Transport::Udp));
+    is_send(&server.resolver().lookup(&name("a.example")));
 }
 
 #[tokio::test]

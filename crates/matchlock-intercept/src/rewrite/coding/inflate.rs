@@ -46,7 +46,7 @@ impl Deflate {
 
 /// RFC 1950, section 2.2: method 8, a window of at most 32 KiB, a check over both bytes.
 fn is_zlib(header: [u8; 2]) -> bool {
-    header[0] & 15 == 8 && header[0] >> 4 <= 7 && u16::from_be_bytes(header) % 31 == 0
+    header[0] & 15 == 8 && header[0] >> 4 <= 7 && u16::from_be_bytes(header).is_multiple_of(31)
 }
 
 /// DEFLATE data (RFC 1951), perhaps within zlib.

@@ -328,4 +328,4 @@ fn brotli(state: &mut Brotli, ended: &mut bool, input: &[u8], out: &mut [u8]) ->
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(super) use tests::encode;
+pub(crate) use tests::encode;

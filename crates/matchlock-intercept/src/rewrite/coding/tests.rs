@@ -49,7 +49,7 @@ impl Bits {
     }
 }
 
-pub(in super::super) fn encode(coding: &str, text: &[u8]) -> Vec<u8> {
+pub(crate) fn encode(coding: &str, text: &[u8]) -> Vec<u8> {
     let level = Compression::fast();
     let encoded = match coding {
         "gzip" => {
