@@ -31,7 +31,7 @@ async fn answer_of(identity: &Identity, ca: bool) -> (String, Rig) {
 async fn a_bad_certificate_is_told_in_words() {
     let hour = Duration::from_secs(3600);
     let stranger = Identity::new(NAME);
-    let other = Identity::new(NAME).ca;
+    let other = certificate(Origin::start(&[]).ca_pem());
     for (identity, trusted, words) in [
         (Identity::valid_until(NAME, SystemTime::now() - hour), true, "has expired"),
         (Identity::new("other.example.com"), true, "is for another name"),
