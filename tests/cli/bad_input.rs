@@ -104,7 +104,7 @@ fn values_of_flags() {
         ("--publish", "0", "invalid port-forward specification: \"0\"", ""),
         ("--publish", "80:80:80", "invalid port-forward specification: ", ""),
         ("--address", "example.com", "invalid port-forward bind address: ", ""),
-        ("--upstream-ca", "/no/such/file", "cannot read --upstream-ca /no/such/file: ", "PEM"),
+        ("--upstream-ca", "/no/such/file", "cannot read --upstream-ca /no/such/file: ", ""),
         ("--kernel", "6.1", "invalid kernel reference \"6.1\"", "file:///"),
         ("--kernel", "file://relative", "invalid kernel reference", "file:///"),
     ];

@@ -39,6 +39,10 @@ pub use self::verify::{Broken, Problem, Summary, verify};
 use self::line::{GENESIS, Hash};
 use crate::id::SandboxId;
 
+/// Bytes that one sandbox may write: about four million records. A guest can make records as fast as
+/// it can ask for names, and must not fill the host's disk with them.
+const MAX_BYTES: u64 = 1 << 30;
+
 /// Why a trail could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -88,6 +92,8 @@ struct State {
     phase: Phase,
     seq: u64,
     prev: Hash,
+    /// Bytes that may still be written.
+    room: u64,
     totals: Totals,
 }
 
@@ -145,7 +151,8 @@ impl Trail {
     }
 
     fn new(path: &Path, sandbox: &SandboxId, kept: bool, file: File, seq: u64, prev: Hash) -> Self {
-        let state = State { file, phase: Phase::Open, seq, prev, totals: Totals::default() };
+        let totals = Totals::default();
+        let state = State { file, phase: Phase::Open, seq, prev, room: MAX_BYTES, totals };
         Self { path: path.to_owned(), sandbox: sandbox.clone(), kept, state: Mutex::new(state) }
     }
 
@@ -201,7 +208,7 @@ impl Trail {
         };
         let written = line::seal(&header, event, &state.prev)
             .map_err(io::Error::from)
-            .and_then(|line| state.file.write_all(&line).map(|()| line));
+            .and_then(|line| state.write(&line).map(|()| line));
         match written {
             Ok(line) => {
                 state.prev = line::hash(line.strip_suffix(b"\n").unwrap_or(&line));
@@ -219,6 +226,14 @@ impl Trail {
 }
 
 impl State {
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let room = self.room.checked_sub(line.len() as u64);
+        self.room = room.ok_or_else(|| {
+            io::Error::other(format!("it has reached its limit of {} MiB", MAX_BYTES >> 20))
+        })?;
+        self.file.write_all(line)
+    }
+
     fn lose(&mut self, error: &io::Error) -> AuditLost {
         self.phase = Phase::Lost(error.to_string());
         AuditLost::new(error.to_string())

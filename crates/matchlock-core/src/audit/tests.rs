@@ -249,3 +249,15 @@ fn a_record_that_cannot_be_written_is_the_last() {
     assert!(trail.lifecycle(&start()).is_err());
     assert!(trail.close(EndReason::Ended).is_err());
 }
+
+#[test]
+fn a_trail_that_has_reached_its_limit_ends_whole() {
+    let (_dir, path, id) = opened();
+    let trail = Trail::create(&path, &id).expect("open");
+    trail.lifecycle(&start()).expect("start");
+    trail.state().room = 100;
+    assert!(trail.lifecycle(&start()).is_err());
+    assert_eq!(trail.lost().as_deref(), Some("it has reached its limit of 1024 MiB"));
+    let summary = check(&fs::read(&path).expect("read")).expect("intact");
+    assert_eq!((summary.records, summary.closed), (1, false));
+}

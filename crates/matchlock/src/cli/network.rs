@@ -14,7 +14,7 @@ pub(crate) struct NetworkArgs {
     /// Hosts that may be reached, separated by commas: names, *.example.com, addresses, CIDR, each
     /// with :PORT if wanted; "*" is the public network
     /// [default: none; $MATCHLOCK_DEFAULT_EGRESS=public opens the public network]
-    #[arg(long, value_name = "HOSTS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "HOSTS")]
     pub(crate) allow_host: Vec<String>,
 
     /// Let allowed names and addresses be private: without a value those of RFC 1918, fc00::/7 and
@@ -25,7 +25,7 @@ pub(crate) struct NetworkArgs {
 
     /// Secret that only requests to these hosts get; the sandbox holds a placeholder in $NAME.
     /// NAME@HOST,… takes the value from the environment, where other users cannot see it
-    #[arg(long, value_name = "NAME[=VALUE]@HOST,…", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME[=VALUE]@HOST,…")]
     pub(crate) secret: Vec<SecretText>,
 
     /// JSON file of secrets: {"NAME": {"value": "…", "placeholder": "…", "hosts": ["…"]}}, also with
@@ -34,7 +34,7 @@ pub(crate) struct NetworkArgs {
     pub(crate) secret_file: Vec<OsString>,
 
     /// Placeholder for a secret, for programs that expect a form of it
-    #[arg(long, value_name = "NAME=PLACEHOLDER", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME=PLACEHOLDER")]
     pub(crate) secret_placeholder: Vec<String>,
 
     /// Put the secret into bodies of requests too, not only headers and queries

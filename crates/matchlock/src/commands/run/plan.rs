@@ -201,4 +201,20 @@ mod tests {
         assert_eq!(timeout(Some(0), false).expect("valid"), None);
         assert!(timeout(Some(-1), false).is_err());
     }
+
+    #[test]
+    fn a_plan_that_is_shown_for_debugging_holds_no_secret() {
+        const CANARY: &str = "canary-91c2";
+        let secret = format!("API_KEY={CANARY}@api.example.com");
+        let words = ["matchlock", "run", "--image", "host", "--secret", &secret, "--", "true"];
+        let parsed = crate::cli::parse(words.map(OsString::from)).expect("valid");
+        let crate::cli::Parsed::Run(crate::cli::Cli { command: Some(command), .. }) = parsed else {
+            panic!("a command");
+        };
+        assert!(!format!("{command:?}").contains(CANARY));
+        let crate::cli::Command::Run(args) = command else { panic!("run") };
+        let plan = Plan::new(*args, &Surroundings::default()).expect("valid");
+        let shown = format!("{plan:?}");
+        assert!(shown.contains("API_KEY") && !shown.contains(CANARY), "{shown}");
+    }
 }
