@@ -13,7 +13,7 @@ mod rule;
 mod sse;
 mod wire;
 
-pub use body::{BodyEdit, BodyEditor, EditError, MAX_BODY, Replacement, fit_headers};
+pub use body::{BodyEdit, BodyEditor, EditError, MAX_BODY, Replacement};
 pub use glob::BadPattern;
 pub use reply::{CallbackError, CallbackReply, MAX_REPLY};
 pub use rule::{InvalidRule, Matching, OnError, Phase, RequestView, Rule, RuleProblem, Rules};

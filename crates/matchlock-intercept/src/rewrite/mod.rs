@@ -7,6 +7,7 @@
 mod basic;
 mod body;
 mod coding;
+mod fields;
 mod forms;
 mod leak;
 mod pattern;
@@ -17,8 +18,9 @@ mod stream;
 
 pub use body::BodyReplacer;
 pub use coding::{Decoder, Progress, Undecodable, content_encoding};
+pub use fields::{ask_for_readable, fit_headers};
 pub use leak::{Leak, LeakScanner};
-pub use request::request;
+pub use request::{request, trailers};
 pub use scrub::{Scrubber, scrub_head, scrub_headers};
 pub(crate) use stream::extend;
 
