@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::body::{BodyEdit, EditError};
 use crate::headers::{HeaderValue, Headers, trim};
-use crate::rewrite::{Decoder, Progress, extend};
+use crate::rewrite::{Decoder, MAX_PULL, Progress, extend};
 
 /// The longest line that is edited, before and after, in bytes.
 pub const MAX_LINE: usize = 1 << 20;
@@ -53,7 +53,7 @@ impl SseEditor {
             return Ok(Progress::Drained);
         };
         decoder.push(input);
-        let mut text = Zeroizing::new(Vec::new());
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_PULL));
         let progress = decoder.pull(&mut text);
         self.lines(&text, out)?;
         Ok(progress?)

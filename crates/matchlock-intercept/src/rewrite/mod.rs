@@ -17,6 +17,7 @@ mod scrub;
 mod stream;
 
 pub use body::BodyReplacer;
+pub(crate) use coding::MAX_PULL;
 pub use coding::{Decoder, Progress, Undecodable, content_encoding};
 pub use fields::{ask_for_readable, fit_headers};
 pub use leak::{Leak, LeakScanner};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use matchlock_policy::Bound;
 use zeroize::Zeroizing;
 
-use super::coding::{Decoder, Progress, Undecodable};
+use super::coding::{Decoder, MAX_PULL, Progress, Undecodable};
 use super::forms;
 use super::pattern::Pattern;
 use super::stream::{Matcher, Piece, Stream};
@@ -54,7 +54,7 @@ impl Scrubber {
             return Ok(Progress::Drained);
         };
         decoder.push(input);
-        let mut text = Zeroizing::new(Vec::new());
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_PULL));
         let progress = decoder.pull(&mut text);
         stream.push(&text, |piece| write(piece, placeholders, out));
         progress
