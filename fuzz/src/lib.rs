@@ -8,6 +8,7 @@
 mod client_hello;
 mod fuse;
 mod h1;
+mod policy;
 mod proto;
 mod rewrite;
 mod vsock;
@@ -15,6 +16,7 @@ mod vsock;
 pub use client_hello::client_hello;
 pub use fuse::fuse_server;
 pub use h1::{h1_request, h1_response};
+pub use policy::{host_pattern, secret_spec};
 pub use proto::{proto_agent, proto_host};
 pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
 pub use vsock::{vsock_device, vsock_packets};
@@ -30,9 +32,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("h1_request", h1_request),
     ("h1_response", h1_response),
     ("hook_reply", hook_reply),
+    ("host_pattern", host_pattern),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
     ("rewrite_request", rewrite_request),
+    ("secret_spec", secret_spec),
     ("sse_editor", sse_editor),
     ("vsock_device", vsock_device),
     ("vsock_packets", vsock_packets),
