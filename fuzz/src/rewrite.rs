@@ -1,4 +1,5 @@
-//! The rewriting of HTTP: no value for a host that it is not bound to, no effect of how a body is split.
+//! The rewriting of HTTP: no value for a host that it is not bound to, no effect of how a body is
+//! split.
 
 use matchlock_intercept::h1::{Method, RequestHead, Target, Version};
 use matchlock_intercept::headers::{HeaderName, HeaderValue, Headers};

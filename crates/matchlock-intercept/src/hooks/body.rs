@@ -60,8 +60,8 @@ impl Replacement {
     }
 }
 
-/// What the rules together do to a body: another one instead of it, if one of them says so, and then
-/// replacements, each of which sees what those before it made.
+/// What the rules together do to a body: another one instead of it, if one of them says so, and
+/// then replacements, each of which sees what those before it made.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct BodyEdit {
     set_body: Option<Vec<u8>>,

@@ -1,8 +1,9 @@
 //! Rules and callbacks that look at requests and responses.
 //!
-//! A rule matches a request by host, method and path; it blocks, changes heads and bodies, and may ask
-//! a callback of the SDK for more. Before-rules see placeholders, never values. What decides where a
-//! message goes and where it ends, `Host` and the framing fields, is out of every rule's reach.
+//! A rule matches a request by host, method and path; it blocks, changes heads and bodies, and may
+//! ask a callback of the SDK for more. Before-rules see placeholders, never values. What decides
+//! where a message goes and where it ends, `Host` and the framing fields, is out of every rule's
+//! reach.
 
 mod apply;
 mod body;

@@ -41,12 +41,13 @@ impl SseEditor {
         Ok(Self { edit, decoder, line: Zeroizing::default(), first: true })
     }
 
-    /// Takes a part of the stream and appends every line that is whole. On [`Progress::More`], there is
-    /// more to append: push nothing to get it.
+    /// Takes a part of the stream and appends every line that is whole. On [`Progress::More`],
+    /// there is more to append: push nothing to get it.
     ///
     /// # Errors
     ///
-    /// If the stream is not of its coding, or a line is too long. Lines before it have been appended.
+    /// If the stream is not of its coding, or a line is too long. Lines before it have been
+    /// appended.
     pub fn push(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, EditError> {
         let Some(decoder) = &mut self.decoder else {
             self.lines(input, out)?;

@@ -12,8 +12,8 @@ use crate::h1::{RequestHead, ResponseHead};
 use crate::headers::Headers;
 use crate::rewrite::percent;
 
-/// A rule as clients send it. Everything is optional, `null` is as good as nothing, and keys that are
-/// not known are ignored.
+/// A rule as clients send it. Everything is optional, `null` is as good as nothing, and keys that
+/// are not known are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WireRule {

@@ -30,8 +30,8 @@ pub fn ask_for_readable(headers: &mut Headers) {
     headers.set(HeaderName::from_static("Accept-Encoding"), value);
 }
 
-/// Makes the fields of a response fit a body that was changed: of this length, or of one that is not
-/// known yet, and without a content coding.
+/// Makes the fields of a response fit a body that was changed: of this length, or of one that is
+/// not known yet, and without a content coding.
 pub fn fit_headers(headers: &mut Headers, length: Option<u64>) {
     for name in ["content-encoding", "transfer-encoding"].iter().chain(&DIGESTS) {
         headers.remove(name);

@@ -11,7 +11,8 @@ use super::stream::{Matcher, Piece, Stream};
 use crate::h1::RequestHead;
 use crate::headers::Headers;
 
-/// How far into the text of an encoded body is looked, in bytes: a few bytes can expand without end.
+/// How far into the text of an encoded body is looked, in bytes: a few bytes can expand without
+/// end.
 const MAX_TEXT: usize = 16 << 20;
 
 /// A request shows a placeholder to a host that the secret is not bound to.
@@ -41,9 +42,9 @@ impl LeakScanner {
         Self::encoded(bound, None)
     }
 
-    /// Also looks into a body with this `Content-Encoding`, as far as it can be decoded and for 16 MiB
-    /// of text. It is no error if it cannot: a placeholder is worth nothing where it is not replaced.
-    /// How much is seen of a body that breaks its coding depends on how it is split.
+    /// Also looks into a body with this `Content-Encoding`, as far as it can be decoded and for 16
+    /// MiB of text. It is no error if it cannot: a placeholder is worth nothing where it is not
+    /// replaced. How much is seen of a body that breaks its coding depends on how it is split.
     #[must_use]
     pub fn encoded(bound: &Bound<'_>, content_encoding: Option<&[u8]>) -> Self {
         let (secrets, patterns) = foreign(bound);

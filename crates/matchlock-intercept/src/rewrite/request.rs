@@ -12,7 +12,8 @@ use crate::h1::{PathAndQuery, RequestHead};
 use crate::headers::{HeaderName, HeaderValue, Headers, trim};
 
 /// Replaces placeholders by the values that the request may use: in the values of its fields but
-/// `Host`, within Basic credentials too, and in its query. Not in its path. Says whose were replaced.
+/// `Host`, within Basic credentials too, and in its query. Not in its path. Says whose were
+/// replaced.
 ///
 /// In the query the value is percent-encoded, since that is what its reader undoes.
 ///

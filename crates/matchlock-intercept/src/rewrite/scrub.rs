@@ -1,7 +1,7 @@
 //! Secrets out of responses.
 //!
-//! What is found is what another program can easily make of a value; see [`forms::disguised`]. What a
-//! server computes from a value for the guest's sake, a byte at a time or with a key, is not.
+//! What is found is what another program can easily make of a value; see [`forms::disguised`]. What
+//! a server computes from a value for the guest's sake, a byte at a time or with a key, is not.
 
 use bytes::Bytes;
 use matchlock_policy::Bound;
@@ -60,8 +60,8 @@ impl Scrubber {
         progress
     }
 
-    /// Says that there is no more of the body and appends what was held back. On [`Progress::More`],
-    /// call it again.
+    /// Says that there is no more of the body and appends what was held back. On
+    /// [`Progress::More`], call it again.
     ///
     /// # Errors
     ///
