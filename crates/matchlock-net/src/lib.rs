@@ -6,6 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 mod audit;
 mod dial;
 mod dns;
