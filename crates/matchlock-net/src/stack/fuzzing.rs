@@ -136,7 +136,8 @@ impl World {
             6 => TcpControl::Rst,
             _ => TcpControl::Syn,
         };
-        let offset = |flag: u8, word: u16| if flags & flag == 0 { 0 } else { i32::from(word as i16) };
+        let offset =
+            |flag: u8, word: u16| if flags & flag == 0 { 0 } else { i32::from(word as i16) };
         let shift = if flags & 0x40 == 0 { 0 } else { 4 };
         let seq_offset = offset(0x08, input.word()) << shift;
         let ack_offset = offset(0x10, input.word());
@@ -151,7 +152,8 @@ impl World {
         let segment = Segment { from, to, control, seq, ack, window, payload: data };
         let frame = segment.frame(&self.addressing);
         self.core.ingress(&frame, self.now);
-        let length = data.len() as u32 + u32::from(control != TcpControl::None && control != TcpControl::Psh);
+        let length = data.len() as u32
+            + u32::from(control != TcpControl::None && control != TcpControl::Psh);
         self.peers[index].seq = seq.wrapping_add(length);
         if flags & 0x80 == 0 {
             self.read(usize::MAX);
