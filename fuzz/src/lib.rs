@@ -7,10 +7,12 @@
 
 mod fuse;
 mod proto;
+mod stack;
 mod vsock;
 
 pub use fuse::fuse_server;
 pub use proto::{proto_agent, proto_host};
+pub use stack::ethernet_stack;
 pub use vsock::{vsock_device, vsock_packets};
 
 /// A fuzz target.
@@ -18,6 +20,7 @@ pub type Target = fn(&[u8]);
 
 /// Every target, with the name of its binary and of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("ethernet_stack", ethernet_stack),
     ("fuse_server", fuse_server),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),

@@ -238,7 +238,7 @@ impl Handler for Server {
     }
 
     fn udp(self: &Arc<Self>, datagram: Datagram, replies: UdpReplies) -> UdpVerdict {
-        if datagram.dst.port() % 2 == 0 {
+        if datagram.dst.port().is_multiple_of(2) {
             return UdpVerdict::Refused;
         }
         let _ = replies.send(&datagram.payload);

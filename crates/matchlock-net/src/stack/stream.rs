@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Cause;
+use super::connection::{Cause, Connection};
 use super::flow::Flow;
 
 /// A TCP connection that the guest has opened and we have accepted.
@@ -97,7 +97,7 @@ impl AsyncWrite for TcpFlow {
 
 impl Drop for TcpFlow {
     fn drop(&mut self) {
-        self.flow.act(Cause::Stream, |connection, now| connection.abandon(now));
+        self.flow.act(Cause::Stream, Connection::abandon);
         self.flow.shared.flush();
     }
 }
