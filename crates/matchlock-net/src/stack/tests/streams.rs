@@ -169,7 +169,7 @@ fn a_reader_that_stops_closes_the_window_and_loses_nothing() {
 #[test]
 fn a_guest_that_ignores_the_first_window_finds_the_end_of_the_ring() {
     let mut bench = Bench::new(65520);
-    for (port, offset) in (1..).zip([600_000, 300_000, 262_140, 262_139, 262_000, 250_000]) {
+    for (port, offset) in (1..).zip([300_000, 262_140, 262_139, 262_000, 250_000, 600_000]) {
         let (mut peer, mut flow) = bench.open(port);
         let start = peer.seq;
         peer.seq = start + offset;
