@@ -4,9 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::poll_proceed;
 
 use super::connection::{Cause, Connection};
 use super::flow::Flow;
@@ -53,18 +54,14 @@ impl AsyncRead for TcpFlow {
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        let budget = ready!(poll_proceed(context));
         let result = self.flow.act(Cause::Stream, |connection, _| {
             connection.read(buffer.initialize_unfilled(), context.waker())
         });
-        match result {
-            None => Poll::Pending,
-            Some(Err(error)) => Poll::Ready(Err(error)),
-            Some(Ok(count)) => {
-                buffer.advance(count);
-                self.flow.shared.flush();
-                Poll::Ready(Ok(()))
-            }
-        }
+        self.flow.shared.flush();
+        let Some(result) = result else { return Poll::Pending };
+        budget.made_progress();
+        Poll::Ready(result.map(|count| buffer.advance(count)))
     }
 }
 

@@ -185,6 +185,8 @@ fn a_guest_that_ignores_the_first_window_finds_the_end_of_the_ring() {
             got += data.expect("no error").len();
         }
         assert_eq!(got, 65535 << 2);
+        drop(flow);
+        assert!(controls(&bench.receive()).contains(&TcpControl::Rst));
     }
 }
 
