@@ -12,6 +12,7 @@ mod h1;
 mod policy;
 mod proto;
 mod rewrite;
+mod stack;
 mod vsock;
 
 pub use client_hello::client_hello;
@@ -21,6 +22,7 @@ pub use h1::{h1_request, h1_response};
 pub use policy::{host_pattern, secret_spec};
 pub use proto::{proto_agent, proto_host};
 pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
+pub use stack::ethernet_stack;
 pub use vsock::{vsock_device, vsock_packets};
 
 /// A fuzz target.
@@ -32,11 +34,12 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("client_hello", client_hello),
     ("dns_answer", dns_answer),
     ("dns_query", dns_query),
+    ("ethernet_stack", ethernet_stack),
     ("fuse_server", fuse_server),
-    ("host_pattern", host_pattern),
     ("h1_request", h1_request),
     ("h1_response", h1_response),
     ("hook_reply", hook_reply),
+    ("host_pattern", host_pattern),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
     ("rewrite_request", rewrite_request),

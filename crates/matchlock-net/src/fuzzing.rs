@@ -1,3 +1,6 @@
 //! Entries for the fuzz targets.
 
 pub use crate::dns::fuzzing::{dns_answer, dns_query};
+//! Entries of the fuzz targets.
+
+pub use crate::stack::fuzzing::ethernet_stack;
