@@ -11,6 +11,7 @@
 //! | `/reflect` | the request's body, streamed back as it comes, with its trailers |
 //! | `/bytes/N` | N bytes of a pattern, with their length |
 //! | `/upload` | JSON of the body's length and SHA-256 |
+//! | `/discard` | reads the body and forgets it: an upload without the cost of a digest |
 //! | `/sse?n=3` | n events, `&wait` sends each when [`Origin::release`] says so |
 //! | `/chunked?n=3`, `/trailers` | chunks without a length; the same and a `x-checksum` trailer |
 //! | `/status/N` | that status; a small body where one is allowed |

@@ -13,7 +13,7 @@ use super::{ADDRESS, fact};
 use crate::run;
 
 /// Longest text of a column.
-const WIDTH: usize = 54;
+const WIDTH: usize = 47;
 
 /// The records of a run.
 #[derive(Debug)]
@@ -37,13 +37,14 @@ impl Trail {
             let text = |field: &str| record[field].as_str().unwrap_or_default();
             let what: String = subject(record).chars().take(WIDTH).collect();
             let time = text("time").split_once('T').map_or("", |(_, time)| time);
-            println!(
-                "  {:>3} {:<12} {:<14} {what:<WIDTH$} {}",
-                record["seq"],
+            let line = format!(
+                "  {:>2} {:<12} {:<10} {what:<WIDTH$} {}",
+                record["seq"].to_string(),
                 time.get(..12).unwrap_or(time),
                 text("event"),
                 outcome(record)
             );
+            println!("{}", line.trim_end());
         }
     }
 
