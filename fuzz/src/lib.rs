@@ -6,6 +6,7 @@
 //! [`TARGETS`], the file, its `[[bin]]`, and at least one seed. The smoke test finds what is missing.
 
 mod client_hello;
+mod dns;
 mod fuse;
 mod h1;
 mod policy;
@@ -14,6 +15,7 @@ mod rewrite;
 mod vsock;
 
 pub use client_hello::client_hello;
+pub use dns::{dns_answer, dns_query};
 pub use fuse::fuse_server;
 pub use h1::{h1_request, h1_response};
 pub use policy::{host_pattern, secret_spec};
@@ -28,6 +30,8 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("body_rewrite", body_rewrite),
     ("client_hello", client_hello),
+    ("dns_answer", dns_answer),
+    ("dns_query", dns_query),
     ("fuse_server", fuse_server),
     ("h1_request", h1_request),
     ("h1_response", h1_response),
