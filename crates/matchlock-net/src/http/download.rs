@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use matchlock_intercept::h1::ResponseHead;
 use matchlock_intercept::hooks::{
-    BodyEdit, BodyEditor, EditError, OnError, SseEditor, fit_headers, is_event_stream,
+    BodyEdit, BodyEditor, EditError, OnError, SseEditor, is_event_stream,
 };
 use matchlock_intercept::rewrite::{Progress, Scrubber, Undecodable, content_encoding};
 use matchlock_policy::Bound;
@@ -115,7 +115,7 @@ impl Download {
 
     /// Makes a head fit the body: of this length, or of one that is not known yet.
     pub(super) fn fit(head: &mut ResponseHead, length: Option<u64>) {
-        fit_headers(&mut head.headers, length);
+        matchlock_intercept::rewrite::fit_headers(&mut head.headers, length);
     }
 
     /// More of what was taken. To be asked until there is none before more is taken.
