@@ -143,7 +143,8 @@ impl Download {
         }
         let mut out = Vec::new();
         if self.scrubber.is_some() {
-            self.edit(&found, &mut out)?;
+            // Plain text makes no more of itself.
+            let _drained = self.edit(&found, &mut out)?;
         }
         if progress == Progress::Drained {
             progress = self.finish_edit(&mut out)?;
@@ -159,7 +160,7 @@ impl Download {
             Some(scrubber) => {
                 let mut clean = Vec::with_capacity(data.len());
                 let progress = scrubber.push(data, &mut clean)?;
-                self.edit(&clean, &mut out)?;
+                let _drained = self.edit(&clean, &mut out)?;
                 progress
             }
         };
