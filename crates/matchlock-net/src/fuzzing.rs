@@ -1,6 +1,4 @@
 //! Entries for the fuzz targets.
 
 pub use crate::dns::fuzzing::{dns_answer, dns_query};
-//! Entries of the fuzz targets.
-
 pub use crate::stack::fuzzing::ethernet_stack;
