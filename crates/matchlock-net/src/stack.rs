@@ -19,6 +19,8 @@ mod counters;
 mod deframe;
 mod egress;
 mod flow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod pending;
 mod run;
 mod shared;
@@ -27,6 +29,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod timers;
+#[cfg(any(test, feature = "fuzzing"))]
+mod typist;
 mod udp;
 mod wire;
 

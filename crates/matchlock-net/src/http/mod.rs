@@ -14,8 +14,7 @@ pub(crate) mod h2;
 mod judge;
 mod local;
 mod record;
-mod stub;
-use stub as rewrite;
+use matchlock_intercept::rewrite;
 #[cfg(test)]
 mod tests;
 mod upload;

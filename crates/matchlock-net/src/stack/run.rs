@@ -48,7 +48,7 @@ impl<H: Handler> Stack<H> {
         loop {
             shared.run_timers();
             shared.drain(|bytes| socket.try_write(bytes));
-            let open = !shared.egress.is_full();
+            let open = shared.egress.admits_reader();
             tokio::select! {
                 ready = socket.readable(), if open => {
                     ready?;

@@ -4,11 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::poll_proceed;
 
-use super::connection::Cause;
+use super::connection::{Cause, Connection};
 use super::flow::Flow;
 
 /// A TCP connection that the guest has opened and we have accepted.
@@ -53,18 +54,14 @@ impl AsyncRead for TcpFlow {
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        let budget = ready!(poll_proceed(context));
         let result = self.flow.act(Cause::Stream, |connection, _| {
             connection.read(buffer.initialize_unfilled(), context.waker())
         });
-        match result {
-            None => Poll::Pending,
-            Some(Err(error)) => Poll::Ready(Err(error)),
-            Some(Ok(count)) => {
-                buffer.advance(count);
-                self.flow.shared.flush();
-                Poll::Ready(Ok(()))
-            }
-        }
+        self.flow.shared.flush();
+        let Some(result) = result else { return Poll::Pending };
+        budget.made_progress();
+        Poll::Ready(result.map(|count| buffer.advance(count)))
     }
 }
 
@@ -97,7 +94,7 @@ impl AsyncWrite for TcpFlow {
 
 impl Drop for TcpFlow {
     fn drop(&mut self) {
-        self.flow.act(Cause::Stream, |connection, now| connection.abandon(now));
+        self.flow.act(Cause::Stream, Connection::abandon);
         self.flow.shared.flush();
     }
 }

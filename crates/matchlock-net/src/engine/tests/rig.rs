@@ -21,9 +21,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::audit::{Audit, AuditLost, Event};
 use crate::dial::ProxySettings;
+use crate::engine::Engine;
 use crate::engine::stream::BoxedStream;
 use crate::engine::tcp::{self, Pending};
-use crate::engine::Engine;
 use crate::network::{NetConfig, engine};
 use crate::stack::Addressing;
 use crate::tls::provider;
@@ -79,7 +79,7 @@ impl Rig {
     /// The guest dials a name that it has resolved.
     pub(super) async fn dial(&self, name: &str, port: u16) -> Option<DuplexStream> {
         let name = name.parse().expect("a host name");
-        let (address, _) = self.engine.names.assign(&name).expect("a synthetic address");
+        let address = self.engine.address_of(&name).expect("a synthetic address");
         self.dial_address((address, port).into()).await
     }
 

@@ -12,6 +12,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use matchlock_intercept::h1::{self, Framing, ResponseHead};
 use matchlock_intercept::headers::{HeaderName, HeaderValue, Headers};
+use matchlock_intercept::rewrite::{self, Leak};
 
 use super::convert::{self, MalformedHead};
 use super::pipe::{self, PipeError};
@@ -20,8 +21,7 @@ use crate::audit::AuditLost;
 use crate::http::download::{Download, DownloadError};
 use crate::http::judge::{self, Admitted, Verdict, chain};
 use crate::http::local::Local;
-use crate::http::rewrite::{self, Leak};
-use crate::http::upload::Upload;
+use crate::http::upload::{Upload, check_trailers};
 use crate::http::{HELD_BODY, answer};
 
 /// Why an exchange failed.
@@ -33,8 +33,8 @@ enum Failure {
     Malformed(#[from] MalformedHead),
     #[error("the request's body carries the placeholder of a secret for other hosts")]
     Leak(Leak),
-    #[error("the response cannot be searched for secrets")]
-    Hidden(#[from] DownloadError),
+    #[error("the response does not go to the guest")]
+    Download(#[from] DownloadError),
     #[error("the upstream ended the stream")]
     Upstream(#[source] h2::Error),
     #[error("the guest ended the stream")]
@@ -68,7 +68,7 @@ impl Failure {
             Self::Upstream(error) | Self::Guest(error) => reason(error),
             Self::GuestReset(reason) | Self::UpstreamReset(reason) => *reason,
             Self::Leak(_) => Reason::CANCEL,
-            Self::Audit(_) | Self::Malformed(_) | Self::Hidden(_) => Reason::INTERNAL_ERROR,
+            Self::Audit(_) | Self::Malformed(_) | Self::Download(_) => Reason::INTERNAL_ERROR,
         }
     }
 
@@ -76,7 +76,7 @@ impl Failure {
     fn local(&self) -> Option<Local> {
         match self {
             Self::Leak(_) => Some(Local::BLOCKED),
-            Self::Hidden(_) => Some(Local::HIDDEN),
+            Self::Download(error) => Some(Local::of(error)),
             Self::Malformed(_) => Some(Local::BAD_ANSWER),
             // A reset says more than a status would.
             Self::Upstream(error) if !error.is_reset() && !error.is_go_away() => {
@@ -198,7 +198,7 @@ impl Stream<'_> {
         mut body: RecvStream,
         upstream: SendRequest<Bytes>,
     ) -> Result<(), Failure> {
-        let mut upload = Upload::new(&self.admitted.bound());
+        let mut upload = Upload::new(&self.admitted.bound(), &self.admitted.head.headers);
         let is_tunnel = self.tunnel.is_some();
         let (head, held) = self.hold(&mut body, &mut upload).await?;
         let ends = held.as_ref().map_or_else(|| body.is_end_stream(), Bytes::is_empty);
@@ -272,7 +272,7 @@ impl Stream<'_> {
                     pipe::taken(body, data.len()).map_err(Failure::up)?;
                     whole.extend_from_slice(&upload.push(data).map_err(Failure::Leak)?);
                 }
-                whole.extend_from_slice(&upload.finish());
+                whole.extend_from_slice(&upload.finish().map_err(Failure::Leak)?);
                 let length = HeaderValue::from(whole.len() as u64);
                 head.headers.set(HeaderName::from_static("content-length"), length);
                 held = Some(whole.freeze());
@@ -303,15 +303,16 @@ impl Stream<'_> {
         let admitted = self.admitted;
         admitted.record.status(head.status.code());
         h1::forwardable(&mut head.headers, false);
-        let has_body = !body.is_end_stream();
+        let bodiless = matches!(head.status.code(), 204 | 304) || admitted.head.method.is("HEAD");
+        let has_body = !bodiless;
         let download = answer::after(&self.context.exchange, admitted, &mut head, has_body).await?;
         admitted.record.status(head.status.code());
-        if !has_body {
-            return self.begin(&head, true).map(drop);
+        if bodiless || (body.is_end_stream() && !download.changes()) {
+            return self.begin(&head, true);
         }
         if self.tunnel.is_some() {
             self.begin(&head, false)?;
-            return self.relay(&mut body, Download::default()).await;
+            return self.relay(&mut body, Download::default(), Bytes::new()).await;
         }
         self.pass(head, body, download).await
     }
@@ -338,33 +339,41 @@ impl Stream<'_> {
         mut body: RecvStream,
         mut download: Download,
     ) -> Result<(), Failure> {
-        if let Some(instead) = download.instead() {
-            return self.whole(head, instead).await;
+        if download.is_instead() {
+            let instead = download.finish()?;
+            Download::fit(&mut head, Some(instead.len() as u64));
+            return self.whole(&head, instead).await;
         }
-        if download.changes() {
-            let length = head.headers.get("content-length").and_then(HeaderValue::to_str);
-            let length = length.and_then(|length| length.parse::<usize>().ok());
-            head.headers.remove("content-length");
-            if length.is_some_and(|length| length <= HELD_BODY) && !download.is_live() {
-                let mut held = BytesMut::new();
-                while let Some(data) = pipe::data(&mut body).await.map_err(Failure::down)? {
-                    pipe::taken(&mut body, data.len()).map_err(Failure::down)?;
-                    held.extend_from_slice(&download.push(data)?);
+        let length = head.headers.get("content-length").and_then(HeaderValue::to_str);
+        let length = length.and_then(|length| length.parse::<usize>().ok());
+        let short = length.is_some_and(|length| length <= HELD_BODY);
+        let mut held = BytesMut::new();
+        if download.gathers() || (download.changes() && short && !download.is_live()) {
+            loop {
+                let Some(data) = next(&mut body, &mut download).await? else {
+                    let length = held.len() as u64;
+                    if download.changes() {
+                        Download::fit(&mut head, Some(length));
+                    }
+                    return self.whole(&head, held.freeze()).await;
+                };
+                held.extend_from_slice(&data);
+                if !download.gathers() && held.len() > HELD_BODY {
+                    break;
                 }
-                held.extend_from_slice(&download.finish()?);
-                return self.whole(head, held.freeze()).await;
             }
         }
+        if download.changes() {
+            Download::fit(&mut head, None);
+        }
         self.begin(&head, false)?;
-        self.relay(&mut body, download).await
+        self.relay(&mut body, download, held.freeze()).await
     }
 
     /// Sends a body that is known.
-    async fn whole(&mut self, mut head: ResponseHead, body: Bytes) -> Result<(), Failure> {
-        let length = HeaderValue::from(body.len() as u64);
-        head.headers.set(HeaderName::from_static("content-length"), length);
+    async fn whole(&mut self, head: &ResponseHead, body: Bytes) -> Result<(), Failure> {
         self.admitted.record.down(body.len());
-        self.begin(&head, body.is_empty())?;
+        self.begin(head, body.is_empty())?;
         if body.is_empty() {
             return Ok(());
         }
@@ -373,29 +382,24 @@ impl Stream<'_> {
         stream.send_data(Bytes::new(), true).map_err(Failure::Guest)
     }
 
-    /// Passes data and trailers on as they come.
+    /// Passes data and trailers on as they come, after what is here already.
     async fn relay(
         &mut self,
         body: &mut RecvStream,
         mut download: Download,
+        first: Bytes,
     ) -> Result<(), Failure> {
         let admitted = self.admitted;
         let stream = self.answer.body.as_mut().expect("it has begun");
-        loop {
-            let data = tokio::select! {
-                data = pipe::data(body) => data.map_err(Failure::down)?,
+        let mut data = Some(first);
+        while let Some(some) = data {
+            admitted.record.down(some.len());
+            pipe::send(stream, some).await.map_err(Failure::down)?;
+            data = tokio::select! {
+                data = next(body, &mut download) => data?,
                 reason = pipe::reset(stream) => return Err(Failure::GuestReset(reason)),
             };
-            let Some(data) = data else { break };
-            let length = data.len();
-            let out = download.push(data)?;
-            admitted.record.down(out.len());
-            pipe::send(stream, out).await.map_err(Failure::down)?;
-            pipe::taken(body, length).map_err(Failure::down)?;
         }
-        let rest = download.finish()?;
-        admitted.record.down(rest.len());
-        pipe::send(stream, rest).await.map_err(Failure::down)?;
         match body.trailers().await.map_err(Failure::Upstream)? {
             None => stream.send_data(Bytes::new(), true).map_err(Failure::Guest),
             Some(trailers) => {
@@ -419,6 +423,22 @@ impl Failure {
             _ => Reason::CANCEL,
         }
     }
+}
+
+/// More of a body as the guest shall see it, perhaps nothing yet; `None` at the end.
+async fn next(body: &mut RecvStream, download: &mut Download) -> Result<Option<Bytes>, Failure> {
+    if let Some(more) = download.more()? {
+        return Ok(Some(more));
+    }
+    if download.is_done() {
+        return Ok(None);
+    }
+    let Some(data) = pipe::data(body).await.map_err(Failure::down)? else {
+        return Ok(Some(download.finish()?));
+    };
+    // What is changed is copied, and what is not goes on before more of it is asked for.
+    pipe::taken(body, data.len()).map_err(Failure::down)?;
+    Ok(Some(download.push(data)?))
 }
 
 enum Next {
@@ -465,12 +485,12 @@ async fn send(
         pipe::taken(body, length).map_err(Failure::up)?;
     }
     if plain.is_none() {
-        pipe::send(sink, upload.finish()).await.map_err(Failure::up)?;
+        pipe::send(sink, upload.finish().map_err(Failure::Leak)?).await.map_err(Failure::up)?;
     }
     let Some(trailers) = body.trailers().await.map_err(Failure::Guest)? else {
         return sink.send_data(Bytes::new(), true).map_err(Failure::Upstream);
     };
     let trailers = convert::fields(&trailers)?;
-    upload.trailers(&trailers).map_err(Failure::Leak)?;
+    check_trailers(&trailers, &admitted.bound()).map_err(Failure::Leak)?;
     sink.send_trailers(convert::to_fields(&trailers)?).map_err(Failure::Upstream)
 }

@@ -1,5 +1,7 @@
 use super::bench::{Bench, Guest, bounded, eventually};
 use crate::audit::Decision;
+use crate::http::ProxyHop;
+use matchlock_intercept::headers::HeaderValue;
 use matchlock_testkit::origin::pattern;
 
 fn get(path: &str) -> String {
@@ -175,7 +177,7 @@ async fn either_side_may_close() {
     let (head, _) = guest.response().await;
     assert!(head.contains("Connection: close"), "{head}");
     assert_eq!(guest.rest().await, b"");
-    bounded(guest.server).await.unwrap().unwrap();
+    guest.close().await.unwrap();
     assert_eq!(bench.requests().len(), 5);
 }
 
@@ -356,4 +358,42 @@ async fn a_guest_that_goes_away_ends_the_exchange() {
     bench.origin.release(2);
     let _ = bounded(guest.server).await.unwrap();
     eventually("a response record", || bench.responses().len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_the_whole() {
+    let bench = Bench::new();
+    let mut exchange = bench.exchange();
+    exchange.tls = false;
+    exchange.connection.sni = None;
+    exchange.connection.address.set_port(80);
+    let authorization = Some(HeaderValue::from_static("Basic dTpw"));
+    exchange.proxy = Some(ProxyHop { authorization });
+    let mut guest = bench.connect_as(exchange.clone()).await;
+    let host = "Host: api.example.com\r\nProxy-Authorization: mine\r\n\r\n";
+    guest.send(format!("GET /echo?x=1 HTTP/1.1\r\n{host}")).await;
+    guest.response().await;
+    let seen = bench.origin.last();
+    assert_eq!(seen.target, "http://api.example.com/echo?x=1");
+    assert_eq!(seen.header("proxy-authorization"), Some("Basic dTpw"));
+
+    // An origin is not, whatever the guest writes.
+    exchange.proxy = None;
+    let mut guest = bench.connect_as(exchange).await;
+    guest.send(format!("GET http://api.example.com/echo?x=2 HTTP/1.1\r\n{host}")).await;
+    guest.response().await;
+    let seen = bench.origin.last();
+    assert_eq!((&*seen.target, seen.header("proxy-authorization")), ("/echo?x=2", None));
+}
+
+#[tokio::test]
+async fn a_connection_to_nowhere_in_particular_is_not_served() {
+    let bench = Bench::new();
+    let mut exchange = bench.exchange();
+    exchange.connection.bound = false;
+    exchange.connection.sni = None;
+    let mut guest = bench.connect_as(exchange).await;
+    guest.send(get("/echo")).await;
+    assert_eq!(guest.rest().await, b"");
+    assert!(bench.origin.requests().is_empty());
 }
