@@ -5,12 +5,20 @@
 //! compiler over `corpus/<target>/seed-*` and mutations of that. To add one: the function, a line in
 //! [`TARGETS`], the file, its `[[bin]]`, and at least one seed. The smoke test finds what is missing.
 
+mod client_hello;
+mod dns;
 mod fuse;
+mod h1;
 mod proto;
+mod rewrite;
 mod vsock;
 
+pub use client_hello::client_hello;
+pub use dns::{dns_answer, dns_query};
 pub use fuse::fuse_server;
+pub use h1::{h1_request, h1_response};
 pub use proto::{proto_agent, proto_host};
+pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
 pub use vsock::{vsock_device, vsock_packets};
 
 /// A fuzz target.
@@ -18,9 +26,18 @@ pub type Target = fn(&[u8]);
 
 /// Every target, with the name of its binary and of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("body_rewrite", body_rewrite),
+    ("client_hello", client_hello),
+    ("dns_answer", dns_answer),
+    ("dns_query", dns_query),
     ("fuse_server", fuse_server),
+    ("h1_request", h1_request),
+    ("h1_response", h1_response),
+    ("hook_reply", hook_reply),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
+    ("rewrite_request", rewrite_request),
+    ("sse_editor", sse_editor),
     ("vsock_device", vsock_device),
     ("vsock_packets", vsock_packets),
 ];

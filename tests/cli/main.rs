@@ -1,5 +1,6 @@
 //! The command line, driven as a user drives it.
 
+mod audit;
 mod bad_input;
 mod crash;
 mod defaults;
@@ -8,6 +9,7 @@ mod information;
 mod kept;
 mod limits;
 mod parallel;
+mod ports;
 mod signals;
 mod status;
 mod streams;

@@ -265,11 +265,25 @@ impl FromIterator<(HeaderName, HeaderValue)> for Headers {
     }
 }
 
-/// RFC 9110, section 5.6.2.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    let tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !bytes.is_empty() && bytes.iter().all(tchar)
+    !bytes.is_empty() && bytes.iter().all(|&byte| TCHARS[usize::from(byte)])
 }
+
+/// The bytes of tokens (RFC 9110, section 5.6.2).
+const TCHARS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut marks: &[u8] = b"!#$%&'*+-.^_`|~";
+    while let [mark, rest @ ..] = marks {
+        table[*mark as usize] = true;
+        marks = rest;
+    }
+    table
+};
 
 /// Without optional white space (RFC 9110, section 5.6.3) at the ends.
 pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {

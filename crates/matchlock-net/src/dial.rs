@@ -4,10 +4,15 @@
 //! address that was checked is dialled: never a name, and never what the guest dialled. Only with a
 //! proxy of the host's in between the name goes out, and the proxy resolves it.
 
+#![cfg_attr(not(test), expect(dead_code, reason = "the engine, which uses it, is being written"))]
+
 mod connect;
 mod no_proxy;
 mod proxy;
 mod tunnel;
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -109,9 +114,10 @@ impl Dialer {
         let deadline = Instant::now() + self.limit;
         let proxy = self.proxies.choose(allowed.endpoint(), purpose).filter(|_| added.is_empty());
         if let Some(proxy) = proxy {
-            let through = through(proxy, &allowed.by_name_only(), purpose);
+            let target = allowed.by_name_only();
             let late = |_| Err(TunnelError::Timeout);
-            return timeout_at(deadline, through).await.unwrap_or_else(late).map_err(DialError::Proxy);
+            let through = timeout_at(deadline, through(proxy, &target, purpose)).await;
+            return through.unwrap_or_else(late).map_err(DialError::Proxy);
         }
         let direct = async {
             let dialable = self.addresses(allowed, added).await?;

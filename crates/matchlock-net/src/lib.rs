@@ -6,14 +6,20 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 mod audit;
 mod dial;
 mod dns;
 mod engine;
 mod http;
+mod network;
 mod refusals;
 mod stack;
 mod tls;
 
 pub use audit::{Audit, AuditLost, Decision, Event, Protocol, Scheme};
+pub use dial::{ProxyError, ProxySettings};
+pub use network::{GuestNetwork, NetConfig, NetError, Network};
 pub use refusals::Refusal;

@@ -33,7 +33,11 @@ impl Refusal {
     }
 
     /// A refusal for what the guest sent; no flag would help.
-    pub(crate) fn of(host: impl Into<String>, port: Option<u16>, reason: impl Into<String>) -> Self {
+    pub(crate) fn of(
+        host: impl Into<String>,
+        port: Option<u16>,
+        reason: impl Into<String>,
+    ) -> Self {
         Self { host: host.into(), port, reason: reason.into(), suggestion: None, count: 1 }
     }
 

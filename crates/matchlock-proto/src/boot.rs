@@ -26,6 +26,9 @@ pub struct BootConfig {
     pub dns_servers: Vec<IpAddr>,
     /// The network device `eth0`; `None` when the VM has none.
     pub network: Option<NetworkConfig>,
+    /// Certificate (PEM) of the authority that the guest shall trust beside those of its image;
+    /// `None` leaves the image's trust stores as they are.
+    pub ca_pem: Option<String>,
     /// CPU time of everything that is executed, together; `None` is no limit.
     pub cpu_limit: Option<CpuLimit>,
     /// Leave out the seccomp filter, the capability bounds and `no_new_privs`.
@@ -138,4 +141,6 @@ pub enum BootStep {
     Network,
     /// Control groups.
     Cgroups,
+    /// The sandbox's authority in the trust stores.
+    Trust,
 }

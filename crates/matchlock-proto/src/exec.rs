@@ -21,6 +21,14 @@ pub enum Request {
     },
     /// Answered by [`AgentFrame::Done`].
     Ping,
+    /// Connect to a TCP port of the guest's loopback interface, 127.0.0.1 first and then `::1`.
+    /// Answered by [`AgentFrame::Started`] or [`AgentFrame::Refused`]. After `Started` the connection
+    /// carries no frames any more but the bytes of the TCP connection, both ways; the end of either
+    /// direction is told by shutting it down.
+    Forward {
+        /// The port; not 0.
+        port: u16,
+    },
 }
 
 /// One program to run in its own PID namespace, mount namespace and control group.

@@ -44,6 +44,8 @@ pub struct Reply {
     truncated: bool,
     forged: Vec<IpAddr>,
     silent: bool,
+    silent_for: Option<&'static str>,
+    plain_only: bool,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +83,20 @@ impl Reply {
     #[must_use]
     pub fn silence() -> Self {
         Self { silent: true, ..Self::default() }
+    }
+
+    /// No answer to questions for this type, such as `AAAA`.
+    #[must_use]
+    pub fn silent_for(mut self, kind: &'static str) -> Self {
+        self.silent_for = Some(kind);
+        self
+    }
+
+    /// As a server that does not know EDNS: such questions get FORMERR.
+    #[must_use]
+    pub fn plain_only(mut self) -> Self {
+        self.plain_only = true;
+        self
     }
 
     /// With one more record of the name itself, of any type.
@@ -200,8 +216,13 @@ impl Shared {
                 m.metadata.response_code = ResponseCode::NXDomain;
             })];
         };
-        if reply.silent {
+        if reply.silent || reply.silent_for.is_some_and(|silent| silent == kind.to_string()) {
             return Vec::new();
+        }
+        if reply.plain_only && message.edns.is_some() {
+            return vec![encode(message.id, &query, |m| {
+                m.metadata.response_code = ResponseCode::FormErr;
+            })];
         }
         let mut datagrams = reply.forgeries(message.id, &query);
         datagrams.push(encode(message.id, &query, |answer| {

@@ -152,10 +152,11 @@ impl Origin {
             .enable_all()
             .build()
             .expect("a runtime");
-        let (plain, secure) = runtime.block_on(async {
-            let plain = TcpListener::bind(options.http).await.expect("a port");
-            (plain, TcpListener::bind(options.https).await.expect("a port"))
-        });
+        // Not on the runtime: the caller may be on one itself.
+        let (plain, secure) = {
+            let _inside = runtime.enter();
+            (listen(options.http), listen(options.https))
+        };
         let identity = tls::Identity::new(&options.names, &options.alpn);
         let state = Arc::new(State::new(options.extended_connect));
         let http = plain.local_addr().expect("an address");
@@ -210,6 +211,12 @@ impl Drop for Origin {
             runtime.shutdown_background();
         }
     }
+}
+
+fn listen(address: SocketAddr) -> TcpListener {
+    let listener = std::net::TcpListener::bind(address).expect("a port");
+    listener.set_nonblocking(true).expect("a socket");
+    TcpListener::from_std(listener).expect("a reactor")
 }
 
 /// A stream of either kind.

@@ -9,6 +9,7 @@ mod mounts;
 mod netlink;
 mod network;
 mod root;
+mod trust;
 
 use std::fmt;
 use std::io;
@@ -106,6 +107,9 @@ pub fn boot(
     if let Some(network) = &config.network {
         network::configure(network)?;
     }
+    // The sandbox's own variables come after these and win.
+    let mut env = config.ca_pem.as_deref().map(trust::install).transpose()?.unwrap_or_default();
+    env.extend(config.env);
     let cgroups = prepared?;
     if let Some(limit) = config.cpu_limit {
         cgroups.limit(limit).required(BootStep::Cgroups, "limit the CPU time")?;
@@ -118,7 +122,7 @@ pub fn boot(
         ready_us: now_us(),
         kernel,
     };
-    Ok((Guest { env: config.env, privileged: config.privileged, cgroups }, report))
+    Ok((Guest { env, privileged: config.privileged, cgroups }, report))
 }
 
 fn set_clock((seconds, nanoseconds): (u64, u32)) -> io::Result<()> {

@@ -101,6 +101,24 @@ impl Connection {
         OUTBOX.saturating_sub(self.outbox.len() - self.sent)
     }
 
+    /// Sends `last` and gives the socket away: what follows are no frames.
+    ///
+    /// # Errors
+    /// When the socket does not take it, or the host was too early with what follows.
+    pub(crate) fn into_raw(mut self, last: &AgentFrame) -> io::Result<Watched> {
+        self.send(last);
+        if self.decoder.is_mid_frame() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let Self { socket, outbox, sent, .. } = self;
+        let bytes = outbox.get(sent..).unwrap_or_default();
+        // A few bytes as the first answer on a connection: they fit, or the host is not reading.
+        match send(&socket, bytes, SendFlags::NOSIGNAL)? {
+            n if n == bytes.len() => Ok(socket),
+            _ => Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
+
     /// Sends what the socket takes.
     pub(crate) fn flush(&mut self, now: Instant) -> io::Result<()> {
         while let Some(rest) = self.outbox.get(self.sent..).filter(|rest| !rest.is_empty()) {

@@ -23,6 +23,7 @@ mod connection;
 mod console;
 pub mod exec;
 pub mod flow;
+mod forward;
 mod pid1;
 mod poller;
 pub mod seccomp;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::connection::Connection;
 use crate::console;
 use crate::exec::Execution;
+use crate::forward::Forward;
 use crate::poller::{EventFlags, Poller, Watched};
 use crate::session::{Part, Session};
 use crate::{Guest, sys};
@@ -184,7 +185,11 @@ impl<M: Machine> Server<M> {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        session.on_event(part, flags, &mut self.scratch, now);
+        if part == Part::Tcp && session.is_connecting() {
+            session.on_connect(&self.poller, token, &mut self.scratch);
+        } else {
+            session.on_event(part, flags, &mut self.scratch, now);
+        }
         while let Some(request) = self.sessions.get_mut(&id).and_then(|s| s.next_request(now)) {
             self.carry_out(id, request, now);
         }
@@ -207,6 +212,7 @@ impl<M: Machine> Server<M> {
             Request::Ping => Some(AgentFrame::Done),
             Request::Boot(config) => Some(self.boot(id, config, now)),
             Request::Exec(request) => self.execute(id, &request).err().map(AgentFrame::Refused),
+            Request::Forward { port } => self.forward(id, port).err().map(AgentFrame::Refused),
             Request::Shutdown { grace_ms } => {
                 self.shut_down(id, now + Duration::from_millis(grace_ms.into()));
                 None
@@ -249,6 +255,18 @@ impl<M: Machine> Server<M> {
                 .map_err(|error| ExecFailure::System(format!("start a process: {error}")))?;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.run(execution);
+        }
+        Ok(())
+    }
+
+    fn forward(&mut self, id: u32, port: u16) -> Result<(), ExecFailure> {
+        if self.guest.is_none() || port == 0 {
+            return Err(ExecFailure::BadRequest("no guest or no port to forward to".to_owned()));
+        }
+        let forward = Forward::start(port, &self.poller, Part::Tcp.token(id))
+            .map_err(|error| ExecFailure::System(format!("open a socket: {error}")))?;
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.forward(forward);
         }
         Ok(())
     }

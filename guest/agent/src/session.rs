@@ -3,12 +3,13 @@
 use std::io;
 use std::time::Instant;
 
-use matchlock_proto::{AgentFrame, HostFrame, Request, StreamId};
+use matchlock_proto::{AgentFrame, ExecFailure, HostFrame, Request, StreamId};
 
 use crate::connection::{Connection, Received};
 use crate::console;
 use crate::exec::{Execution, Tokens};
-use crate::poller::EventFlags;
+use crate::forward::{Forward, Progress};
+use crate::poller::{EventFlags, Poller, Watched};
 
 /// Which descriptor of a session an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +20,20 @@ pub(crate) enum Part {
     Stdin,
     Stdout,
     Stderr,
+    /// The TCP socket of a forward.
+    Tcp,
 }
 
 impl Part {
-    const ALL: [Self; 6] =
-        [Self::Socket, Self::Init, Self::Report, Self::Stdin, Self::Stdout, Self::Stderr];
+    const ALL: [Self; 7] = [
+        Self::Socket,
+        Self::Init,
+        Self::Report,
+        Self::Stdin,
+        Self::Stdout,
+        Self::Stderr,
+        Self::Tcp,
+    ];
 
     /// The token of this part of session `id`.
     pub(crate) fn token(self, id: u32) -> u64 {
@@ -48,11 +58,19 @@ impl Part {
     }
 }
 
+/// A forwarded connection, and the host's socket once that carries its bytes.
+#[derive(Debug)]
+struct Forwarding {
+    forward: Forward,
+    host: Option<Watched>,
+}
+
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
     connection: Option<Connection>,
     execution: Option<Execution>,
+    forward: Option<Forwarding>,
     /// The host has sent its request.
     opened: bool,
     announced: bool,
@@ -60,12 +78,18 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(connection: Connection) -> Self {
-        Self { connection: Some(connection), execution: None, opened: false, announced: false }
+        Self {
+            connection: Some(connection),
+            execution: None,
+            forward: None,
+            opened: false,
+            announced: false,
+        }
     }
 
     /// Nothing is left of it.
     pub(crate) fn is_over(&self) -> bool {
-        self.connection.is_none() && self.execution.is_none()
+        self.connection.is_none() && self.execution.is_none() && self.forward.is_none()
     }
 
     /// The execution, while its processes may live.
@@ -76,6 +100,11 @@ impl Session {
     /// Ties an execution to the connection.
     pub(crate) fn run(&mut self, execution: Execution) {
         self.execution = Some(execution);
+    }
+
+    /// Ties a forward to the connection.
+    pub(crate) fn forward(&mut self, forward: Forward) {
+        self.forward = Some(Forwarding { forward, host: None });
     }
 
     /// Sends the last frame of the connection.
@@ -93,6 +122,9 @@ impl Session {
         scratch: &mut [u8],
         now: Instant,
     ) {
+        if self.is_forwarding() {
+            return self.pump(scratch);
+        }
         match part {
             // Writing is what `settle` does anyway.
             Part::Socket if flags == EventFlags::OUT => {}
@@ -112,9 +144,51 @@ impl Session {
                     execution.on_report(now);
                 }
             }
-            Part::Stdin => {}
+            Part::Stdin | Part::Tcp => {}
             Part::Stdout | Part::Stderr => self.on_output(part == Part::Stderr, scratch, now),
         }
+    }
+
+    /// The connection carries the bytes of a forward.
+    fn is_forwarding(&self) -> bool {
+        self.forward.as_ref().is_some_and(|forwarding| forwarding.host.is_some())
+    }
+
+    /// An event on the TCP socket of a forward that is not connected yet.
+    pub(crate) fn on_connect(&mut self, poller: &Poller, token: u64, scratch: &mut [u8]) {
+        let Some(forwarding) = &mut self.forward else {
+            return;
+        };
+        match forwarding.forward.on_connect(poller, token) {
+            Progress::Going => {}
+            Progress::Connected => {
+                let host = self.connection.take().map(|c| c.into_raw(&AgentFrame::Started));
+                match host {
+                    Some(Ok(host)) => forwarding.host = Some(host),
+                    // The host has gone meanwhile.
+                    _ => self.forward = None,
+                }
+                self.pump(scratch);
+            }
+            Progress::Refused(why) => {
+                self.forward = None;
+                self.finish(&AgentFrame::Refused(ExecFailure::System(why)));
+            }
+        }
+    }
+
+    fn pump(&mut self, scratch: &mut [u8]) {
+        let Some(Forwarding { forward, host: Some(host) }) = &mut self.forward else {
+            return;
+        };
+        if forward.pump(host, scratch).is_err() || forward.is_over() {
+            self.forward = None;
+        }
+    }
+
+    /// A forward of it waits for its connection.
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.forward.as_ref().is_some_and(|forwarding| !forwarding.forward.is_open())
     }
 
     fn on_output(&mut self, is_stderr: bool, scratch: &mut [u8], now: Instant) {
@@ -184,6 +258,7 @@ impl Session {
     /// The connection has gone: without its end on the way, the execution is cancelled.
     fn close(&mut self, now: Instant) {
         let ended = self.connection.take().is_none_or(|connection| connection.is_finished());
+        self.forward = None;
         if let Some(execution) = &mut self.execution
             && !ended
         {

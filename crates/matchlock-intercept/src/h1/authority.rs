@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use matchlock_policy::{Endpoint, Host};
+
 /// What names no host, or not one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthorityError {
@@ -19,11 +21,10 @@ pub enum AuthorityError {
     Mismatch,
 }
 
-/// A host and perhaps a port, syntactically: the host is in lower case, and an IPv6 address has its
-/// brackets. Whether the name is one is for `matchlock_policy` to say.
+/// A host, in its canonical form, and perhaps a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Authority {
-    host: String,
+    host: Host,
     port: Option<u16>,
 }
 
@@ -41,15 +42,14 @@ impl Authority {
             None if rest.is_empty() => None,
             None => return Err(AuthorityError::Malformed),
         };
-        if !is_host(host) {
-            return Err(AuthorityError::Malformed);
-        }
-        Ok(Self { host: host.to_ascii_lowercase(), port })
+        // Names beyond ASCII are for whoever types them: on the wire they are encoded.
+        let host = Some(host).filter(|host| host.is_ascii()).and_then(|host| host.parse().ok());
+        Ok(Self { host: host.ok_or(AuthorityError::Malformed)?, port })
     }
 
-    /// The host, in lower case; an IPv6 address within brackets.
+    /// The host.
     #[must_use]
-    pub fn host(&self) -> &str {
+    pub fn host(&self) -> &Host {
         &self.host
     }
 
@@ -59,16 +59,16 @@ impl Authority {
         self.port
     }
 
-    /// The port that is given, or this one.
+    /// Where that is, in a scheme with this port.
     #[must_use]
-    pub fn port_or(&self, default: u16) -> u16 {
-        self.port.unwrap_or(default)
+    pub fn endpoint(&self, default_port: u16) -> Endpoint {
+        Endpoint { host: self.host.clone(), port: self.port.unwrap_or(default_port) }
     }
 }
 
 impl fmt::Display for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.host)?;
+        self.host.fmt(f)?;
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
@@ -76,16 +76,6 @@ impl fmt::Display for Authority {
 fn port(digits: &str) -> Option<u16> {
     let decimal = (1..=5).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     digits.parse().ok().filter(|&port| decimal && port != 0)
-}
-
-/// Less than RFC 3986 allows: no percent-encoding, which programs decode at different times, and no
-/// punctuation that no host name has.
-fn is_host(host: &str) -> bool {
-    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return address.parse::<std::net::Ipv6Addr>().is_ok();
-    }
-    let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    !host.is_empty() && host.bytes().all(part)
 }
 
 #[cfg(test)]
@@ -96,7 +86,7 @@ mod tests {
     fn authorities_are_hosts_with_optional_ports() {
         let table = [
             ("example.com", "example.com", None),
-            ("EXAMPLE.com.:8080", "example.com.", Some(8080)),
+            ("EXAMPLE.com.:8080", "example.com", Some(8080)),
             ("10.0.0.1:1", "10.0.0.1", Some(1)),
             ("[::1]", "[::1]", None),
             ("[2001:DB8::1]:443", "[2001:db8::1]", Some(443)),
@@ -104,7 +94,8 @@ mod tests {
         ];
         for (text, host, port) in table {
             let authority = Authority::parse(text.as_bytes()).expect(text);
-            assert_eq!((authority.host(), authority.port()), (host, port), "{text}");
+            assert_eq!((authority.host().to_string().as_str(), authority.port()), (host, port));
+            assert_eq!(authority.endpoint(7).port, port.unwrap_or(7));
         }
     }
 
@@ -136,6 +127,11 @@ mod tests {
             "a#b",
             "a?b",
             "a\\b",
+            "0x7f.1",
+            "127.1",
+            "*",
+            "a..b",
+            "-a",
             "[::1]x:80",
             "a:80:80",
         ] {

@@ -10,8 +10,8 @@ use crate::headers::{Headers, is_token};
 /// What no start line may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidHead {
-    /// The method is not a token.
-    #[error("the method is not a token")]
+    /// The method is not a token, or a known one in another case.
+    #[error("the method is malformed")]
     Method,
     /// The status is not of three digits.
     #[error("the status code is not between 100 and 999")]
@@ -42,6 +42,10 @@ impl Method {
     #[must_use]
     pub fn is(&self, method: &str) -> bool {
         self.0 == method.as_bytes()
+    }
+
+    pub(super) fn is_but_for_case(&self, method: &str) -> bool {
+        !self.is(method) && self.0.eq_ignore_ascii_case(method.as_bytes())
     }
 }
 
@@ -74,6 +78,16 @@ pub enum Version {
     Http11,
 }
 
+impl Version {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            b"HTTP/1.0" => Some(Self::Http10),
+            b"HTTP/1.1" => Some(Self::Http11),
+            _ => None,
+        }
+    }
+}
+
 /// What precedes the body of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
@@ -102,9 +116,24 @@ impl RequestHead {
             Target::Authority(authority) => (authority, Scheme::Https.default_port()),
             Target::Origin(_) | Target::Asterisk => return Ok(host),
         };
-        let agree =
-            target.host() == host.host() && target.port_or(default) == host.port_or(default);
+        let agree = target.endpoint(default) == host.endpoint(default);
         if agree { Ok(target.clone()) } else { Err(AuthorityError::Mismatch) }
+    }
+
+    /// Makes an absolute form the one that origin servers are asked in (RFC 9112, section 3.2.1).
+    pub fn use_origin_form(&mut self) {
+        if let Target::Absolute { path_and_query, .. } = &self.target {
+            self.target = Target::Origin(path_and_query.clone());
+        }
+    }
+
+    /// Makes an origin form the one that proxies are asked in (RFC 9112, section 3.2.2).
+    pub fn use_absolute_form(&mut self, scheme: Scheme) -> Result<(), AuthorityError> {
+        if let Target::Origin(path_and_query) = &self.target {
+            let path_and_query = path_and_query.clone();
+            self.target = Target::Absolute { scheme, authority: self.authority()?, path_and_query };
+        }
+        Ok(())
     }
 }
 
@@ -131,6 +160,12 @@ impl Status {
     #[must_use]
     pub fn is_interim(self) -> bool {
         self.0 < 200 && self != Self::SWITCHING_PROTOCOLS
+    }
+
+    /// Whether there is never a body: 1xx, 204, 304 (RFC 9110, section 6.4.1).
+    #[must_use]
+    pub fn has_no_body(self) -> bool {
+        self.0 < 200 || self.0 == 204 || self.0 == 304
     }
 
     /// 2xx
@@ -176,6 +211,23 @@ pub struct ResponseHead {
     pub reason: Reason,
     /// The fields.
     pub headers: Headers,
+}
+
+impl ResponseHead {
+    /// A head without fields, of a response that the program makes itself.
+    ///
+    /// # Panics
+    ///
+    /// If the code is not of three digits or the reason has a control character.
+    #[must_use]
+    pub fn from_static(code: u16, reason: &'static str) -> Self {
+        Self {
+            version: Version::Http11,
+            status: Status::new(code).expect("three digits"),
+            reason: Reason::new(reason.as_bytes()).expect("a reason"),
+            headers: Headers::new(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -94,9 +94,10 @@ fn worse(first: Option<ConnectError>, second: ConnectError) -> ConnectError {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::Ipv4Addr;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -113,25 +114,46 @@ mod tests {
         assert_eq!(interleave(&addresses.repeat(9)).len(), MAX_ATTEMPTS);
     }
 
+    /// Nobody listens there, and nobody else gets the port as long as the socket is there.
+    fn closed() -> (TcpSocket, SocketAddr) {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("bound");
+        let address = socket.local_addr().expect("an address");
+        (socket, address)
+    }
+
     #[tokio::test]
     async fn a_refusal_leads_to_the_next_address() {
-        let open = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a listener");
-        let open = open.local_addr().expect("an address");
-        let closed = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), open.port());
+        let (_socket, closed) = closed();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a listener");
-        let other = listener.local_addr().expect("an address");
-        let (stream, peer) = connect(&[closed, other]).await.expect("connected");
-        assert_eq!((peer, stream.peer_addr().expect("a peer")), (other, other));
+        let open = listener.local_addr().expect("an address");
+        let (stream, peer) = connect(&[closed, open]).await.expect("connected");
+        assert_eq!((peer, stream.peer_addr().expect("a peer")), (open, open));
         assert!(stream.nodelay().expect("an option"));
         assert!(sockopt::socket_keepalive(&stream).expect("an option"));
     }
 
     #[tokio::test]
-    async fn the_error_says_that_it_was_refused() {
+    async fn silence_is_not_waited_for_when_there_is_another_address() {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("bound");
+        let listener = socket.listen(1).expect("a listener");
+        let silent = listener.local_addr().expect("an address");
+        // Once its queue is full, the kernel lets further attempts wait.
+        let mut queue = Vec::new();
+        while let Ok(stream) = timeout(HEAD_START, TcpStream::connect(silent)).await {
+            queue.push(stream.expect("connected"));
+        }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a listener");
-        let address = listener.local_addr().expect("an address");
-        drop(listener);
-        assert!(matches!(connect(&[address]).await, Err(ConnectError::Refused)));
+        let open = listener.local_addr().expect("an address");
+        let (_, peer) = connect(&[silent, open]).await.expect("connected");
+        assert_eq!(peer, open);
+    }
+
+    #[tokio::test]
+    async fn the_error_says_that_it_was_refused() {
+        let (_socket, closed) = closed();
+        assert!(matches!(connect(&[closed]).await, Err(ConnectError::Refused)));
         assert!(matches!(connect(&[]).await, Err(ConnectError::Unreachable(_))));
     }
 }

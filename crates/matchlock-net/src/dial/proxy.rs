@@ -221,22 +221,23 @@ mod tests {
     #[test]
     fn the_variables_of_each_purpose() {
         use Purpose::{Http, Raw, Tls};
-        let all = ("ALL_PROXY", "http://all:1");
-        let cases: &[(&[(&str, &str)], Purpose, Option<&str>)] = &[
+        const ALL: (&str, &str) = ("ALL_PROXY", "http://all:1");
+        type Case = (&'static [(&'static str, &'static str)], Purpose, Option<&'static str>);
+        let cases: &[Case] = &[
             (&[], Tls, None),
             (&[("HTTPS_PROXY", "http://upper:8080")], Tls, Some("upper:8080")),
             (&[("HTTPS_PROXY", "http://u:1"), ("https_proxy", "http://l:2")], Tls, Some("l:2")),
             (&[("HTTPS_PROXY", "http://u:1"), ("https_proxy", "")], Tls, Some("u:1")),
-            (&[("HTTPS_PROXY", "http://u:1"), all], Tls, Some("u:1")),
-            (&[("HTTPS_PROXY", "http://u:1"), all], Raw, Some("all:1")),
+            (&[("HTTPS_PROXY", "http://u:1"), ALL], Tls, Some("u:1")),
+            (&[("HTTPS_PROXY", "http://u:1"), ALL], Raw, Some("all:1")),
             (&[("HTTPS_PROXY", "http://u:1")], Raw, Some("u:1")),
             (&[("HTTPS_PROXY", "http://u:1")], Http, None),
             (&[("http_proxy", "http://l:2")], Http, Some("l:2")),
             (&[("HTTP_PROXY", "http://u:1")], Http, None),
             (&[("http_proxy", "http://l:2")], Tls, None),
-            (&[("all_proxy", "l"), all], Http, Some("l:80")),
-            (&[all, ("NO_PROXY", "example.com")], Tls, None),
-            (&[all, ("NO_PROXY", "example.com"), ("no_proxy", "a.org")], Tls, Some("all:1")),
+            (&[("all_proxy", "l"), ALL], Http, Some("l:80")),
+            (&[ALL, ("NO_PROXY", "example.com")], Tls, None),
+            (&[ALL, ("NO_PROXY", "example.com"), ("no_proxy", "a.org")], Tls, Some("all:1")),
         ];
         for (variables, purpose, expected) in cases {
             let chosen = chosen(variables, "example.com", *purpose);

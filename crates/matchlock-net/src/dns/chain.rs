@@ -29,11 +29,7 @@ pub(crate) struct TooLong;
 
 impl Chain {
     /// Follows `name`. Records of names that are not on the way do not count.
-    pub(crate) fn follow(
-        answer: &Message,
-        name: &Name,
-        kind: RecordType,
-    ) -> Result<Self, TooLong> {
+    pub(crate) fn follow(answer: &Message, name: &Name, kind: RecordType) -> Result<Self, TooLong> {
         let mut chain = Self { end: name.clone(), aliases: 0, addresses: Vec::new(), ttl: None };
         loop {
             chain.collect(answer, kind);
@@ -111,7 +107,10 @@ mod tests {
         ];
         let chain = follow(records).expect("a chain");
         assert_eq!((chain.aliases, chain.ttl), (2, Some(20)));
-        assert_eq!(chain.addresses, ["8.8.8.1", "8.8.8.2"].map(|a| a.parse::<IpAddr>().expect("ip")));
+        assert_eq!(
+            chain.addresses,
+            ["8.8.8.1", "8.8.8.2"].map(|a| a.parse::<IpAddr>().expect("ip"))
+        );
     }
 
     #[test]
@@ -123,7 +122,8 @@ mod tests {
 
     #[test]
     fn circles_end() {
-        let circle = vec![alias("a.example.", 1, "b.example."), alias("b.example.", 1, "a.example.")];
+        let circle =
+            vec![alias("a.example.", 1, "b.example."), alias("b.example.", 1, "a.example.")];
         assert_eq!(follow(circle), Err(TooLong));
     }
 }

@@ -60,7 +60,7 @@ impl Names {
         let mut table = self.table();
         let name = table.by_index.get(&index(address)?)?.clone();
         table.hold(&name);
-        Some(Held { names: Self::clone(self), name })
+        Some(Held { names: Arc::clone(self), name })
     }
 
     /// Whether `address` is of the pools, with a name or without.

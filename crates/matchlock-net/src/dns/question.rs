@@ -31,32 +31,37 @@ pub(crate) struct Question {
 
 impl Question {
     /// Allowed by `rule`.
-    pub(crate) fn allowed(asked: &Asked, name: &HostName, rule: impl ToString) -> Self {
+    pub(crate) fn allowed(asked: &Asked, name: &HostName, rule: impl Into<String>) -> Self {
         Self { name: name.to_string(), allowed: true, ..Self::new(asked, rule) }
     }
 
     /// Denied by `rule`, which is not of the policy.
-    pub(crate) fn refused(asked: &Asked, rule: impl ToString, reason: impl ToString) -> Self {
+    pub(crate) fn refused(
+        asked: &Asked,
+        rule: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
         Self::new(asked, rule).because(reason)
     }
 
     /// Denied by the policy.
     pub(crate) fn denied(asked: &Asked, name: &HostName, denied: Denied) -> Self {
-        let question = Self::new(asked, denied.rule()).because(denied.reason());
+        let question =
+            Self::new(asked, denied.rule().to_string()).because(denied.reason().to_string());
         Self { name: name.to_string(), denied: Some(denied), ..question }
     }
 
-    pub(crate) fn because(mut self, reason: impl ToString) -> Self {
-        self.reason = Some(reason.to_string());
+    pub(crate) fn because(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
         self
     }
 
-    fn new(asked: &Asked, rule: impl ToString) -> Self {
+    fn new(asked: &Asked, rule: impl Into<String>) -> Self {
         Self {
             name: asked.name().to_ascii().trim_end_matches('.').to_ascii_lowercase(),
             qtype: asked.qtype().to_string(),
             allowed: false,
-            rule: rule.to_string(),
+            rule: rule.into(),
             reason: None,
             denied: None,
         }

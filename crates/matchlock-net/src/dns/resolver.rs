@@ -2,7 +2,7 @@
 //! the addresses may be dialled, is decided elsewhere: by `Policy` before, by `Allowed` after.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -76,6 +76,9 @@ impl Resolver {
 
     /// The addresses of `name`, IPv6 first: at least one. They are not checked.
     pub(crate) async fn lookup(&self, name: &HostName) -> Result<Vec<IpAddr>, ResolveError> {
+        if name.labels().next_back() == Some("localhost") {
+            return Ok(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
+        }
         if let Some(addresses) = self.cached(name) {
             return Ok(addresses);
         }
@@ -101,9 +104,7 @@ impl Resolver {
             return Ok(all.addresses);
         }
         Err(match failure {
-            Some(Failure::Upstream(cause)) => {
-                ResolveError::Upstream { name: name.clone(), cause }
-            }
+            Some(Failure::Upstream(cause)) => ResolveError::Upstream { name: name.clone(), cause },
             Some(Failure::TooManyAliases) => ResolveError::TooManyAliases(name.clone()),
             None if all.exists => ResolveError::NoAddress(name.clone()),
             None => ResolveError::NoSuchName(name.clone()),
@@ -129,8 +130,8 @@ impl Resolver {
         loop {
             let query = Query::query(next.clone(), kind);
             let answer = self.upstream.ask(&query).await.map_err(Failure::Upstream)?;
-            let chain = Chain::follow(&answer, &next, kind)
-                .map_err(|TooLong| Failure::TooManyAliases)?;
+            let chain =
+                Chain::follow(&answer, &next, kind).map_err(|TooLong| Failure::TooManyAliases)?;
             found.ttl = found.ttl.into_iter().chain(chain.ttl).min();
             found.exists |= answer.response_code == ResponseCode::NoError;
             aliases += chain.aliases;
@@ -190,7 +191,9 @@ async fn beside(first: &Outcome, second: impl Future<Output = Outcome>) -> Optio
 fn is_ours(name: &Name) -> bool {
     let last = name.iter().next_back();
     last.is_none_or(|label| {
-        ["localhost", "local", "internal"].iter().any(|own| label.eq_ignore_ascii_case(own.as_bytes()))
+        ["localhost", "local", "internal"]
+            .iter()
+            .any(|own| label.eq_ignore_ascii_case(own.as_bytes()))
     })
 }
 

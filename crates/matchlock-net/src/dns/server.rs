@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use matchlock_policy::{AddressClass, Endpoint, Host, HostName, Policy, Rule, classify};
 
+use super::forward;
 use super::names::Names;
 use super::question::{Answer, Question};
 use super::resolver::to_wire;
 use super::seen::Seen;
 use super::upstream::Upstream;
 use super::wire::{Asked, Transport, Unasked, record};
-use super::forward;
 
 /// How long the guest may remember what we say, in seconds.
 const TTL: u32 = 60;
@@ -59,8 +59,8 @@ pub(crate) async fn answer(
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) code: ResponseCode,
-    pub(crate) answers: Vec<hickory_proto::rr::Record>,
-    pub(crate) authorities: Vec<hickory_proto::rr::Record>,
+    pub(crate) answers: Vec<Record>,
+    pub(crate) authorities: Vec<Record>,
     pub(crate) question: Question,
 }
 
@@ -86,7 +86,7 @@ fn decide(context: &DnsContext, policy: &Policy, asked: &Asked) -> Verdict {
         let question = Question::refused(asked, "dns", "not a host name");
         return Verdict::Here(Reply::empty(ResponseCode::NXDomain, question));
     };
-    if is_below(&name, "arpa") {
+    if is_below(&name, "in-addr.arpa") || is_below(&name, "ip6.arpa") {
         return reverse(context, policy, asked, name);
     }
     if is_below(&name, "localhost") {
@@ -104,7 +104,7 @@ fn decide(context: &DnsContext, policy: &Policy, asked: &Asked) -> Verdict {
     };
     let added = policy.added_addresses(&name);
     if !added.is_empty() {
-        let question = Question::allowed(asked, &name, &rule);
+        let question = Question::allowed(asked, &name, rule.to_string());
         return Verdict::Here(addresses(asked, &added, question));
     }
     if policy.is_sealed() || name.is_host_service() {
@@ -132,23 +132,24 @@ fn synthetic(
 ) -> Reply {
     if !is_modest(name) && !is_listed(policy, name) {
         let reason = "too long a name for a rule with a wildcard";
-        let question = Question::refused(asked, rule, reason);
+        let question = Question::refused(asked, rule.to_string(), reason);
         return Reply::empty(ResponseCode::NXDomain, question);
     }
-    let question = Question::allowed(asked, name, rule);
+    let question = Question::allowed(asked, name, rule.to_string());
     if !matches!(asked.qtype(), RecordType::A | RecordType::AAAA) {
         let question = question.because("only addresses are answered");
         return Reply::empty(ResponseCode::NoError, question);
     }
     match context.names.assign(name) {
         Ok((v4, v6)) => addresses(asked, &[v4.into(), v6.into()], question),
-        Err(exhausted) => Reply::empty(ResponseCode::ServFail, question.because(exhausted)),
+        Err(exhausted) => {
+            Reply::empty(ResponseCode::ServFail, question.because(exhausted.to_string()))
+        }
     }
 }
 
 /// With the public network open.
 fn open(policy: &Policy, asked: &Asked, name: HostName, rule: Rule) -> Verdict {
-    let question = || Question::allowed(asked, &name, &rule);
     let (code, reason) = match asked.qtype() {
         // They could tell the guest keys for an encrypted ClientHello (RFC 9460), which would hide
         // the name from us.
@@ -160,29 +161,65 @@ fn open(policy: &Policy, asked: &Asked, name: HostName, rule: Rule) -> Verdict {
         }
         _ => return Verdict::Forward(name, rule),
     };
-    Verdict::Here(Reply::empty(code, question().because(reason)))
+    let question = Question::allowed(asked, &name, rule.to_string()).because(reason);
+    Verdict::Here(Reply::empty(code, question))
 }
 
-/// Names of addresses (RFC 1035 3.5, RFC 3596 2.5), and whatever else is below `arpa`.
+/// Names of addresses (RFC 1035 3.5, RFC 3596 2.5).
 fn reverse(context: &DnsContext, policy: &Policy, asked: &Asked, name: HostName) -> Verdict {
-    let address = asked.name().parse_arpa_name().ok().filter(|net| net.prefix_len() == net.max_prefix_len());
-    if let Some(address) = address.map(|net| net.addr()) {
-        let mut names = context.names.lookup(address);
-        names.extend(policy.names_of_added(address).into_iter().filter(|name| policy.resolve(name).is_ok()));
-        if !names.is_empty() {
-            let question = Question::allowed(asked, &name, "reverse");
-            let data = names.iter().map(|name| RData::PTR(PTR(to_wire(name))));
-            let data = data.filter(|_| asked.qtype() == RecordType::PTR);
-            return Verdict::Here(Reply::data(asked, data, question));
-        }
+    let whole = asked.name().parse_arpa_name().ok();
+    let whole = whole.filter(|network| network.prefix_len() == network.max_prefix_len());
+    let address = whole.map(|network| network.addr());
+    let known = address.map(|address| known(context, policy, address)).unwrap_or_default();
+    if !known.is_empty() {
+        let question = Question::allowed(asked, &name, "known address");
+        let wanted = asked.qtype() == RecordType::PTR;
+        let names = known.iter().filter(|_| wanted).map(|name| RData::PTR(PTR(to_wire(name))));
+        return Verdict::Here(Reply::data(asked, names, question));
     }
-    let public = address.is_none_or(|net| matches!(classify(net.addr()), AddressClass::Public));
-    let denied = match policy.resolve(&name) {
-        Ok(rule) if !policy.is_sealed() && public && is_address_or_other(&name, address.is_some()) => {
-            return open(policy, asked, name, rule);
+    // What hosts the network of the user has is nothing that the guest may list.
+    let public = address.is_some_and(|address| classify(address) == AddressClass::Public);
+    let question = match policy.resolve(&name) {
+        Ok(rule) if public && !policy.is_sealed() => return open(policy, asked, name, rule),
+        Ok(rule) => {
+            Question::refused(asked, rule.to_string(), "only public addresses are looked up")
         }
-        Ok(_) => Question::refused(asked, "reverse", "only public addresses are looked up"),
         Err(denied) => Question::denied(asked, &name, denied),
     };
-    Verdict::Here(Reply::empty(ResponseCode::NXDomain, denied))
+    Verdict::Here(Reply::empty(ResponseCode::NXDomain, question))
+}
+
+/// The names that the guest may know an address by.
+fn known(context: &DnsContext, policy: &Policy, address: IpAddr) -> Vec<HostName> {
+    let added = policy.names_of_added(address).into_iter();
+    let mut names = context.names.lookup(address);
+    names.extend(added.filter(|name| policy.resolve(name).is_ok()));
+    names
+}
+
+/// Short enough for a name that the guest made up.
+fn is_modest(name: &HostName) -> bool {
+    name.as_str().len() <= MAX_WILD_LENGTH && name.labels().count() <= MAX_WILD_LABELS
+}
+
+/// Whether the user wrote this very name, with or without a port.
+fn is_listed(policy: &Policy, name: &HostName) -> bool {
+    let is_name = |text: &String| {
+        Endpoint::parse(text, 0).is_ok_and(|entry| entry.host == Host::Name(name.clone()))
+    };
+    policy.allowed_hosts().iter().any(is_name)
+}
+
+/// `zone` itself or a name below it.
+fn is_below(name: &HostName, zone: &str) -> bool {
+    let rest = name.as_str().strip_suffix(zone);
+    rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// The name as the policy knows it. Labels are bytes: only those of host names are read as text, so
+/// that no dot inside of one makes two.
+fn host_name(name: &Name) -> Option<HostName> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let plain = name.iter().all(|label| label.iter().all(is_plain));
+    plain.then(|| name.to_ascii().parse().ok()).flatten()
 }

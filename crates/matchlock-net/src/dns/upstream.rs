@@ -95,14 +95,42 @@ async fn ask_in_turn(
 }
 
 async fn exchange(server: SocketAddr, query: &Query, deadline: Instant) -> io::Result<Message> {
-    let message = udp(server, query, deadline).await?;
-    if message.truncation { tcp(server, query, deadline).await } else { Ok(message) }
+    let message = ask_once(server, query, Edns::Sent, deadline).await?;
+    match message.response_code {
+        // What an old server says to EDNS (RFC 6891 7).
+        ResponseCode::FormErr | ResponseCode::NotImp => {
+            ask_once(server, query, Edns::Left, deadline).await
+        }
+        _ => Ok(message),
+    }
+}
+
+/// Whether a question says that its asker knows EDNS.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Edns {
+    Sent,
+    Left,
+}
+
+async fn ask_once(
+    server: SocketAddr,
+    query: &Query,
+    edns: Edns,
+    deadline: Instant,
+) -> io::Result<Message> {
+    let message = udp(server, query, edns, deadline).await?;
+    if message.truncation { tcp(server, query, edns, deadline).await } else { Ok(message) }
 }
 
 /// A socket of its own for each question, so that a forger has to guess the port too, and only
 /// what comes from the server's address is seen (RFC 5452).
-async fn udp(server: SocketAddr, query: &Query, deadline: Instant) -> io::Result<Message> {
-    let (id, bytes) = encode(query)?;
+async fn udp(
+    server: SocketAddr,
+    query: &Query,
+    edns: Edns,
+    deadline: Instant,
+) -> io::Result<Message> {
+    let (id, bytes) = encode(query, edns)?;
     let local = match server {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
@@ -123,8 +151,13 @@ async fn udp(server: SocketAddr, query: &Query, deadline: Instant) -> io::Result
     .await
 }
 
-async fn tcp(server: SocketAddr, query: &Query, deadline: Instant) -> io::Result<Message> {
-    let (id, bytes) = encode(query)?;
+async fn tcp(
+    server: SocketAddr,
+    query: &Query,
+    edns: Edns,
+    deadline: Instant,
+) -> io::Result<Message> {
+    let (id, bytes) = encode(query, edns)?;
     let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
     within(deadline, async {
         let mut stream = TcpStream::connect(server).await?;
@@ -138,16 +171,17 @@ async fn tcp(server: SocketAddr, query: &Query, deadline: Instant) -> io::Result
     .await
 }
 
-async fn within<T>(
-    deadline: Instant,
-    work: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
+async fn within<T>(deadline: Instant, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout_at(deadline, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-fn encode(query: &Query) -> io::Result<(u16, Vec<u8>)> {
+fn encode(query: &Query, edns: Edns) -> io::Result<(u16, Vec<u8>)> {
     let mut id = [0; 2];
     rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
     let id = u16::from_ne_bytes(id);
-    Ok((id, wire::question(id, query.clone()).to_vec().map_err(io::Error::other)?))
+    let mut message = wire::question(id, query.clone());
+    if edns == Edns::Left {
+        message.edns = None;
+    }
+    Ok((id, message.to_vec().map_err(io::Error::other)?))
 }

@@ -52,8 +52,7 @@ impl Asked {
         if questions != 1 || answers != 0 || authorities != 0 || additional > MAX_ADDITIONAL {
             return Err(header.refuse(ResponseCode::FormErr));
         }
-        let message =
-            Message::from_vec(bytes).map_err(|_| header.refuse(ResponseCode::FormErr))?;
+        let message = Message::from_vec(bytes).map_err(|_| header.refuse(ResponseCode::FormErr))?;
         let Ok([query]) = <[Query; 1]>::try_from(message.queries) else {
             return Err(header.refuse(ResponseCode::FormErr));
         };
@@ -218,23 +217,28 @@ mod tests {
 
     #[test]
     fn what_is_no_question_is_ignored_or_refused() {
-        for ignored in [vec![], vec![0; 11], bytes(|m| m.metadata.message_type = MessageType::Response)]
-        {
+        let response = bytes(|message| message.metadata.message_type = MessageType::Response);
+        for ignored in [vec![], vec![0; 11], response] {
             assert_eq!(Asked::parse(&ignored, Transport::Udp).err(), Some(Unasked::Ignore));
         }
+        let raw = |counts: [u8; 8], rest: &[u8]| [&[0, 7, 1, 0][..], &counts, rest].concat();
+        let (one, many) = ([0, 1, 0, 0, 0, 0, 0, 0], [255, 255, 0, 0, 0, 0, 0, 0]);
+        let newer = || our_edns().set_version(1).clone();
         let cases = [
             (bytes(|m| m.metadata.op_code = OpCode::Update), ResponseCode::NotImp),
             (bytes(|m| m.queries.clear()), ResponseCode::FormErr),
             (bytes(|m| m.queries.push(m.queries[0].clone())), ResponseCode::FormErr),
             (bytes(|m| m.queries[0].query_class = DNSClass::CH), ResponseCode::Refused),
-            (bytes(|m| drop(m.set_edns({ let mut e = our_edns(); e.set_version(1); e }))), ResponseCode::BADVERS),
+            (bytes(|m| m.edns = Some(newer())), ResponseCode::BADVERS),
             (bytes(|_| ())[..14].to_vec(), ResponseCode::FormErr),
-            ([&[0, 7, 1, 0, 255, 255, 0, 0, 0, 0, 0, 0], &[0; 9][..]].concat(), ResponseCode::FormErr),
+            (raw(many, &[0; 9]), ResponseCode::FormErr),
             // A name that points at itself.
-            ([&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &[0xc0, 12, 0, 1, 0, 1]].concat(), ResponseCode::FormErr),
+            (raw(one, &[0xc0, 12, 0, 1, 0, 1]), ResponseCode::FormErr),
         ];
         for (bytes, expected) in cases {
-            assert_eq!(code(Asked::parse(&bytes, Transport::Udp)), expected, "{bytes:?}");
+            let code = code(Asked::parse(&bytes, Transport::Udp));
+            // By number: BADVERS shares its own with BADSIG.
+            assert_eq!(u16::from(code), u16::from(expected), "{bytes:?}");
         }
     }
 

@@ -78,11 +78,8 @@ impl Flow {
         self.refused(Refusal::denied(self.host(), Some(self.address.port()), denied));
         let reason = Some(denied.reason().to_string());
         // Nothing happens that would need the record; a lost one closes the network anyway.
-        let _ = self.shared.audit(&self.opening(
-            Decision::Denied,
-            denied.rule().to_string(),
-            reason,
-        ));
+        let _ =
+            self.shared.audit(&self.opening(Decision::Denied, denied.rule().to_string(), reason));
     }
 
     /// Records that the flow may not be, for a reason that is not in the policy.

@@ -109,9 +109,7 @@ fn of_server(bytes: &[u8], open: bool) -> Option<Speech> {
     const SETTINGS: &[u8] = &[4, 0, 0, 0, 0, 0];
     let http1 = bytes.starts_with(b"HTTP/") || b"HTTP/".starts_with(bytes);
     let http2 = match bytes.get(3..) {
-        Some(frame) if bytes[0] == 0 => {
-            frame.starts_with(SETTINGS) || SETTINGS.starts_with(frame)
-        }
+        Some(frame) if bytes[0] == 0 => frame.starts_with(SETTINGS) || SETTINGS.starts_with(frame),
         _ => bytes.len() <= 3 && bytes.first() == Some(&0),
     };
     match (http1 || http2, open) {
@@ -139,8 +137,19 @@ fn mentions_http(line: &[u8]) -> bool {
 
 fn is_known_method(token: &[u8]) -> bool {
     const METHODS: &[&[u8]] = &[
-        b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH",
-        b"QUERY", b"PROPFIND", b"REPORT", b"SEARCH",
+        b"GET",
+        b"HEAD",
+        b"POST",
+        b"PUT",
+        b"DELETE",
+        b"CONNECT",
+        b"OPTIONS",
+        b"TRACE",
+        b"PATCH",
+        b"QUERY",
+        b"PROPFIND",
+        b"REPORT",
+        b"SEARCH",
     ];
     METHODS.iter().any(|method| method.eq_ignore_ascii_case(token))
 }

@@ -3,9 +3,13 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+/// How long a peer may take to read our last words, and how many bytes it may send meanwhile.
+const LINGER: (Duration, u64) = (Duration::from_secs(2), 1024 * 1024);
 
 /// A connection, whatever it is made of. Dropping one that was not shut down on both sides resets
 /// it.
@@ -76,6 +80,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
     }
+}
+
+/// Ends a connection so that what was written last arrives: dropped at once, with bytes of the peer
+/// unread, it would be reset, and the peer could lose what it has not read yet.
+pub(crate) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let (time, bytes) = LINGER;
+    let draining = async {
+        let _ = tokio::io::copy(&mut stream.take(bytes), &mut tokio::io::sink()).await;
+    };
+    let _ = tokio::time::timeout(time, draining).await;
 }
 
 #[cfg(test)]

@@ -61,8 +61,8 @@ impl Target {
         policy.connect(self.allowed.endpoint()).is_ok()
     }
 
-    /// What requests on the flow are held against. An address that no name is known of by now stands
-    /// for itself only: else a request could name a host that was never dialled.
+    /// What requests on the flow are held against. It was dialled already: an address of which no
+    /// name is known by now stands for itself only.
     pub(crate) fn connection(&self, sni: Option<HostName>) -> Connection {
         Connection { names: self.names.clone(), address: self.address, sni, bound: true }
     }

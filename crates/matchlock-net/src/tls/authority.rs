@@ -107,7 +107,8 @@ impl Authority {
         let mut params = params(&self.provider, &self.validity)?;
         let (san, common_name) = match host {
             Host::Name(name) => {
-                (SanType::DnsName(name.as_str().try_into()?), name.as_str().to_owned())
+                let dns_name = name.as_str().try_into().map_err(rcgen::Error::from)?;
+                (SanType::DnsName(dns_name), name.to_string())
             }
             Host::Ip(ip) => (SanType::IpAddress(ip.to_canonical()), ip.to_canonical().to_string()),
         };
@@ -138,8 +139,6 @@ impl fmt::Debug for Authority {
 pub(crate) enum AuthorityError {
     #[error("cannot issue a certificate for the guest")]
     Certificate(#[from] rcgen::Error),
-    #[error("the name does not fit in a certificate")]
-    Name(#[from] rcgen::InvalidAsn1String),
     #[error("cannot set up TLS for the guest")]
     Tls(#[from] rustls::Error),
     #[error("there are no random bytes")]

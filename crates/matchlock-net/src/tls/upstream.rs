@@ -49,8 +49,7 @@ impl UpstreamTls {
     {
         let mut config = self.config_async().await?;
         config.alpn_protocols = alpn.to_vec();
-        let connecting =
-            TlsConnector::from(Arc::new(config)).connect(server_name(host)?, stream);
+        let connecting = TlsConnector::from(Arc::new(config)).connect(server_name(host)?, stream);
         match tokio::time::timeout(HANDSHAKE, connecting).await {
             Ok(result) => result.map_err(|error| UpstreamTlsError::from_io(error, host)),
             Err(_) => Err(UpstreamTlsError::Timeout),
@@ -107,11 +106,9 @@ impl UpstreamTlsError {
             Some(rustls::Error::InvalidCertificate(wrong)) => {
                 Self::Certificate { host: host.clone(), problem: problem(wrong), source: error }
             }
-            Some(rustls::Error::NoCertificatesPresented) => Self::Certificate {
-                host: host.clone(),
-                problem: "is missing",
-                source: error,
-            },
+            Some(rustls::Error::NoCertificatesPresented) => {
+                Self::Certificate { host: host.clone(), problem: "is missing", source: error }
+            }
             Some(rustls::Error::AlertReceived(alert)) => Self::Alert(describe(*alert)),
             Some(rustls::Error::NoApplicationProtocol) => {
                 Self::Alert(describe(AlertDescription::NoApplicationProtocol))

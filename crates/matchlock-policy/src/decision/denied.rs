@@ -95,7 +95,7 @@ impl Denied {
             DenyReason::Address(_) => {
                 let ip = self.address?;
                 let bits = if ip.is_ipv4() { 32 } else { 128 };
-                Some(format!("--allow-private {ip}/{bits}"))
+                Some(format!("--allow-private={ip}/{bits}"))
             }
             DenyReason::NoAddress => None,
         }

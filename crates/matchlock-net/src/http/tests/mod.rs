@@ -1,0 +1,4 @@
+//! Exchanges with a real web server, the guest being raw bytes or an HTTP/2 client.
+
+mod bench;
+mod h1;
