@@ -53,12 +53,15 @@ pub(crate) struct Args {
     /// Measure this binary instead of building one.
     #[arg(long)]
     binary: Option<PathBuf>,
+    /// Measure with this build of the client, the server and the proxy, optimised or not.
+    #[arg(long, hide = true)]
+    as_built: bool,
     /// Be the proxy of a measurement.
     #[arg(long, hide = true)]
     gateway: bool,
 }
 
-/// Measures and prints; a debug build has a release build do that.
+/// Measures and prints; has a release build of this program do that.
 pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if args.gateway {
         return gateway::serve();
@@ -69,17 +72,15 @@ pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         None if args.vm => Some(build::run(workspace)?),
         None => None,
     };
-    if cfg!(debug_assertions) {
-        return in_release(workspace, args, binary);
-    }
-    measure(args, binary)
+    if args.as_built { measure(args, binary) } else { in_release(workspace, args, binary) }
 }
 
 /// The same again, optimised.
 fn in_release(workspace: &Workspace, args: &Args, binary: Option<PathBuf>) -> Result<()> {
     eprintln!("bench: building the client, the server and the proxy with optimisation");
     let mut cargo = workspace.cargo();
-    cargo.args(["run", "--quiet", "--release", "--package", "xtask", "--", "bench", "net"]);
+    cargo.args(["run", "--quiet", "--release", "--package", "xtask", "--"]);
+    cargo.args(["bench", "net", "--as-built"]);
     for (flag, value) in [
         ("--samples", u64::from(args.samples)),
         ("--size", args.size),
@@ -117,6 +118,7 @@ fn measure(args: &Args, binary: Option<PathBuf>) -> Result<()> {
     };
     let report = json!({
         "benchmark": "net",
+        "optimised": !cfg!(debug_assertions),
         "host": host(),
         "curl": curl_version(),
         "bulk": bulk,

@@ -84,7 +84,8 @@ fn url(world: &World, path: &str) -> String {
 
 /// What curl is to say: bytes down, bytes up, and the seconds from the first byte asked for to the
 /// last.
-pub(super) const WRITE_OUT: &str = "%{size_download} %{size_upload} %{time_total} %{time_pretransfer}";
+pub(super) const WRITE_OUT: &str =
+    "%{size_download} %{size_upload} %{time_total} %{time_pretransfer}";
 
 /// Megabytes per second, of what [`WRITE_OUT`] has said; the handshake does not count.
 pub(super) fn rate(said: &str, bytes: u64) -> Result<f64> {

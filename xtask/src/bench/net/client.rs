@@ -74,10 +74,11 @@ impl Http1 {
     pub(super) async fn get(&mut self, path: &str) -> Result<()> {
         self.send(path).await?;
         let head = self.until(b"\r\n\r\n").await?;
-        let length = head
-            .lines()
-            .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
-        let mut left: usize = length.with_context(|| format!("an answer without length: {head}"))?;
+        let length = head.lines().find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok()
+        });
+        let mut left: usize =
+            length.with_context(|| format!("an answer without length: {head}"))?;
         loop {
             let taken = left.min(self.buffer.len());
             self.buffer.advance(taken);

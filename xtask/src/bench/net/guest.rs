@@ -103,8 +103,11 @@ fn script(world: &World, bytes: u64) -> String {
         } else {
             ("https", world.port())
         };
-        let path =
-            if name.starts_with("upload") { "discard".to_owned() } else { format!("bytes/{bytes}") };
+        let path = if name.starts_with("upload") {
+            "discard".to_owned()
+        } else {
+            format!("bytes/{bytes}")
+        };
         script.push_str(&format!("{curl} {arguments} {scheme}://{HOST}:{port}/{path}\n"));
     }
     script + "exec cat"

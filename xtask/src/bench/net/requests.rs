@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -35,10 +35,10 @@ pub(super) async fn measure(world: &World, gateway: &Gateway, count: u32) -> Res
         for _ in 0..ROUNDS {
             for (way, rates) in ways.iter().zip(&mut rates) {
                 let rate = match version {
-                    1 => http1(world, way, count, concurrent).await?,
-                    _ => http2(world, way, count, concurrent).await?,
+                    1 => http1(world, way, count, concurrent).await,
+                    _ => http2(world, way, count, concurrent).await,
                 };
-                rates.push(rate);
+                rates.push(rate.with_context(|| format!("{name}, {}", way.name))?);
             }
         }
         let [direct, intercepted] = rates;

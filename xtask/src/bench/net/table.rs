@@ -27,8 +27,7 @@ fn bulk(bulk: &Value) {
 fn requests(requests: &Value) {
     for (name, entry) in objects(requests) {
         let what = format!("{}, {} at once, per second", name.replace('_', ", "), entry["at_once"]);
-        let (direct, intercepted) =
-            (&entry["direct_per_second"], &entry["intercepted_per_second"]);
+        let (direct, intercepted) = (&entry["direct_per_second"], &entry["intercepted_per_second"]);
         row(&what, &direct["median"], &intercepted["median"], &entry["ratio"]);
     }
 }
