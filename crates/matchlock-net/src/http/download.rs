@@ -5,7 +5,9 @@ use matchlock_intercept::h1::ResponseHead;
 use matchlock_intercept::hooks::{
     BodyEdit, BodyEditor, EditError, OnError, SseEditor, is_event_stream,
 };
-use matchlock_intercept::rewrite::{Progress, Scrubber, Undecodable, content_encoding};
+use matchlock_intercept::rewrite::{
+    Progress, Scrubber, Undecodable, content_encoding, fit_headers,
+};
 use matchlock_policy::Bound;
 
 use super::answer::Stop;
@@ -115,7 +117,7 @@ impl Download {
 
     /// Makes a head fit the body: of this length, or of one that is not known yet.
     pub(super) fn fit(head: &mut ResponseHead, length: Option<u64>) {
-        matchlock_intercept::rewrite::fit_headers(&mut head.headers, length);
+        fit_headers(&mut head.headers, length);
     }
 
     /// More of what was taken. To be asked until there is none before more is taken.
@@ -141,7 +143,8 @@ impl Download {
         }
         let mut out = Vec::new();
         if self.scrubber.is_some() {
-            self.edit(&found, &mut out)?;
+            // Plain text makes no more of itself.
+            let _drained = self.edit(&found, &mut out)?;
         }
         if progress == Progress::Drained {
             progress = self.finish_edit(&mut out)?;
@@ -157,7 +160,7 @@ impl Download {
             Some(scrubber) => {
                 let mut clean = Vec::with_capacity(data.len());
                 let progress = scrubber.push(data, &mut clean)?;
-                self.edit(&clean, &mut out)?;
+                let _drained = self.edit(&clean, &mut out)?;
                 progress
             }
         };

@@ -14,7 +14,6 @@ pub(crate) mod h2;
 mod judge;
 mod local;
 mod record;
-use matchlock_intercept::rewrite;
 #[cfg(test)]
 mod tests;
 mod upload;

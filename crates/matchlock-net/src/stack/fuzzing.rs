@@ -20,8 +20,8 @@ const PEERS: usize = 6;
 /// What the guest may be sent while it does not read: what is full, and the answers to one batch.
 const EGRESS_BOUND: usize = 4 * 1024 * 1024;
 
-/// Two halves of the input, after its first byte says which: a raw stream of frames, in pieces; or the
-/// moves of a guest that completes handshakes and then breaks rules, with valid checksums.
+/// Two halves of the input, after its first byte says which: a raw stream of frames, in pieces; or
+/// the moves of a guest that completes handshakes and then breaks rules, with valid checksums.
 ///
 /// Nothing panics, the table keeps its bound, and what comes out are whole frames.
 pub fn ethernet_stack(input: &[u8]) {
@@ -251,7 +251,11 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: 200,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         #[test]
         fn no_guest_breaks_the_stack(input in proptest::collection::vec(any::<u8>(), 0..600)) {

@@ -14,9 +14,9 @@ use super::flow::Flow;
 
 /// A TCP connection that the guest has opened and we have accepted.
 ///
-/// The guest's FIN is end of file; shutting down is our FIN, after which reading goes on. A reset is
-/// `ConnectionReset`, a guest that no longer answers `TimedOut`. Dropping it ends in peace what is closed
-/// on both sides and read to the end, and resets all else.
+/// The guest's FIN is end of file; shutting down is our FIN, after which reading goes on. A reset
+/// is `ConnectionReset`, a guest that no longer answers `TimedOut`. Dropping it ends in peace what
+/// is closed on both sides and read to the end, and resets all else.
 #[derive(Debug)]
 pub(crate) struct TcpFlow {
     flow: Arc<Flow>,

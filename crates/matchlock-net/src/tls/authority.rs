@@ -107,7 +107,7 @@ impl Authority {
         let mut params = params(&self.provider, &self.validity)?;
         let (san, common_name) = match host {
             Host::Name(name) => {
-                let dns_name = name.as_str().try_into().map_err(rcgen::Error::from)?;
+                let dns_name = name.as_str().try_into()?;
                 (SanType::DnsName(dns_name), name.to_string())
             }
             Host::Ip(ip) => (SanType::IpAddress(ip.to_canonical()), ip.to_canonical().to_string()),

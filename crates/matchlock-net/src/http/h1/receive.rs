@@ -20,6 +20,7 @@ use crate::http::judge::Admitted;
 use crate::http::{Exchange, HELD_BODY};
 
 /// A response that was received.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Received {
     /// It went to the guest.
     Complete { upstream_persists: bool, guest_persists: bool },

@@ -4,7 +4,9 @@
 //! and trailers of one are those of the other.
 
 mod convert;
+mod failure;
 mod pipe;
+mod receive;
 mod stream;
 
 use std::io;

@@ -1,6 +1,10 @@
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use super::bench::{Bench, Guest, bounded, eventually};
 use crate::audit::Decision;
 use crate::http::ProxyHop;
+use crate::http::h1::Limits;
 use matchlock_intercept::headers::HeaderValue;
 use matchlock_testkit::origin::pattern;
 
@@ -294,7 +298,7 @@ async fn what_could_be_read_in_two_ways_is_refused() {
         format!("GET / HTTP/1.1\r\n{host}{host}\r\n"),
         "GET / HTTP/1.1\r\n\r\n".into(),
         format!("GET http://other.example.com/ HTTP/1.1\r\n{host}\r\n"),
-        format!("GET http://api.example.com:443/ HTTP/1.1\r\nHost: api.example.com:443\r\n\r\n"),
+        "GET http://api.example.com:443/ HTTP/1.1\r\nHost: api.example.com:443\r\n\r\n".into(),
         format!("POST / HTTP/1.1\r\n{host}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"),
         format!("POST / HTTP/1.1\r\n{host}Content-Length: 1\r\nContent-Length: 1\r\n\r\n"),
         format!("POST / HTTP/1.1\r\n{host}Transfer-Encoding: xchunked\r\n\r\n"),
@@ -341,7 +345,7 @@ async fn nothing_passes_without_an_audit_trail() {
     let mut guest = bench.connect().await;
     guest.send(get("/echo")).await;
     guest.response().await;
-    bench.log.broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    bench.log.broken.store(true, Ordering::SeqCst);
     guest.send(get("/echo")).await;
     assert_eq!(guest.rest().await, b"");
     bounded(guest.server).await.unwrap().unwrap_err();
@@ -396,4 +400,39 @@ async fn a_connection_to_nowhere_in_particular_is_not_served() {
     guest.send(get("/echo")).await;
     assert_eq!(guest.rest().await, b"");
     assert!(bench.origin.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_slow_guest_holds_the_upstream_back() {
+    const LENGTH: usize = 20_000_000;
+    // The pipe of the test, and what is read, decoded and encoded at a time.
+    const BOUND: u64 = 64 * 1024 + 256 * 1024;
+    let bench = Bench::new();
+    let mut guest = bench.connect().await;
+    guest.send(get(&format!("/bytes/{LENGTH}"))).await;
+    let mut taken = guest.until("\r\n\r\n").await.len() as u64;
+    for _ in 0..LENGTH / 500_000 {
+        taken += guest.exactly(500_000).await.len() as u64;
+        // What the guest's end has read ahead is counted as taken.
+        let ahead = guest.from_upstream.load(Ordering::SeqCst).saturating_sub(taken);
+        assert!(ahead <= BOUND, "{ahead} bytes ahead of the guest");
+    }
+}
+
+#[tokio::test]
+async fn a_guest_may_not_take_for_ever() {
+    let bench = Bench::new();
+    let short = Duration::from_millis(50);
+    let mut guest =
+        bench.connect_within(Limits { head: short, ..Limits::default() }, bench.exchange()).await;
+    guest.send("GET /echo HTTP/1.1\r\nHost: api").await;
+    assert_eq!(guest.rest().await, b"");
+    let error = bounded(guest.server).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    let mut guest =
+        bench.connect_within(Limits { idle: short, ..Limits::default() }, bench.exchange()).await;
+    guest.send(get("/echo")).await;
+    assert!(guest.response().await.0.starts_with("HTTP/1.1 200"));
+    assert_eq!(guest.rest().await, b"");
+    bounded(guest.server).await.unwrap().unwrap();
 }

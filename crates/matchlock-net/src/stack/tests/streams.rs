@@ -165,7 +165,8 @@ fn a_reader_that_stops_closes_the_window_and_loses_nothing() {
     assert!(update.window_len > 30_000);
 }
 
-/// A SYN-ACK says 65535 and means it; smoltcp takes it for scaled. The ring is such that both are safe.
+/// A SYN-ACK says 65535 and means it; smoltcp takes it for scaled. The ring is such that both are
+/// safe.
 #[test]
 fn a_guest_that_ignores_the_first_window_finds_the_end_of_the_ring() {
     let mut bench = Bench::new(65520);
