@@ -116,8 +116,8 @@ fn added(policy: &Policy, allowed: &Allowed) -> Vec<IpAddr> {
 }
 
 fn hop(form: ProxyForm) -> ProxyHop {
-    let value = form.authorization.and_then(|authorization| {
-        HeaderValue::try_from(authorization.value()).ok()
-    });
+    let value = form
+        .authorization
+        .and_then(|authorization| HeaderValue::try_from(authorization.value()).ok());
     ProxyHop { authorization: value }
 }

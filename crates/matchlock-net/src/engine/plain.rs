@@ -55,12 +55,8 @@ pub(crate) async fn serve(
     match sniffed.speech {
         Speech::Tls => secure::serve(engine, flow, target, read, sides).await,
         Speech::Http1 if !target.bound => named(engine, flow, target, read, sides).await,
-        Speech::Http1 => {
-            http1(engine, flow, target, sides.prefixed(read), Session::Plain).await
-        }
-        Speech::Http2 => {
-            http2(engine, flow, target, sides.prefixed(read), &Session::Plain).await
-        }
+        Speech::Http1 => http1(engine, flow, target, sides.prefixed(read), Session::Plain).await,
+        Speech::Http2 => http2(engine, flow, target, sides.prefixed(read), &Session::Plain).await,
         Speech::Other => relay(engine, target, sides.prefixed(read)).await,
     }
 }
@@ -168,12 +164,7 @@ async fn first_host(guest: &mut BoxedStream, read: &mut BytesMut) -> io::Result<
     tokio::time::timeout(HEAD, reading).await.unwrap_or(Ok(None))
 }
 
-fn exchange(
-    flow: &Flow,
-    target: &Target,
-    session: &Session,
-    proxy: Option<ProxyHop>,
-) -> Exchange {
+fn exchange(flow: &Flow, target: &Target, session: &Session, proxy: Option<ProxyHop>) -> Exchange {
     let (tls, sni) = match session {
         Session::Plain => (false, None),
         Session::Tls { sni, .. } => (true, sni.clone()),

@@ -69,9 +69,7 @@ fn decide(engine: &Engine, address: SocketAddr) -> Option<(Flow, Target)> {
 
 /// An intercepted guest asks us for names; unless a rule names the server, nobody else.
 fn hides_names(engine: &Engine, target: &Target) -> bool {
-    !target.bound
-        && target.address.port() == DNS_OVER_TLS
-        && engine.shared.policy().intercepts()
+    !target.bound && target.address.port() == DNS_OVER_TLS && engine.shared.policy().intercepts()
 }
 
 async fn carry(

@@ -37,7 +37,8 @@ async fn only_the_dialled_name_gets_through_over_http1() {
             assert!(response.starts_with(status), "{sni} {host}: {response}");
         }
     }
-    let hosts: Vec<_> = origin.requests().iter().map(|r| r.header("host").map(str::to_owned)).collect();
+    let hosts: Vec<_> =
+        origin.requests().iter().map(|r| r.header("host").map(str::to_owned)).collect();
     assert_eq!(hosts, [Some(format!("{DIALLED}:{port}"))]);
 }
 

@@ -101,7 +101,8 @@ async fn a_policy_that_is_withdrawn_ends_what_it_allowed() {
     let (rig, listener, port) = rig().await;
     let mut running = rig.dial(NAME, port).await.expect("the flow is accepted");
     let (_server, _) = soon(listener.accept()).await.expect("a connection");
-    let (policy, _) = rig.engine.shared.policy().with_added(&["other.example".parse().expect("a pattern")]);
+    let (policy, _) =
+        rig.engine.shared.policy().with_added(&["other.example".parse().expect("a pattern")]);
     rig.engine.shared.replace_policy(policy.clone());
     running.write_all(b"still there").await.expect("another rule changes nothing");
     let (policy, _) = policy.with_removed(&[NAME.to_owned()]);
@@ -131,7 +132,8 @@ async fn added_hosts_are_dialled_at_their_address() {
 async fn questions_are_answered_over_tcp() {
     let rig = Rig::sealed(&[NAME], Vec::new());
     let (mut guest, near) = tokio::io::duplex(4096);
-    let serving = tokio::spawn(super::super::resolver::serve(Arc::clone(&rig.engine), Box::new(near)));
+    let serving =
+        tokio::spawn(super::super::resolver::serve(Arc::clone(&rig.engine), Box::new(near)));
     // A question for A of git.example.com, with recursion desired.
     let mut query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00".to_vec();
     query.extend(b"\x03git\x07example\x03com\x00\x00\x01\x00\x01");

@@ -21,9 +21,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::audit::{Audit, AuditLost, Event};
 use crate::dial::ProxySettings;
+use crate::engine::Engine;
 use crate::engine::stream::BoxedStream;
 use crate::engine::tcp::{self, Pending};
-use crate::engine::Engine;
 use crate::network::{NetConfig, engine};
 use crate::stack::Addressing;
 use crate::tls::provider;
