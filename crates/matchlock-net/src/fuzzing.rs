@@ -1,3 +1,4 @@
 //! Entries for the fuzz targets.
 
 pub use crate::dns::fuzzing::{dns_answer, dns_query};
+pub use crate::stack::fuzzing::ethernet_stack;

@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bench")]
+pub mod bench;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 

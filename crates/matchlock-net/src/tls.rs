@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-pub(crate) use authority::{Authority, AuthorityError};
+pub(crate) use authority::Authority;
 pub(crate) use roots::Roots;
 pub(crate) use upstream::{UpstreamTls, UpstreamTlsError};
 
