@@ -95,7 +95,8 @@ impl NetLab {
             format!("--upstream-ca={}", ca.display()),
             format!("--audit-log={}", audit.display()),
         ];
-        let flags: Vec<&str> = own.iter().map(String::as_str).chain(flags.iter().copied()).collect();
+        let flags: Vec<&str> =
+            own.iter().map(String::as_str).chain(flags.iter().copied()).collect();
         self.lab.run(&flags, argv)
     }
 
@@ -120,5 +121,15 @@ impl NetLab {
     /// The records of one kind of event.
     pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
         self.audit().into_iter().filter(|record| record["event"] == kind).collect()
+    }
+}
+
+impl Drop for NetLab {
+    /// The trail says why a case failed.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let trail = std::fs::read_to_string(self.path("audit.jsonl")).unwrap_or_default();
+            std::io::Write::write_all(&mut std::io::stderr(), trail.as_bytes()).unwrap_or_default();
+        }
     }
 }
