@@ -278,6 +278,7 @@ struct Peer {
 async fn accept_plain(listener: TcpListener, state: Arc<State>) {
     while let Ok((stream, _)) = listener.accept().await {
         let connection = state.connections.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.set_nodelay(true);
         let state = Arc::clone(&state);
         tokio::spawn(async move {
             let peer = Peer { connection, tls: false, sni: None };
@@ -293,6 +294,7 @@ async fn accept_plain(listener: TcpListener, state: Arc<State>) {
 async fn accept_tls(listener: TcpListener, acceptor: tokio_rustls::TlsAcceptor, state: Arc<State>) {
     while let Ok((stream, _)) = listener.accept().await {
         let connection = state.connections.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.set_nodelay(true);
         let (state, acceptor) = (Arc::clone(&state), acceptor.clone());
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(stream).await else { return };
