@@ -153,7 +153,7 @@ struct Sandbox {
 impl Sandbox {
     fn start(world: &World, binary: &Path, mtu: u32, program: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary);
-        command.args(["run", "--image", "host", "-i", "--timeout", "3600", "--memory", "1G"]);
+        command.args(["run", "--image", "host", "-i", "--timeout", "3600"]);
         command.args(["--mtu", &mtu.to_string(), "--allow-host", HOST]);
         command.args(["--dns-servers", &world.names.address().to_string()]);
         command.arg("--allow-private=127.0.0.1/32").arg("--upstream-ca").arg(world.ca());
