@@ -44,14 +44,20 @@ use std::sync::Arc;
 pub(crate) use self::clock::Clock;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::core::StackCore;
-pub(crate) use self::counters::{Counters, Discard};
+#[cfg(test)]
+pub(crate) use self::counters::Counters;
+pub(crate) use self::counters::Discard;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::deframe::Deframer;
 pub(crate) use self::pending::PendingFlow;
 pub(crate) use self::run::Stack;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::stream::TcpFlow;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::table::MAX_FLOWS;
-pub(crate) use self::udp::{Datagram, UdpReplies, UdpReplyError, UdpVerdict};
+#[cfg(test)]
+pub(crate) use self::udp::UdpReplyError;
+pub(crate) use self::udp::{Datagram, UdpReplies, UdpVerdict};
 
 /// The smallest MTU: what IPv6 needs (RFC 8200, section 5).
 pub(crate) const MIN_MTU: u32 = 1280;

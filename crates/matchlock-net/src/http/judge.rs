@@ -176,6 +176,10 @@ impl<'a> Case<'a> {
         let bound = policy.secrets().reveal(&allowed, transport);
         let secrets = rewrite::request(&mut head, &bound)
             .map_err(|leak| Reason::Leak(leak.secret, endpoint.clone()))?;
+        // A secret could be read out of its parts, or of what we cannot decode.
+        if bound.scrubbed().next().is_some() {
+            rewrite::ask_for_readable(&mut head.headers);
+        }
         drop(bound);
         let upgrade = h1::asks_for_upgrade(&head);
         h1::forwardable(&mut head.headers, upgrade);

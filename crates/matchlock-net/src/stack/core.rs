@@ -50,6 +50,10 @@ enum Cast {
 }
 
 impl<H: Handler> StackCore<H> {
+    #[cfg_attr(
+        not(any(test, feature = "fuzzing")),
+        expect(dead_code, reason = "only tests and the fuzzer ask")
+    )]
     pub(super) fn new(config: StackConfig, clock: Clock, handler: Arc<H>) -> Self {
         Self::with_shared(Shared::new(&config, clock, None), config, handler)
     }

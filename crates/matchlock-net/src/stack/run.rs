@@ -34,6 +34,7 @@ impl<H: Handler> Stack<H> {
     }
 
     /// What was discarded so far.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests ask"))]
     pub(crate) fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.core.shared.counters)
     }

@@ -28,16 +28,22 @@ impl TcpFlow {
     }
 
     /// The guest's address and port.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests ask"))]
     pub(crate) fn src(&self) -> SocketAddr {
         self.flow.key.guest
     }
 
     /// What the guest wanted to reach.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests ask"))]
     pub(crate) fn dst(&self) -> SocketAddr {
         self.flow.key.remote
     }
 
     /// Ends the connection by RST, whatever is still on its way.
+    #[cfg_attr(
+        not(any(test, feature = "fuzzing")),
+        expect(dead_code, reason = "only tests and the fuzzer ask")
+    )]
     pub(crate) fn reset(self) {
         self.flow.act(Cause::Stream, |connection, _| {
             connection.abort(io::ErrorKind::ConnectionAborted);

@@ -56,6 +56,7 @@ impl Segment<'_> {
 }
 
 /// The frame of a datagram.
+#[cfg_attr(not(test), expect(dead_code, reason = "only tests ask"))]
 pub(super) fn datagram(
     addressing: &Addressing,
     from: SocketAddr,
@@ -99,6 +100,7 @@ pub(super) fn frame(
 }
 
 /// The frames in a stream of them.
+#[cfg_attr(not(test), expect(dead_code, reason = "only tests ask"))]
 pub(super) fn frames(mut stream: &[u8]) -> Vec<&[u8]> {
     let mut frames = Vec::new();
     while let Some((prefix, rest)) = stream.split_first_chunk::<PREFIX>() {

@@ -7,6 +7,7 @@ use crate::http::ProxyHop;
 use crate::http::h1::Limits;
 use matchlock_intercept::headers::HeaderValue;
 use matchlock_testkit::origin::pattern;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: api.example.com\r\n\r\n")
@@ -53,14 +54,30 @@ async fn heads_arrive_as_they_were_sent() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let bench = Bench::new();
-    let mut guest = bench.connect().await;
-    let all: String = (0..20).map(|i| get(&format!("/echo?n={i}"))).collect();
-    guest.send(all).await;
-    for i in 0..20 {
-        let (_, body) = guest.response().await;
-        let wanted = format!(r#""target":"/echo?n={i}""#);
-        assert!(String::from_utf8_lossy(&body).contains(&wanted));
+    let guest = bench.connect().await;
+    let all: String = (0..300).map(|i| get(&format!("/echo?n={i}"))).collect();
+    let (mut read, mut write) = tokio::io::split(guest.io);
+    let sending = tokio::spawn(async move {
+        write.write_all(all.as_bytes()).await.unwrap();
+        write
+    });
+    let mut seen = String::new();
+    let mut next = 0;
+    while next < 300 {
+        let mut more = [0; 4096];
+        let n = bounded(read.read(&mut more)).await.unwrap();
+        assert_ne!(n, 0);
+        seen += &String::from_utf8_lossy(&more[..n]);
+        while let Some(at) = seen.find(&format!("\"target\":\"/echo?n={next}\"")) {
+            seen.drain(..at);
+            next += 1;
+        }
     }
+    drop((bounded(sending).await.unwrap(), read));
+    bounded(guest.server).await.unwrap().unwrap();
+    // The trail has each of them, and how each of them ended.
+    assert_eq!((bench.requests().len(), bench.responses().len()), (300, 300));
+    assert_eq!(bench.origin.requests().len(), 300);
 }
 
 #[tokio::test]
@@ -245,7 +262,6 @@ async fn large_bodies_pass_in_both_directions() {
     let Guest { io, server, .. } = guest;
     let (mut read, mut write) = tokio::io::split(io);
     let sending = tokio::spawn(async move {
-        use tokio::io::AsyncWriteExt;
         let head = format!(
             "POST /reflect HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: {LENGTH}\r\n\
              Connection: close\r\n\r\n"
@@ -260,7 +276,6 @@ async fn large_bodies_pass_in_both_directions() {
     let mut received = 0;
     let mut buffer = vec![0; 1 << 16];
     loop {
-        use tokio::io::AsyncReadExt;
         let n = bounded(read.read(&mut buffer)).await.unwrap();
         if n == 0 {
             break;
