@@ -91,22 +91,6 @@ impl Denied {
     /// The flags of `matchlock run` that would allow it, or `None` when none do.
     #[must_use]
     pub fn suggestion(&self) -> Option<String> {
-<<<<<<< HEAD
-        match self.reason {
-            DenyReason::NotAllowed => Some(format!("--allow-host {}", self.host)),
-            DenyReason::NeedsPort => {
-                let port = self.port.map_or_else(|| "PORT".to_owned(), |port| port.to_string());
-                Some(format!("--allow-host {}:{port}", self.host))
-            }
-            DenyReason::Address(AddressClass::Multicast | AddressClass::Unspecified) => None,
-            DenyReason::Address(_) => {
-                let ip = self.address?;
-                let bits = if ip.is_ipv4() { 32 } else { 128 };
-                Some(format!("--allow-private={ip}/{bits}"))
-            }
-            DenyReason::NoAddress => None,
-        }
-=======
         let host = &self.host;
         let allow_host = match (self.reason, self.port) {
             (DenyReason::NoAddress, _) => return None,
@@ -120,7 +104,6 @@ impl Denied {
             None => None,
         };
         Some(allow_host.into_iter().chain(allow_private).collect::<Vec<_>>().join(" "))
->>>>>>> net-tls
     }
 }
 
@@ -158,5 +141,5 @@ serialize_as_text!(Denied, DenyReason);
 fn allow_private(ip: IpAddr) -> Option<String> {
     let opens_nothing = PrivateAccess::everything().admit(ip).is_err();
     let bits = if ip.is_ipv4() { 32 } else { 128 };
-    (!opens_nothing).then(|| format!("--allow-private {ip}/{bits}"))
+    (!opens_nothing).then(|| format!("--allow-private={ip}/{bits}"))
 }
