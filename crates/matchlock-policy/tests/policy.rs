@@ -278,9 +278,10 @@ fn refusals_say_what_and_how_to_lift_it() {
         assert_eq!(denied.suggestion().as_deref(), suggestion);
         // What is suggested is what `run` understands, and it helps.
         let flags: Vec<&str> = suggestion.map_or(vec![], |text| text.split(' ').collect());
-        let value = |flag| flags.iter().position(|&own| own == flag).map(|at| flags[at + 1]);
-        if let Some(pattern) = value("--allow-host") {
-            let private = value("--allow-private").map(|range| range.parse().expect("range"));
+        let at = flags.iter().position(|&flag| flag == "--allow-host");
+        if let Some(pattern) = at.map(|at| flags[at + 1]) {
+            let private = flags.iter().find_map(|flag| flag.strip_prefix("--allow-private="));
+            let private = private.map(|range| range.parse().expect("range"));
             let config =
                 PolicyConfig { private: private.unwrap_or_default(), ..config(&[pattern]) };
             allowed(&Policy::new(config), text);
