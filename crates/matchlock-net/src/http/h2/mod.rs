@@ -85,6 +85,16 @@ where
     let handshake = tokio::time::timeout(HEAD_TIMEOUT, handshake.handshake::<_, Bytes>(guest));
     let mut guest = handshake.await?.map_err(io_error)?;
 
+    let mut ping = guest.ping_pong().expect("it is asked for once");
+    // Settings must wait for the acknowledgement of those before them, and a slow guest may not have
+    // seen ours yet; its answer to a ping comes after that.
+    let opening = async move {
+        if tunnels.changed().await.is_err() || ping.ping(Ping::opaque()).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::pin!(opening);
+    let mut opened = false;
     let mut streams = JoinSet::new();
     let mut draining = false;
     let mut idle_until = Instant::now() + IDLE_TIMEOUT;
@@ -104,7 +114,8 @@ where
                 None => break,
             },
             Some(_) = streams.join_next(), if !streams.is_empty() => {}
-            Ok(()) = tunnels.changed() => {
+            () = &mut opening, if !opened => {
+                opened = true;
                 // RFC 8441 section 3: it may be enabled at any time.
                 guest.enable_connect_protocol().map_err(io_error)?;
             }
