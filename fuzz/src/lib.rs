@@ -12,6 +12,7 @@ mod h1;
 mod policy;
 mod proto;
 mod rewrite;
+mod speech;
 mod stack;
 mod vsock;
 
@@ -22,6 +23,7 @@ pub use h1::{h1_request, h1_response};
 pub use policy::{host_pattern, secret_spec};
 pub use proto::{proto_agent, proto_host};
 pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
+pub use speech::speech;
 pub use stack::ethernet_stack;
 pub use vsock::{vsock_device, vsock_packets};
 
@@ -44,6 +46,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("proto_host", proto_host),
     ("rewrite_request", rewrite_request),
     ("secret_spec", secret_spec),
+    ("speech", speech),
     ("sse_editor", sse_editor),
     ("vsock_device", vsock_device),
     ("vsock_packets", vsock_packets),

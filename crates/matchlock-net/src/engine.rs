@@ -18,7 +18,7 @@ pub(crate) mod relay;
 mod resolver;
 mod secure;
 pub(crate) mod shared;
-mod sniff;
+pub(crate) mod sniff;
 pub(crate) mod stream;
 mod target;
 pub(crate) mod tcp;

@@ -13,9 +13,11 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use matchlock_policy::{DefaultEgress, HostName, Policy, PolicyConfig, PrivateAccess};
 use matchlock_testkit::dns::{Authority, Reply};
 
+use super::names::Held;
+use super::question::Answer;
+use super::upstream::UpstreamError;
 use super::{
-    Answer, DnsContext, Held, Names, Question, ResolveError, Resolver, Seen, Source, Transport,
-    Upstream, UpstreamError, answer,
+    DnsContext, Names, Question, ResolveError, Resolver, Seen, Source, Transport, Upstream, answer,
 };
 
 const BRIEF: Duration = Duration::from_millis(100);
