@@ -10,13 +10,12 @@ mod receive;
 mod stream;
 
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use h2::{Ping, PingPong, Reason};
+use h2::{Ping, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -72,7 +71,7 @@ async fn run<G>(guest: G, upstream: BoxedStream, exchange: Exchange) -> io::Resu
 where
     G: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let (sender, driver, tunnels) = connect(upstream).await?;
+    let (sender, driver, mut tunnels) = connect(upstream).await?;
     let context = Arc::new(Context { exchange, drained: Notify::new() });
     let mut handshake = h2::server::Builder::new();
     handshake
@@ -86,9 +85,16 @@ where
     let handshake = tokio::time::timeout(HEAD_TIMEOUT, handshake.handshake::<_, Bytes>(guest));
     let mut guest = handshake.await?.map_err(io_error)?;
 
-    let ping = guest.ping_pong().expect("it is asked for once");
-    let mut tunnels = pin!(tunnels_to_tell(ping, tunnels));
-    let mut told = false;
+    let mut ping = guest.ping_pong().expect("it is asked for once");
+    // Settings must wait for the acknowledgement of those before them, and a slow guest may not have
+    // seen ours yet; its answer to a ping comes after that.
+    let opening = async move {
+        if tunnels.changed().await.is_err() || ping.ping(Ping::opaque()).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::pin!(opening);
+    let mut opened = false;
     let mut streams = JoinSet::new();
     let mut draining = false;
     let mut idle_until = Instant::now() + IDLE_TIMEOUT;
@@ -108,12 +114,10 @@ where
                 None => break,
             },
             Some(_) = streams.join_next(), if !streams.is_empty() => {}
-            () = &mut tunnels, if !told => {
-                told = true;
-                // RFC 8441 section 3: it may be enabled at any time. Without it all else works.
-                if let Err(error) = guest.enable_connect_protocol() {
-                    tracing::debug!(%error, "the guest gets no tunnels");
-                }
+            () = &mut opening, if !opened => {
+                opened = true;
+                // RFC 8441 section 3: it may be enabled at any time.
+                guest.enable_connect_protocol().map_err(io_error)?;
             }
             () = driver.ended(), if !draining => {
                 draining = true;
@@ -187,15 +191,6 @@ async fn connect(
         over.send_replace(true);
     });
     Ok((sender, Driver { task: task.abort_handle(), ended }, tunnels))
-}
-
-/// Ends when the guest can be told of tunnels: there are some, and it has taken our first settings,
-/// which come before the answer to a ping. Until then there may be no others (RFC 9113 section
-/// 6.5.3).
-async fn tunnels_to_tell(mut ping: PingPong, mut tunnels: watch::Receiver<()>) {
-    if ping.ping(Ping::opaque()).await.is_err() || tunnels.changed().await.is_err() {
-        std::future::pending().await
-    }
 }
 
 /// The reason that an error gives for ending a stream.

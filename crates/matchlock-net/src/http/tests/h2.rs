@@ -279,3 +279,45 @@ async fn large_bodies_pass_in_both_directions() {
     bounded(sending).await.unwrap();
     assert_eq!(received, LENGTH);
 }
+
+/// A frame (RFC 9113 section 4.1): type, flags, payload.
+async fn frame(guest: &mut (impl tokio::io::AsyncRead + Unpin)) -> (u8, u8, Vec<u8>) {
+    use tokio::io::AsyncReadExt;
+    let mut head = [0; 9];
+    bounded(guest.read_exact(&mut head)).await.expect("a frame");
+    let [a, b, c, kind, flags, ..] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    bounded(guest.read_exact(&mut payload)).await.expect("its payload");
+    (kind, flags, payload)
+}
+
+#[tokio::test]
+async fn a_guest_that_is_slow_to_acknowledge_settings_is_waited_for() {
+    use tokio::io::AsyncWriteExt;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const ACK: u8 = 1;
+    let bench = Bench::new();
+    let (mut guest, far) = tokio::io::duplex(256 * 1024);
+    let upstream = TcpStream::connect(bench.origin.http()).await.unwrap();
+    let _server = tokio::spawn(crate::http::h2::serve(far, Box::new(upstream), bench.exchange()));
+    guest.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    // Tunnels are to be had now, but our first settings are still without an answer.
+    let ping = loop {
+        match frame(&mut guest).await {
+            (PING, 0, payload) => break payload,
+            (kind, ..) => assert!(kind == SETTINGS || kind == 8, "frame of type {kind}"),
+        }
+    };
+    guest.write_all(b"\0\0\0\x04\x01\0\0\0\0").await.unwrap();
+    guest.write_all(&[&b"\0\0\x08\x06\x01\0\0\0\0"[..], &ping].concat()).await.unwrap();
+    loop {
+        match frame(&mut guest).await {
+            // SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 section 3).
+            (SETTINGS, flags, payload) if flags & ACK == 0 => {
+                return assert_eq!(payload, [0, 8, 0, 0, 0, 1]);
+            }
+            (kind, flags, _) => assert!(kind != 7, "GOAWAY with flags {flags}"),
+        }
+    }
+}
