@@ -50,23 +50,27 @@ async fn a_guest_that_is_slow_to_take_our_settings_keeps_its_connection() {
     guest.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     send(&mut guest, SETTINGS, 0, 0, &[]).await;
     // With the second answer at the latest the server has told that it has tunnels.
-    let mut question = Vec::new();
+    let mut questions = Vec::new();
     for stream in [1, 3, 5] {
         send(&mut guest, HEADERS, 5, stream, &request()).await;
         loop {
             match receive(&mut guest).await {
                 (HEADERS, _, answered, _) if answered == stream => break,
-                (PING, 0, _, payload) => question = payload,
+                (PING, 0, _, payload) => questions.push(payload),
                 (SETTINGS, 0, _, payload) => assert!(!payload.ends_with(&TUNNELS)),
                 _ => {}
             }
         }
     }
     send(&mut guest, SETTINGS, ACK, 0, &[]).await;
-    send(&mut guest, PING, ACK, 0, &question).await;
     loop {
-        if let (SETTINGS, 0, _, payload) = receive(&mut guest).await {
-            break assert_eq!(payload, TUNNELS);
+        for question in questions.drain(..) {
+            send(&mut guest, PING, ACK, 0, &question).await;
+        }
+        match receive(&mut guest).await {
+            (PING, 0, _, payload) => questions.push(payload),
+            (SETTINGS, 0, _, payload) => break assert_eq!(payload, TUNNELS),
+            _ => {}
         }
     }
 }
