@@ -13,6 +13,7 @@ use rustls::crypto::CryptoProvider;
 
 pub(crate) use authority::Authority;
 pub(crate) use roots::Roots;
+pub use roots::{InvalidPem, read_certificates};
 pub(crate) use upstream::{UpstreamTls, UpstreamTlsError};
 
 /// HTTP/2 over TLS (RFC 9113, section 3.2).
