@@ -85,6 +85,26 @@ fn values_of_flags() {
         ("--graceful-shutdown", "soon", "for --graceful-shutdown", "5s"),
         ("--timeout", "-1", "--timeout must be >= 0, not -1", "0"),
         ("--timeout", "soon", "invalid argument \"soon\" for --timeout", ""),
+        ("--mtu", "0", "--mtu must be > 0", "1500"),
+        ("--mtu", "-1", "--mtu must be > 0", "1500"),
+        ("--mtu", "575", "--mtu must be from 576 to 65520, not 575", "1500"),
+        ("--mtu", "65521", "--mtu must be from 576 to 65520, not 65521", "1500"),
+        ("--allow-host", "two words", "invalid allowed host: \"two words\": ", ""),
+        ("--allow-host", "\"a", "invalid allowed host: a quote is out of place", ""),
+        ("--allow-private", "10.0.0.0/33", "invalid argument \"10.0.0.0/33\"", ""),
+        ("--secret", "A=hidden", "invalid secret \"A=…\": expected NAME=VALUE@host", ""),
+        ("--secret", "A=hidden@", "invalid secret \"A=…\": no hosts given", ""),
+        ("--secret", "NOT_SET@a.example", "invalid secret \"NOT_SET@a.example\": ", ""),
+        ("--secret-file", "/no/such/file", "cannot read secret file /no/such/file: ", ""),
+        ("--secret-placeholder", "A=B", "invalid secret placeholder: ", "--secret NAME@HOST"),
+        ("--secret-body", "A", "--secret-body A: there is no secret of this name", "--secret"),
+        ("--dns-servers", "dns.example.com", "invalid DNS server: ", ""),
+        ("--add-host", "name", "invalid add-host mapping: \"name\": expected host:ip", ""),
+        ("--add-host", "a b:1.2.3.4", "invalid add-host mapping: ", ""),
+        ("--publish", "0", "invalid port-forward specification: \"0\"", ""),
+        ("--publish", "80:80:80", "invalid port-forward specification: ", ""),
+        ("--address", "example.com", "invalid port-forward bind address: ", ""),
+        ("--upstream-ca", "/no/such/file", "cannot read --upstream-ca /no/such/file: ", ""),
         ("--kernel", "6.1", "invalid kernel reference \"6.1\"", "file:///"),
         ("--kernel", "file://relative", "invalid kernel reference", "file:///"),
     ];
@@ -93,6 +113,51 @@ fn values_of_flags() {
         let given = format!("{flag}={value}");
         assert_refused(&lab, lab.run(&[&given], &["true"]), says, hint);
     }
+}
+
+#[test]
+fn no_network_goes_with_nothing_that_opens_one() {
+    let lab = Lab::new();
+    let cases: [(&str, &[&str]); 5] = [
+        ("allow-host", &["--allow-host", "a.example"]),
+        ("secret", &["--secret", "A=b@a.example"]),
+        ("network-intercept", &["--network-intercept"]),
+        ("secret-file", &["--secret-file", "/no/such/file"]),
+        ("allow-private", &["--allow-private"]),
+    ];
+    for (flag, flags) in cases {
+        let flags: Vec<&str> = ["--no-network"].iter().chain(flags).copied().collect();
+        let says = format!("--no-network cannot be combined with --{flag}");
+        assert_refused(&lab, lab.run(&flags, &["true"]), &says, "--allow-host");
+    }
+}
+
+#[test]
+fn the_environment_of_the_network() {
+    let lab = Lab::new();
+    let run = || lab.run(&[], &["true"]);
+    let says = "MATCHLOCK_DEFAULT_EGRESS: \"open\" is neither \"deny\" nor \"public\"";
+    assert_refused(&lab, run().env("MATCHLOCK_DEFAULT_EGRESS", "open"), says, "");
+    let proxy = run().env("HTTPS_PROXY", "socks5://user:hidden@proxy.example.com");
+    assert_refused(&lab, proxy, "HTTPS_PROXY", "unset it");
+    // The sandbox hears of no network, so the proxy does not matter.
+    let unset = lab.run(&["--no-network", "--mtu", "0"], &["true"]).env("HTTPS_PROXY", "nonsense");
+    assert_refused(&lab, unset, "--mtu must be > 0", "1500");
+}
+
+#[test]
+fn ports_and_logs_that_cannot_be_had() {
+    let lab = Lab::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let port = taken.local_addr().expect("bound").port();
+    let says = format!("start port-forward listener: 127.0.0.1:{port}: ");
+    assert_refused(&lab, lab.run(&["-p", &format!("{port}:80")], &["true"]), &says, "");
+    let log = lab.home().join("notes.txt");
+    fs::write(&log, "my notes\n").expect("write");
+    let path = log.display().to_string();
+    let says = format!("the audit log {path} cannot be continued: line 1: ");
+    assert_refused(&lab, lab.run(&["--audit-log", &path], &["true"]), &says, "audit verify");
+    assert_eq!(fs::read_to_string(&log).expect("read"), "my notes\n");
 }
 
 #[test]

@@ -23,11 +23,14 @@ fn the_version_is_one_line_in_both_forms() {
 fn help_is_on_standard_output_and_names_the_flags() {
     let lab = Lab::new();
     let root = lab.matchlock(&["--help"]).finish().expect(0);
-    for word in ["run", "diagnose", "version", "completion"] {
+    for word in ["run", "audit", "diagnose", "version", "completion"] {
         assert!(root.out().contains(word), "{word} in {}", root.out());
     }
     let run = lab.matchlock(&["run", "--help"]).finish().expect(0);
-    for flag in ["--image", "--cpus", "--memory", "--timeout", "--disk-size", "--rm", "--user"] {
+    let machine = ["--image", "--cpus", "--memory", "--timeout", "--disk-size", "--rm", "--user"];
+    let network = ["--allow-host", "--add-host", "--secret", "--publish", "--address", "--mtu"];
+    let more = ["--dns-servers", "--no-network", "--allow-private", "--audit-log"];
+    for flag in machine.iter().chain(&network).chain(&more) {
         assert!(run.out().contains(flag), "{flag} in {}", run.out());
     }
     for finished in [root, run] {

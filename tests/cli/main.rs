@@ -1,5 +1,6 @@
 //! The command line, driven as a user drives it.
 
+mod audit;
 mod bad_input;
 mod crash;
 mod defaults;
@@ -7,7 +8,9 @@ mod environment;
 mod information;
 mod kept;
 mod limits;
+mod network;
 mod parallel;
+mod ports;
 mod signals;
 mod status;
 mod streams;

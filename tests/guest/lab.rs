@@ -6,10 +6,13 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use matchlock_core::hooks::Rules;
+use matchlock_core::net::ProxySettings;
+use matchlock_core::policy::Policy;
 use matchlock_core::vmm::{Accelerator, Qemu, QemuBinary};
 use matchlock_core::{
     Artefacts, CoreError, Cpus, DescribeChain, DiskSize, DiskTemplate, Image, KernelSource,
-    MemorySize, Sandbox, SandboxConfig, StateRoot,
+    MemorySize, Mtu, NetworkSettings, Sandbox, SandboxConfig, StateRoot,
 };
 use matchlock_testkit::{leaks, repository, wait_until};
 use tempfile::TempDir;
@@ -85,7 +88,13 @@ impl Lab {
     /// A sandbox with half of a CPU.
     pub(crate) async fn half(&self) -> &Sandbox {
         let cpus = Cpus::new(0.5, 1).expect("valid");
-        self.shared(&self.half, SandboxConfig { cpus, ..config() }).await
+        // Without a network too: one machine less to boot.
+        self.shared(&self.half, SandboxConfig { cpus, network: None, ..config() }).await
+    }
+
+    /// A sandbox without a network device.
+    pub(crate) async fn offline(&self) -> &Sandbox {
+        self.half().await
     }
 
     /// A sandbox for one case, who has to end it.
@@ -151,7 +160,23 @@ pub(crate) fn config() -> SandboxConfig {
         hostname: Some(HOSTNAME.parse().expect("valid")),
         privileged: false,
         env: vec![(name.to_vec(), value.to_vec())],
+        hosts: Vec::new(),
+        network: Some(sealed()),
+        audit_log: None,
         extra_cmdline: String::new(),
+    }
+}
+
+/// A network that nothing can be reached over.
+fn sealed() -> NetworkSettings {
+    NetworkSettings {
+        mtu: Mtu::default(),
+        policy: Policy::default(),
+        rules: Rules::default(),
+        callback_socket: None,
+        dns_servers: Vec::new(),
+        upstream_ca: Vec::new(),
+        proxy: ProxySettings::default(),
     }
 }
 

@@ -14,7 +14,8 @@ cases![
     random_numbers_do_not_block_and_do_not_repeat,
     the_kernel_command_line_holds_no_configuration,
     the_kernel_has_no_modules,
-    the_loopback_interface_is_up_and_the_only_one,
+    without_a_network_the_loopback_interface_is_up_and_the_only_one,
+    the_network_device_has_the_addresses_of_the_sandbox,
     the_disk_has_the_size_that_was_asked_for,
     unix_sockets_and_shared_memory_work,
 ];
@@ -31,7 +32,6 @@ async fn the_machine_has_the_name_and_the_files_of_the_contract(lab: &Lab) {
         ("uname -n", HOSTNAME),
         ("cat /etc/hostname", HOSTNAME),
         ("cat /etc/hosts", &hosts),
-        ("cat /etc/resolv.conf", ""),
         (
             "stat -c '%F %a %u:%g' /etc/hosts /etc/hostname",
             "regular file 644 0:0\nregular file 644 0:0",
@@ -122,9 +122,20 @@ async fn the_kernel_has_no_modules(lab: &Lab) {
     assert_eq!(sh(script).text(lab.plain().await).await.lines().next(), Some("none"));
 }
 
-async fn the_loopback_interface_is_up_and_the_only_one(lab: &Lab) {
-    let script = "ls /sys/class/net; cat /sys/class/net/lo/flags";
-    assert_eq!(sh(script).text(lab.plain().await).await, "lo\n0x9");
+async fn without_a_network_the_loopback_interface_is_up_and_the_only_one(lab: &Lab) {
+    let script = "ls /sys/class/net; cat /sys/class/net/lo/flags /etc/resolv.conf";
+    assert_eq!(sh(script).text(lab.offline().await).await, "lo\n0x9");
+}
+
+async fn the_network_device_has_the_addresses_of_the_sandbox(lab: &Lab) {
+    let script = "ls /sys/class/net; cat /sys/class/net/eth0/mtu /etc/resolv.conf
+        python3 -c 'import socket
+for family, to in ((socket.AF_INET, \"192.0.2.1\"), (socket.AF_INET6, \"2001:db8::1\")):
+    s = socket.socket(family, socket.SOCK_DGRAM); s.connect((to, 9)); print(s.getsockname()[0])'";
+    let text = sh(script).text(lab.plain().await).await;
+    let expected = "eth0\nlo\n1500\nnameserver 198.18.0.1\nnameserver fd6d:6c6b::1\n\
+                    198.18.0.2\nfd6d:6c6b::2";
+    assert_eq!(text, expected);
 }
 
 async fn the_disk_has_the_size_that_was_asked_for(lab: &Lab) {

@@ -28,7 +28,34 @@ pub(crate) enum Need {
     Python,
     /// `mke2fs` and `e2fsck`.
     E2fsprogs,
+    /// Clients that the network tests run in a sandbox.
+    Curl,
+    Git,
+    Node,
+    Go,
+    Requests,
+    Httpx,
+    Grpc,
+    WebSockets,
+    /// `openssl s_client`.
+    Openssl,
+    /// `ip`, for the network namespace of the network tests.
+    Iproute,
 }
+
+/// What the network tests run, in a sandbox or around it.
+pub(crate) const NETWORK_TESTS: [Need; 10] = [
+    Need::Curl,
+    Need::Git,
+    Need::Node,
+    Need::Go,
+    Need::Requests,
+    Need::Httpx,
+    Need::Grpc,
+    Need::WebSockets,
+    Need::Openssl,
+    Need::Iproute,
+];
 
 /// A package manager: its name and the words that make it install.
 type Manager = (&'static str, &'static str);
@@ -46,15 +73,32 @@ impl Need {
             Self::Qemu => "qemu-system-x86_64",
             Self::Python => "python3",
             Self::E2fsprogs => "mke2fs",
+            Self::Curl => "curl",
+            Self::Git => "git",
+            Self::Node => "node",
+            Self::Go => "go",
+            Self::Requests => "requests",
+            Self::Httpx => "httpx",
+            Self::Grpc => "grpc",
+            Self::WebSockets => "websockets",
+            Self::Openssl => "openssl",
+            Self::Iproute => "ip",
         }
     }
 
     fn is_there(self) -> bool {
         match self {
             // One in a home directory is none that a sandbox sees.
-            Self::Python => ["/usr/bin", "/usr/local/bin"]
+            Self::Python | Self::Node => ["/usr/bin", "/usr/local/bin"]
                 .iter()
                 .any(|dir| Path::new(dir).join(self.program()).exists()),
+            // Modules of the interpreter that a sandbox sees, which need not be the one in `PATH`.
+            Self::Requests | Self::Httpx | Self::Grpc | Self::WebSockets => {
+                let import = format!("import {}", self.program());
+                let mut python = Command::new("/usr/bin/python3");
+                python.args(["-c", &import]).stderr(Stdio::null());
+                python.status().is_ok_and(|status| status.success())
+            }
             _ => run::find_program(self.program()).is_some(),
         }
     }
@@ -75,6 +119,16 @@ impl Need {
             (Self::Python, PACMAN) => "python",
             (Self::Python, _) => "python3",
             (Self::E2fsprogs, _) => "e2fsprogs",
+            (Self::Node, _) => "nodejs",
+            (Self::Go, APT) => "golang-go",
+            (Self::Go, _) => "go",
+            (Self::Requests, _) => "python3-requests",
+            (Self::Httpx, _) => "python3-httpx",
+            (Self::Grpc, _) => "python3-grpcio",
+            (Self::WebSockets, _) => "python3-websockets",
+            (Self::Iproute, APT | APK) => "iproute2",
+            (Self::Iproute, _) => "iproute",
+            (Self::Curl | Self::Git | Self::Openssl, _) => self.program(),
         }
     }
 }

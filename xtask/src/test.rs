@@ -38,6 +38,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         });
     }
     if has_end_to_end(workspace) && !args.no_vm {
+        report.step("network clients", || setup::ensure(&setup::NETWORK_TESTS));
         match build::run(workspace) {
             Ok(binary) => {
                 let mut tests = workspace.cargo();

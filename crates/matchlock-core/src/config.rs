@@ -1,12 +1,16 @@
 //! What a sandbox is asked to be. Each value is checked once, when it is made.
 
+use std::net::IpAddr;
 use std::num::NonZeroU8;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use matchlock_policy::HostName;
 use matchlock_proto::CpuLimit;
 
+use crate::network::{Mtu, NetworkSettings};
+
 /// Everything that decides how a sandbox is made.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct SandboxConfig {
     /// Root file system.
     pub image: Image,
@@ -22,6 +26,12 @@ pub struct SandboxConfig {
     pub privileged: bool,
     /// Environment of every execution; later entries win.
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Names with addresses of the user's choice, for the guest's `/etc/hosts`.
+    pub hosts: Vec<(HostName, IpAddr)>,
+    /// `None`: the machine has no network device.
+    pub network: Option<NetworkSettings>,
+    /// Where the audit trail is kept; `None`: it goes with the sandbox.
+    pub audit_log: Option<PathBuf>,
     /// Kernel parameters for the agent or the kernel, from tests and bring-up work; usually empty.
     pub extra_cmdline: String,
 }
@@ -73,6 +83,18 @@ pub enum InvalidConfig {
         /// Value asked for in MiB.
         wanted: u64,
     },
+    /// No packet is that small.
+    #[error("--mtu must be > 0")]
+    NoMtu,
+    /// Outside of what the network device can be.
+    #[error(
+        "--mtu must be from {min} to {max}, not {wanted}",
+        min = Mtu::MIN, max = Mtu::MAX
+    )]
+    Mtu {
+        /// Value asked for in bytes.
+        wanted: i64,
+    },
     /// Not a host name of RFC 1123.
     #[error(
         "invalid hostname {0:?}: letters, digits and inner hyphens, at most 63 bytes for each \
@@ -90,6 +112,9 @@ impl InvalidConfig {
                 Some("use --image host; images from registries are not implemented yet")
             }
             Self::Cpus => Some("fractions are fine: --cpus 0.5 is half of one CPU's time"),
+            Self::NoMtu | Self::Mtu { .. } => {
+                Some("1500 is the default; below 1280 the sandbox has no IPv6")
+            }
             Self::TooLittleMemory { .. } => Some("the unit is MB; the default is 512"),
             _ => None,
         }
@@ -330,5 +355,13 @@ mod tests {
         assert!(DiskSize::new(0).is_err());
         assert!(DiskSize::new(u64::MAX).is_err());
         assert_eq!(DiskSize::new(2048).map(DiskSize::bytes), Ok(2 << 30));
+        for none in [0, -1, i64::MIN] {
+            assert_eq!(Mtu::new(none), Err(InvalidConfig::NoMtu));
+        }
+        for bad in [1, 575, 65_521, i64::MAX] {
+            assert_eq!(Mtu::new(bad), Err(InvalidConfig::Mtu { wanted: bad }));
+        }
+        assert_eq!(Mtu::new(1500), Ok(Mtu::default()));
+        assert_eq!(Mtu::new(65_520).map(Mtu::bytes), Ok(65_520));
     }
 }

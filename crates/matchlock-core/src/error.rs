@@ -3,11 +3,14 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use matchlock_net::{AuditLost, NetError};
 use matchlock_proto::ExecFailure;
 use matchlock_vmm::VmmError;
 
+use crate::audit::OpenError;
 use crate::config::InvalidConfig;
 
 /// Why a sandbox could not be made, started or used.
@@ -60,6 +63,23 @@ pub enum CoreError {
         /// The end of its console.
         console: String,
     },
+    /// The audit trail cannot be opened.
+    #[error(transparent)]
+    AuditLog(#[from] OpenError),
+    /// The audit trail does not take records, so nothing that it would tell of may happen.
+    #[error("the audit trail cannot be written")]
+    Audit(#[from] AuditLost),
+    /// The network of the sandbox cannot be started.
+    #[error("cannot start the network")]
+    Network(#[source] NetError),
+    /// A port of the host cannot be had.
+    #[error("start port-forward listener: {address}")]
+    Listen {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
     /// The agent refused the boot configuration.
     #[error("the guest could not set itself up")]
     GuestSetup(#[source] ExecFailure),
@@ -78,7 +98,16 @@ impl CoreError {
             Self::NoGuest => Some("build it with `cargo xtask build`"),
             Self::Boot { .. } => Some("run `matchlock diagnose` to check this machine"),
             Self::File { .. } => Some("matchlock keeps its state below $HOME/.matchlock"),
-            Self::Host { .. } | Self::HostImage(_) | Self::GuestSetup(_) => None,
+            Self::AuditLog(OpenError::Broken { .. }) => {
+                Some("name a new file; `matchlock audit verify FILE` checks an old one")
+            }
+            Self::Host { .. }
+            | Self::HostImage(_)
+            | Self::AuditLog(_)
+            | Self::Audit(_)
+            | Self::Network(_)
+            | Self::Listen { .. }
+            | Self::GuestSetup(_) => None,
         }
     }
 

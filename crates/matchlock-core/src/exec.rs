@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use matchlock_net::AuditLost;
 use matchlock_proto::{
     AgentFrame, Decoder, ExecFailure, ExecRequest, ExitStatus, HostFrame, INITIAL_WINDOW, MAX_DATA,
     Request, StreamId, WindowSize, WireError, WireMessage,
@@ -16,6 +17,8 @@ use tokio::sync::mpsc::{
 };
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
+
+use crate::audit::ExecSpan;
 
 /// Consumed bytes are granted again in steps of at least this many.
 const GRANT_STEP: u32 = INITIAL_WINDOW / 8;
@@ -39,6 +42,9 @@ pub enum ExecError {
     /// The guest sent more than it was granted.
     #[error("the guest sent more output than it was granted")]
     Flood,
+    /// The audit trail does not take records, so nothing is started any more.
+    #[error("nothing can be started without a record of it")]
+    Audit(#[source] AuditLost),
 }
 
 /// A running program. Dropping it cancels the program: everything that it started is ended.
@@ -47,6 +53,7 @@ pub struct Execution {
     control: ExecControl,
     status: oneshot::Receiver<Result<ExitStatus, ExecError>>,
     tasks: [JoinHandle<()>; 2],
+    span: Arc<ExecSpan>,
 }
 
 /// The byte streams of a running program.
@@ -88,6 +95,7 @@ impl Execution {
     pub(crate) async fn start(
         stream: UnixStream,
         request: ExecRequest,
+        span: ExecSpan,
     ) -> Result<(Self, Streams), ExecError> {
         let has_stdin = request.tty.is_some() || request.stdin == matchlock_proto::Stdin::Pipe;
         let (reader, writer) = stream.into_split();
@@ -95,11 +103,13 @@ impl Execution {
         drop(frames.send(HostFrame::Open(Box::new(Request::Exec(request)))));
         let writing = tokio::spawn(write_frames(writer, outgoing));
         let mut incoming = FrameReader::new(reader);
-        match incoming.next().await? {
-            AgentFrame::Started => {}
-            AgentFrame::Refused(failure) => return Err(failure.into()),
-            _ => return Err(ExecError::Unexpected),
+        match incoming.next().await {
+            Ok(AgentFrame::Started) => {}
+            Ok(AgentFrame::Refused(failure)) => return Err(span.failed(failure.into())),
+            Ok(_) => return Err(span.failed(ExecError::Unexpected)),
+            Err(error) => return Err(span.failed(error)),
         }
+        let span = Arc::new(span);
         let credit = Arc::new(Semaphore::new(INITIAL_WINDOW as usize));
         let (stdout_sink, stdout) = output(StreamId::Stdout, &frames);
         let (stderr_sink, stderr) = output(StreamId::Stderr, &frames);
@@ -109,14 +119,16 @@ impl Execution {
             stderr: stderr_sink,
             stdin_credit: Arc::clone(&credit),
         };
+        let ending = Arc::clone(&span);
         let reading = tokio::spawn(async move {
             let result = sinks.run(incoming).await;
+            ending.end(&result);
             sinks.stdin_credit.close();
             drop(report.send(result));
         });
         let stdin = has_stdin.then(|| StdinSender { frames: frames.clone(), credit });
         let control = ExecControl { frames };
-        let this = Self { control, status, tasks: [writing, reading] };
+        let this = Self { control, status, tasks: [writing, reading], span };
         Ok((this, Streams { stdin, stdout, stderr }))
     }
 
@@ -144,6 +156,7 @@ impl Drop for Execution {
         for task in &self.tasks {
             task.abort();
         }
+        self.span.cancel();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The life of a sandbox: what it is made of, how it starts, what runs in it, how nothing stays.
 //!
-//! This is where the siblings meet: the VMM back end, the file server and the guest protocol. The
-//! crate neither prints nor reads the environment, and it knows no command line: the binary gives it
+//! This is where the siblings meet: the VMM back end, the file server, the network and the guest
+//! protocol. The crate neither prints nor reads the environment, and it knows no command line: the binary gives it
 //! paths and artefacts, and shows its errors.
 //!
 //! ```text
@@ -14,11 +14,14 @@
 #![forbid(unsafe_code)]
 
 mod artefacts;
+pub mod audit;
 mod config;
 mod disk;
 mod error;
 mod exec;
+mod forward;
 mod id;
+mod network;
 mod sandbox;
 mod state;
 
@@ -29,8 +32,14 @@ pub use config::{
 };
 pub use error::{CoreError, DescribeChain};
 pub use exec::{ExecControl, ExecError, Execution, Output, StdinSender, Streams};
+pub use forward::{Binding, InvalidPortForward, Listeners, PortForward, Published};
 pub use id::SandboxId;
+pub use matchlock_intercept::hooks;
+pub use matchlock_net as net;
+pub use matchlock_policy as policy;
 pub use matchlock_proto::{ExecFailure, ExecRequest, ExitStatus, Stdin, WindowSize};
 pub use matchlock_vmm as vmm;
+pub use network::{InvalidPem, Mtu, NetworkSettings, certificates};
+pub use rustls_pki_types::CertificateDer;
 pub use sandbox::{BootTimes, Sandbox};
 pub use state::{StateRoot, Swept};

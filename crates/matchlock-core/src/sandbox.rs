@@ -10,11 +10,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use matchlock_fs::{CachePolicy, HostImage, Limits, Pool, Server, Tree};
+use matchlock_net::Network;
 use matchlock_proto::{
-    AGENT_PORT, AgentFrame, BootConfig, BootReport, ExecRequest, HostFrame, LowerLayer,
+    AGENT_PORT, AgentFrame, BootConfig, BootReport, ExecRequest, HostEntry, HostFrame, LowerLayer,
     PROTOCOL_VERSION, Request, RootConfig, UpperLayer, WireMessage,
 };
 use matchlock_vmm::{Disk, FsDevice, FuseHandler, Vm, VmSpec, Vmm};
@@ -22,10 +24,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 use crate::artefacts::{Artefacts, GuestFiles};
+use crate::audit::{EndReason, ExecSpan, Lifecycle, Start, Trail};
 use crate::config::{Image, SandboxConfig};
 use crate::error::CoreError;
 use crate::exec::{ExecError, Execution, FrameReader, Streams};
+use crate::forward::{Listeners, Published};
 use crate::id::{SandboxId, random};
+use crate::network::{self, NetworkSettings, Running};
 use crate::state::{StateDir, StateRoot};
 
 /// How long a guest may take from power-on to its agent. Emulated on a loaded machine it needs
@@ -44,11 +49,29 @@ const ROOT_TAG: &str = "root";
 /// A running sandbox. Dropping it ends the machine and removes everything of it.
 #[derive(Debug)]
 pub struct Sandbox {
-    // Dropped in this order: the machine ends before its directory goes.
+    // Dropped in this order: the machine ends before its network, then nothing happens any more that
+    // the trail could miss, and the directory goes last.
     machine: Machine,
+    network: Option<Network>,
+    trail: Recording,
     _state: StateDir,
     id: SandboxId,
     times: BootTimes,
+    executions: AtomicU64,
+}
+
+/// A trail that is closed with this value.
+#[derive(Debug)]
+struct Recording {
+    trail: Arc<Trail>,
+    reason: EndReason,
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        // A loss stays with the trail, where whoever keeps it asks for it.
+        let _ = self.trail.close(self.reason);
+    }
 }
 
 /// A machine that ends with this value, even while a thread still dials it.
@@ -84,7 +107,7 @@ impl Sandbox {
     /// # Errors
     /// [`CoreError`]; nothing of the sandbox is left then.
     pub async fn start(
-        config: SandboxConfig,
+        mut config: SandboxConfig,
         vmm: &dyn Vmm,
         files: GuestFiles,
         artefacts: &Artefacts,
@@ -92,7 +115,17 @@ impl Sandbox {
     ) -> Result<Self, CoreError> {
         let id = SandboxId::random()?;
         let state = root.create(&id)?;
+        let trail = match &config.audit_log {
+            Some(path) => Trail::keep(path, &id)?,
+            None => Trail::create(&state.path().join("audit.jsonl"), &id)?,
+        };
+        let trail = Arc::new(trail);
+        trail.lifecycle(&Lifecycle::Start(summary(&config)))?;
+        // Locals are dropped in the reverse of their order, which is that of the fields.
+        let mut recording = Recording { trail: Arc::clone(&trail), reason: EndReason::StartFailed };
         let disk = crate::disk::create(state.path(), artefacts.disk_templates, config.disk)?;
+        let started = config.network.take().map(|settings| network::start(settings, trail));
+        let (running, nic) = started.transpose()?.unzip();
         let spec = VmSpec {
             name: id.to_string(),
             kernel: files.kernel,
@@ -102,6 +135,7 @@ impl Sandbox {
             memory_mib: config.memory.mib(),
             disks: vec![Disk { file: disk, read_only: false, ephemeral: true }],
             filesystems: vec![root_device(&config.image)?],
+            nic,
         };
         let prepared = Instant::now();
         let machine = Machine(Arc::from(vmm.start(spec).map_err(CoreError::Vmm)?));
@@ -109,10 +143,19 @@ impl Sandbox {
         if let Some(pid) = machine.0.pid() {
             state.record_vmm(pid)?;
         }
-        let (agent_reached, guest) = boot(&machine.0, &config, &id).await?;
+        let (agent_reached, guest) = boot(&machine.0, &config, &id, running.as_ref()).await?;
         let ready = Instant::now();
         let times = BootTimes { prepared, vmm_started, agent_reached, ready, guest };
-        Ok(Self { machine, _state: state, id, times })
+        recording.reason = EndReason::Ended;
+        Ok(Self {
+            machine,
+            network: running.map(|running| running.network),
+            trail: recording,
+            _state: state,
+            id,
+            times,
+            executions: AtomicU64::new(1),
+        })
     }
 
     /// The sandbox's id.
@@ -127,20 +170,51 @@ impl Sandbox {
         &self.times
     }
 
+    /// The network; `None` when the machine has no network device.
+    #[must_use]
+    pub fn network(&self) -> Option<&Network> {
+        self.network.as_ref()
+    }
+
+    /// The audit trail. It outlives the sandbox for those who want to know whether it is whole.
+    #[must_use]
+    pub fn audit(&self) -> &Arc<Trail> {
+        &self.trail.trail
+    }
+
+    /// Serves published ports until the result is dropped; `failed` is told of each connection that
+    /// could not be made.
+    ///
+    /// # Errors
+    /// [`CoreError::Host`] when the runtime does not take the listeners.
+    pub fn publish(
+        &self,
+        listeners: Listeners,
+        failed: impl Fn(&ExecError) + Send + Sync + 'static,
+    ) -> Result<Published, CoreError> {
+        Published::serve(listeners, &self.machine.0, &self.trail.trail, failed)
+            .map_err(CoreError::host("serve the published ports"))
+    }
+
     /// Starts a program in the guest.
     ///
     /// # Errors
     /// [`ExecError`] when the program cannot be started.
     pub async fn exec(&self, request: ExecRequest) -> Result<(Execution, Streams), ExecError> {
+        let number = self.executions.fetch_add(1, Ordering::Relaxed);
+        let span =
+            ExecSpan::begin(&self.trail.trail, number, &request).map_err(ExecError::Audit)?;
         let deadline = Instant::now() + BOOT_TIMEOUT;
-        let stream =
-            dial(&self.machine.0, deadline).await.map_err(|error| ExecError::Lost(Some(error)))?;
-        Execution::start(stream, request).await
+        match dial(&self.machine.0, deadline).await {
+            Ok(stream) => Execution::start(stream, request, span).await,
+            Err(error) => Err(span.failed(ExecError::Lost(Some(error)))),
+        }
     }
 
     /// Asks the guest to end its programs (`SIGTERM`, then `SIGKILL` after `grace`) and ends the
     /// machine. A guest that does not answer is ended all the same.
-    pub async fn stop(self, grace: Duration) {
+    pub async fn stop(mut self, grace: Duration) {
+        self.trail.reason = EndReason::Stopped;
         // The guest's own limit first, then ours: a little longer, so that it can answer.
         let patience = grace + Duration::from_secs(1);
         drop(tokio::time::timeout(patience, shut_down(&self.machine.0, grace)).await);
@@ -170,6 +244,7 @@ async fn boot(
     vm: &Arc<dyn Vm>,
     config: &SandboxConfig,
     id: &SandboxId,
+    network: Option<&Running>,
 ) -> Result<(Instant, BootReport), CoreError> {
     let deadline = Instant::now() + BOOT_TIMEOUT;
     let failed =
@@ -184,7 +259,7 @@ async fn boot(
     })?;
     let reached = Instant::now();
     // Put together only now: the guest's clock starts with this message.
-    let request = Request::Boot(boot_config(config, id)?);
+    let request = Request::Boot(boot_config(config, id, network)?);
     let left = deadline.saturating_duration_since(reached);
     match tokio::time::timeout(left, ask(stream, request)).await {
         Ok(Ok(AgentFrame::Booted(report))) => Ok((reached, report)),
@@ -206,7 +281,7 @@ async fn ask(stream: UnixStream, request: Request) -> Result<AgentFrame, ExecErr
     }
 }
 
-async fn dial(vm: &Arc<dyn Vm>, deadline: Instant) -> std::io::Result<UnixStream> {
+pub(crate) async fn dial(vm: &Arc<dyn Vm>, deadline: Instant) -> std::io::Result<UnixStream> {
     let vm = Arc::clone(vm);
     let dialled = tokio::task::spawn_blocking(move || vm.connect(AGENT_PORT, deadline)).await;
     let stream = dialled.map_err(std::io::Error::other)??;
@@ -214,9 +289,17 @@ async fn dial(vm: &Arc<dyn Vm>, deadline: Instant) -> std::io::Result<UnixStream
     UnixStream::from_std(stream)
 }
 
-fn boot_config(config: &SandboxConfig, id: &SandboxId) -> Result<BootConfig, CoreError> {
+fn boot_config(
+    config: &SandboxConfig,
+    id: &SandboxId,
+    network: Option<&Running>,
+) -> Result<BootConfig, CoreError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let hostname = config.hostname.as_ref().map_or(id.as_str(), |name| name.as_str());
+    // A placeholder that the user's own variable would hide could never be replaced.
+    let mut env = config.env.clone();
+    env.extend(network.into_iter().flat_map(|network| network.env.iter().cloned()));
+    let hosts = config.hosts.iter();
     Ok(BootConfig {
         version: PROTOCOL_VERSION,
         hostname: hostname.to_owned(),
@@ -226,14 +309,26 @@ fn boot_config(config: &SandboxConfig, id: &SandboxId) -> Result<BootConfig, Cor
             lower: vec![LowerLayer::VirtioFs { tag: ROOT_TAG.to_owned() }],
             upper: UpperLayer::Ext4 { disk: 0 },
         },
-        hosts: Vec::new(),
-        dns_servers: Vec::new(),
-        network: None,
-        ca_pem: None,
+        hosts: hosts.map(|(name, ip)| HostEntry { ip: *ip, name: name.to_string() }).collect(),
+        dns_servers: network.map(|network| network.dns_servers.clone()).unwrap_or_default(),
+        network: network.map(|network| network.config.clone()),
+        ca_pem: network.and_then(|network| network.ca_pem.clone()),
         cpu_limit: config.cpus.limit(),
         privileged: config.privileged,
-        env: config.env.clone(),
+        env,
     })
+}
+
+/// What the audit trail begins with.
+fn summary(config: &SandboxConfig) -> Start {
+    Start {
+        version: env!("CARGO_PKG_VERSION"),
+        image: match config.image {
+            Image::Host => "host".to_owned(),
+        },
+        privileged: config.privileged,
+        network: config.network.as_ref().map(NetworkSettings::summary),
+    }
 }
 
 fn root_device(image: &Image) -> Result<FsDevice, CoreError> {

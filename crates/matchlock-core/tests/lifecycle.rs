@@ -1,106 +1,31 @@
 //! The life of a sandbox against a scripted guest: everything above the VMM without a VM.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+mod support;
+
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use matchlock_core::vmm::Fake;
-use matchlock_core::{
-    Artefacts, CoreError, Cpus, DiskSize, DiskTemplate, ExecError, ExecFailure, ExecRequest,
-    ExitStatus, GuestFiles, Image, MemorySize, Sandbox, SandboxConfig, StateRoot, Stdin,
-};
+use matchlock_core::{CoreError, ExecError, ExecFailure, ExecRequest, ExitStatus, Sandbox, Stdin};
 use matchlock_proto::{
-    AgentFrame, BootReport, BootStep, Decoder, HostFrame, INITIAL_WINDOW, MAX_DATA, Request,
-    StreamId, WireMessage,
+    AgentFrame, BootStep, HostFrame, INITIAL_WINDOW, MAX_DATA, Request, StreamId,
 };
 
-/// The guest's end of one connection.
-struct Peer {
-    stream: UnixStream,
-    decoder: Decoder<HostFrame>,
-}
-
-impl Peer {
-    fn new(stream: UnixStream) -> Self {
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("timeout");
-        Self { stream, decoder: Decoder::new() }
-    }
-
-    /// The next frame; `None` at the end of the connection.
-    fn receive(&mut self) -> Option<HostFrame> {
-        let mut buffer = [0; 4096];
-        loop {
-            if let Some(frame) = self.decoder.next().expect("the host keeps the protocol") {
-                return Some(frame);
-            }
-            match self.stream.read(&mut buffer).expect("read") {
-                0 => return None,
-                n => self.decoder.push(&buffer[..n]),
-            }
-        }
-    }
-
-    fn send(&mut self, frame: &AgentFrame) -> bool {
-        let mut bytes = Vec::new();
-        frame.encode(&mut bytes);
-        self.stream.write_all(&bytes).is_ok()
-    }
-}
+use support::{Peer, config, left, report, serve};
 
 /// A guest that boots and hands every execution to `exec`.
 fn guest(exec: impl Fn(ExecRequest, Peer) + Clone + Send + Sync + 'static) -> Fake {
-    Fake::new(move |_port, stream| {
-        let exec = exec.clone();
-        std::thread::spawn(move || {
-            let mut peer = Peer::new(stream);
-            match peer.receive() {
-                Some(HostFrame::Open(request)) => match *request {
-                    Request::Boot(_) => drop(peer.send(&AgentFrame::Booted(report()))),
-                    Request::Exec(request) => exec(request, peer),
-                    Request::Shutdown { .. } | Request::Ping => drop(peer.send(&AgentFrame::Done)),
-                    Request::Forward { .. } => {}
-                },
-                other => panic!("a request comes first, not {other:?}"),
-            }
-        });
-        true
+    serve(move |request, mut peer| match request {
+        Request::Boot(_) => drop(peer.send(&AgentFrame::Booted(report()))),
+        Request::Exec(request) => exec(request, peer),
+        Request::Shutdown { .. } | Request::Ping => drop(peer.send(&AgentFrame::Done)),
+        Request::Forward { .. } => {}
     })
 }
 
-fn report() -> BootReport {
-    BootReport { agent_start_us: 1, config_us: 2, root_us: 3, ready_us: 4, kernel: "test".into() }
-}
-
-fn config() -> SandboxConfig {
-    SandboxConfig {
-        image: Image::Host,
-        cpus: Cpus::new(1.0, 1).expect("valid"),
-        memory: MemorySize::new(64, 64).expect("valid"),
-        disk: DiskSize::new(64).expect("valid"),
-        hostname: None,
-        privileged: false,
-        env: Vec::new(),
-        extra_cmdline: String::new(),
-    }
-}
-
 async fn start(home: &Path, vmm: &Fake) -> Result<Sandbox, CoreError> {
-    let template = zstd::encode_all(&[][..], 1).expect("encode").leak();
-    let disk_templates = vec![DiskTemplate { size: 4096, image: template }].leak();
-    let artefacts = Artefacts { kernel: &[], initramfs: &[], disk_templates, digest: "test" };
-    let null = || File::open("/dev/null").expect("open");
-    let files = GuestFiles { kernel: null(), initramfs: null(), id: String::new() };
-    Sandbox::start(config(), vmm, files, &artefacts, &StateRoot::in_home(home)).await
-}
-
-/// Names of what is left in the directory of all sandboxes.
-fn left(home: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(home.join(".matchlock/vms")).expect("list").flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| name != ".lock").collect()
+    support::start(config(), home, vmm).await
 }
 
 #[tokio::test]

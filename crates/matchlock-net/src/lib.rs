@@ -6,10 +6,24 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bench")]
+pub mod bench;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 mod audit;
 mod dial;
 mod dns;
 mod engine;
 mod http;
+mod network;
+mod refusals;
 mod stack;
 mod tls;
+
+pub use audit::{Audit, AuditLost, Decision, Event, Protocol, Scheme};
+pub use dial::{ProxyError, ProxySettings};
+pub use network::{GuestNetwork, NetConfig, NetError, Network};
+pub use refusals::Refusal;
+pub use rustls::pki_types::CertificateDer;
+pub use tls::{InvalidPem, read_certificates};

@@ -171,7 +171,7 @@ fn a_literal_needs_a_rule_and_an_admissible_address() {
     for text in ["10.0.0.5", "[::ffff:10.0.0.5]"] {
         let denied = denied(&policy, text);
         assert_eq!(denied.reason(), DenyReason::Address(AddressClass::Private));
-        assert_eq!(denied.suggestion().as_deref(), Some("--allow-private 10.0.0.5/32"));
+        assert_eq!(denied.suggestion().as_deref(), Some("--allow-private=10.0.0.5/32"));
     }
     let open = PolicyConfig { private: PrivateAccess::local(), ..config(&["10.0.0.0/8"]) };
     let dialable = allowed(&Policy::new(open), "[::ffff:10.0.0.5]:80").fixed().expect("fixed");
@@ -198,7 +198,7 @@ fn every_answer_is_checked() {
         allowed.admit(&[ip("169.254.169.254"), ip("10.0.0.1")]).expect_err("none is public");
     assert_eq!(denied.reason(), DenyReason::Address(AddressClass::Metadata));
     assert_eq!(denied.refused_address(), Some(ip("169.254.169.254")));
-    assert_eq!(denied.suggestion().as_deref(), Some("--allow-private 169.254.169.254/32"));
+    assert_eq!(denied.suggestion().as_deref(), Some("--allow-private=169.254.169.254/32"));
     assert_eq!(allowed.admit(&[]).expect_err("no answer").reason(), DenyReason::NoAddress);
 }
 
@@ -264,7 +264,7 @@ fn refusals_say_what_and_how_to_lift_it() {
         (
             "10.0.0.5",
             "10.0.0.5:443: not allowed (default egress deny)",
-            Some("--allow-host 10.0.0.5 --allow-private 10.0.0.5/32"),
+            Some("--allow-host 10.0.0.5 --allow-private=10.0.0.5/32"),
         ),
         ("0.0.0.0", "0.0.0.0:443: not allowed (default egress deny)", None),
         (
@@ -278,9 +278,10 @@ fn refusals_say_what_and_how_to_lift_it() {
         assert_eq!(denied.suggestion().as_deref(), suggestion);
         // What is suggested is what `run` understands, and it helps.
         let flags: Vec<&str> = suggestion.map_or(vec![], |text| text.split(' ').collect());
-        let value = |flag| flags.iter().position(|&own| own == flag).map(|at| flags[at + 1]);
-        if let Some(pattern) = value("--allow-host") {
-            let private = value("--allow-private").map(|range| range.parse().expect("range"));
+        let at = flags.iter().position(|&flag| flag == "--allow-host");
+        if let Some(pattern) = at.map(|at| flags[at + 1]) {
+            let private = flags.iter().find_map(|flag| flag.strip_prefix("--allow-private="));
+            let private = private.map(|range| range.parse().expect("range"));
             let config =
                 PolicyConfig { private: private.unwrap_or_default(), ..config(&[pattern]) };
             allowed(&Policy::new(config), text);

@@ -3,8 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dns;
 mod lab;
 mod leaks;
+pub mod origin;
 mod process;
 mod program;
 mod pty;

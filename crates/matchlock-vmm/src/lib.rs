@@ -19,6 +19,7 @@ pub mod vhost_user;
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +50,8 @@ pub struct VmSpec {
     pub disks: Vec<Disk>,
     /// virtio-fs devices.
     pub filesystems: Vec<FsDevice>,
+    /// The network device; a machine without one reaches nothing.
+    pub nic: Option<Nic>,
 }
 
 /// A raw virtio block device.
@@ -69,6 +72,18 @@ pub struct FsDevice {
     pub tag: String,
     /// Answers the guest's FUSE messages.
     pub handler: Arc<dyn FuseHandler>,
+}
+
+/// A virtio-net device (virtio 1.2, section 5.1) without offloads.
+#[derive(Debug)]
+pub struct Nic {
+    /// The monitor's end of a Unix stream socket that carries Ethernet frames, each with its length
+    /// before it as a big-endian `u32`. The caller keeps the other end.
+    pub socket: OwnedFd,
+    /// Address of the guest's interface.
+    pub mac: [u8; 6],
+    /// Largest packet in bytes that the device announces (`VIRTIO_NET_F_MTU`), from 68 to 65535.
+    pub mtu: u16,
 }
 
 /// Answers FUSE messages, whichever transport brought them.

@@ -1,11 +1,16 @@
 //! The command line's grammar: GNU long flags, bundled short ones, everything after `--` positional.
 
+mod network;
+
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::error::CliError;
+
+pub(crate) use self::network::NetworkArgs;
 
 /// Run AI agents and arbitrary code in ephemeral micro-VMs.
 #[derive(Debug, Parser)]
@@ -24,6 +29,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a command in a new sandbox
     Run(Box<RunArgs>),
+    /// Look into audit trails
+    Audit(AuditArgs),
     /// Check whether this machine can run sandboxes
     Diagnose(DiagnoseArgs),
     /// Print the version, the commit and the day of the build
@@ -121,6 +128,36 @@ pub(crate) struct RunArgs {
     /// The command and its arguments
     #[arg(value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+
+    // The last field: flags after it would come under its heading.
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+/// `audit`.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    #[command(subcommand)]
+    pub(crate) command: AuditCommand,
+}
+
+/// The subcommands of `audit`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check that no record of a trail was changed, removed, added or moved
+    Verify(VerifyArgs),
+}
+
+/// `audit verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The file that was given to `run --audit-log`
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `diagnose`.
@@ -222,6 +259,7 @@ fn describe(error: &clap::Error) -> CliError {
 
 #[cfg(test)]
 mod tests {
+    use super::network::SecretText;
     use super::*;
 
     fn run(args: &[&str]) -> Result<RunArgs, String> {
@@ -266,6 +304,33 @@ mod tests {
         assert!(error.starts_with("invalid argument \"lots\" for --memory"), "{error}");
         let error = run(&["--memory"]).expect_err("no value");
         assert!(error.starts_with("flag needs an argument: --memory"), "{error}");
+    }
+
+    #[test]
+    fn the_value_of_allow_private_is_optional_and_never_the_command() {
+        let args = run(&["--allow-private", "10.0.0.0/8", "x"]).expect("valid");
+        assert_eq!(args.network.allow_private, [""]);
+        assert_eq!(args.command, ["10.0.0.0/8", "x"]);
+        let args = run(&["--allow-private=10.0.0.0/8,::1", "--allow-private", "x"]);
+        assert_eq!(args.expect("valid").network.allow_private, ["10.0.0.0/8,::1", ""]);
+        assert!(run(&["x"]).expect("valid").network.allow_private.is_empty());
+    }
+
+    #[test]
+    fn a_secret_is_one_value_and_is_not_shown() {
+        let args = run(&["--secret", "A=x,y@h1,h2", "--secret=B@h", "x"]).expect("valid");
+        let texts: Vec<&str> = args.network.secret.iter().map(SecretText::expose).collect();
+        assert_eq!(texts, ["A=x,y@h1,h2", "B@h"]);
+        assert!(!format!("{args:?}").contains("x,y"));
+    }
+
+    #[test]
+    fn ports_and_numbers_of_the_network() {
+        let args = run(&["-p", "8080:80", "-p9000", "--mtu", "-1", "x"]).expect("valid");
+        assert_eq!(args.network.publish, ["8080:80", "9000"]);
+        assert_eq!(args.network.mtu, -1);
+        assert!(run(&["--no-network", "x"]).expect("valid").network.no_network);
+        assert!(!run(&["--no-network=false", "x"]).expect("valid").network.no_network);
     }
 
     #[test]

@@ -48,6 +48,7 @@ fn dispatch(printer: Printer, started: std::time::Instant) -> Result<u8, CliErro
         Some(Command::Run(args)) => {
             commands::run::run(*args, &Surroundings::read(), printer, started)
         }
+        Some(Command::Audit(args)) => commands::audit::run(&args, printer),
         Some(Command::Diagnose(args)) => {
             commands::diagnose::run(&args, &Surroundings::read(), printer)
         }

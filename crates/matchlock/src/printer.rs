@@ -22,6 +22,11 @@ impl Printer {
         Self { terminal: std::io::stderr().is_terminal() }
     }
 
+    /// Whether a person reads the messages.
+    pub(crate) fn is_terminal(self) -> bool {
+        self.terminal
+    }
+
     /// A message for the user.
     pub(crate) fn note(self, text: &str) {
         drop(writeln!(std::io::stderr(), "matchlock: {text}"));

@@ -3,19 +3,22 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use matchlock_core::net::ProxySettings;
+use matchlock_core::policy::DefaultEgress;
 use matchlock_core::vmm::{AcceleratorChoice, AcceleratorRequest, ProofKit, QemuBinary, choose};
-use matchlock_core::{GuestFiles, KernelSource, StateRoot};
+use matchlock_core::{DescribeChain, GuestFiles, KernelSource, StateRoot};
 
 use crate::error::CliError;
 
 /// A snapshot of the environment, taken once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Surroundings {
     home: Option<PathBuf>,
     path: Option<OsString>,
     qemu: Option<OsString>,
     accelerator: Option<OsString>,
     kernel: Option<OsString>,
+    egress: Option<OsString>,
     /// Default of `--image`.
     pub(crate) image: Option<String>,
     /// The terminal's type, for the guest's programs.
@@ -31,6 +34,7 @@ impl Surroundings {
             qemu: var("MATCHLOCK_QEMU"),
             accelerator: var("MATCHLOCK_ACCEL"),
             kernel: var("MATCHLOCK_KERNEL"),
+            egress: var("MATCHLOCK_DEFAULT_EGRESS"),
             image: var("MATCHLOCK_RUN_IMAGE").and_then(|image| image.into_string().ok()),
             term: var("TERM"),
         }
@@ -82,6 +86,26 @@ impl Surroundings {
             .map_err(|error| CliError::new(format!("MATCHLOCK_ACCEL: {error}")))
     }
 
+    /// What a sandbox may reach when no flag names a host.
+    pub(crate) fn default_egress(&self) -> Result<DefaultEgress, CliError> {
+        match self.egress.as_ref().map(|value| value.to_string_lossy()).as_deref() {
+            None | Some("deny") => Ok(DefaultEgress::Deny),
+            Some("public") => Ok(DefaultEgress::Public),
+            Some(other) => Err(CliError::new(format!(
+                "MATCHLOCK_DEFAULT_EGRESS: {other:?} is neither \"deny\" nor \"public\""
+            ))),
+        }
+    }
+
+    /// The proxies between this host and the network. Not part of the snapshot: their URLs may hold
+    /// passwords.
+    pub(crate) fn proxy() -> Result<ProxySettings, CliError> {
+        ProxySettings::from_env(|name| std::env::var(name).ok()).map_err(|error| {
+            CliError::new(DescribeChain(&error).to_string())
+                .hinted("unset it for matchlock to go without, or name an http:// proxy")
+        })
+    }
+
     /// The kernel to boot: the flag's `file://` reference, else `MATCHLOCK_KERNEL`, else ours.
     pub(crate) fn kernel(&self, flag: Option<&str>) -> Result<KernelSource, CliError> {
         match flag {
@@ -98,5 +122,24 @@ impl Surroundings {
             Some(path) => KernelSource::File(path.into()),
             None => KernelSource::Embedded,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn egress_is_denied_unless_the_environment_says_public() {
+        let egress = |value: Option<&str>| {
+            let egress = value.map(OsString::from);
+            Surroundings { egress, ..Surroundings::default() }.default_egress()
+        };
+        assert_eq!(egress(None).expect("valid"), DefaultEgress::Deny);
+        assert_eq!(egress(Some("deny")).expect("valid"), DefaultEgress::Deny);
+        assert_eq!(egress(Some("public")).expect("valid"), DefaultEgress::Public);
+        for bad in ["Public", "allow", "1"] {
+            assert!(egress(Some(bad)).is_err(), "{bad}");
+        }
     }
 }

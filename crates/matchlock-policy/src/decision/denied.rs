@@ -141,5 +141,5 @@ serialize_as_text!(Denied, DenyReason);
 fn allow_private(ip: IpAddr) -> Option<String> {
     let opens_nothing = PrivateAccess::everything().admit(ip).is_err();
     let bits = if ip.is_ipv4() { 32 } else { 128 };
-    (!opens_nothing).then(|| format!("--allow-private {ip}/{bits}"))
+    (!opens_nothing).then(|| format!("--allow-private={ip}/{bits}"))
 }

@@ -143,6 +143,21 @@ impl Arguments {
         self.option("-device", format!("vhost-user-fs-device,chardev=fs{index},tag={tag}"));
     }
 
+    /// A virtio-net device whose frames go through `socket`.
+    pub(super) fn nic(&mut self, socket: OwnedFd, mac: [u8; 6], mtu: u16) {
+        let fd = self.inherit(socket);
+        self.option("-netdev", format!("stream,id=net0,server=off,addr.type=fd,addr.str={fd}"));
+        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+        // The transmit queue cannot be longer: 256 entries are QEMU's limit without vhost-user.
+        self.option(
+            "-device",
+            format!(
+                "virtio-net-device,netdev=net0,mac={mac},host_mtu={mtu},mrg_rxbuf=on,\
+                 rx_queue_size=1024"
+            ),
+        );
+    }
+
     /// The arguments, and the descriptors that must be open under these numbers in QEMU.
     pub(super) fn finish(self) -> (Vec<OsString>, Vec<OwnedFd>) {
         (self.args, self.inherit)
@@ -182,8 +197,9 @@ mod tests {
         arguments.disk(0, null(), false, true);
         arguments.vsock(null());
         arguments.filesystem(0, "ro,ot", null());
+        arguments.nic(null(), [0x02, 0, 0, 0, 0x0a, 0xff], 65_520);
         let (args, inherit) = arguments.finish();
-        assert_eq!(inherit.len(), 5);
+        assert_eq!(inherit.len(), 6);
         args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     }
 
@@ -200,6 +216,16 @@ mod tests {
     #[test]
     fn a_tag_cannot_add_an_option() {
         assert!(rendered(Accelerator::Tcg).contains("tag=ro,,ot"));
+    }
+
+    #[test]
+    fn the_network_device_ends_in_the_inherited_socket_and_nowhere_else() {
+        let line = rendered(Accelerator::Tcg);
+        let device = "virtio-net-device,netdev=net0,mac=02:00:00:00:0a:ff,host_mtu=65520,";
+        assert!(line.contains(device), "{line}");
+        assert!(line.contains("stream,id=net0,server=off,addr.type=fd,addr.str="), "{line}");
+        assert_eq!(line.matches("-netdev").count(), 1, "{line}");
+        assert!(!line.contains("user,"), "{line}");
     }
 
     #[test]

@@ -94,8 +94,7 @@ impl Qemu {
 
 impl Vmm for Qemu {
     fn start(&self, spec: VmSpec) -> Result<Box<dyn Vm>, VmmError> {
-        let VmSpec { name, kernel, initramfs, cmdline, vcpus, memory_mib, disks, filesystems } =
-            spec;
+        let VmSpec { name, kernel, initramfs, cmdline, vcpus, memory_mib, .. } = spec;
         let machine = Machine {
             name: &name,
             accelerator: self.accelerator,
@@ -109,14 +108,17 @@ impl Vmm for Qemu {
             VsockDevice::start(GUEST_CID).map_err(VmmError::host("start the vsock device"))?;
         arguments.vsock(socket);
         let mut backends = Vec::new();
-        for (index, device) in filesystems.into_iter().enumerate() {
+        for (index, device) in spec.filesystems.into_iter().enumerate() {
             let (backend, socket) = FsBackend::start(&device.tag, device.handler)
                 .map_err(VmmError::host("start a file system device"))?;
             arguments.filesystem(index, &device.tag, socket);
             backends.push(backend);
         }
-        for (index, disk) in disks.into_iter().enumerate() {
+        for (index, disk) in spec.disks.into_iter().enumerate() {
             arguments.disk(index, disk.file.into(), disk.read_only, disk.ephemeral);
+        }
+        if let Some(nic) = spec.nic {
+            arguments.nic(nic.socket, nic.mac, nic.mtu);
         }
         let process = Process::start(&self.binary, arguments)?;
         let connector = vsock.connector();

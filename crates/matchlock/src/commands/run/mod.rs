@@ -1,9 +1,13 @@
 //! `matchlock run`: one sandbox, one command, nothing left.
 
 mod duration;
+mod lists;
+mod network;
 mod plan;
 mod pump;
+mod refused;
 mod report;
+mod secrets;
 mod session;
 mod signals;
 mod variables;
@@ -25,6 +29,9 @@ pub(crate) fn run(
     started: Instant,
 ) -> Result<u8, CliError> {
     let plan = Plan::new(args, surroundings)?;
+    for warning in &plan.warnings {
+        printer.note(&format!("warning: {warning}"));
+    }
     set_limits();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,14 +1,16 @@
 //! What `run` is asked to do, checked before anything starts.
 
 use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use matchlock_core::{
-    Cpus, DiskSize, ExecRequest, Image, KernelSource, MemorySize, SandboxConfig, Stdin, host_cpus,
-    host_memory_mib,
+    Cpus, DiskSize, ExecRequest, Image, KernelSource, MemorySize, Mtu, PortForward, SandboxConfig,
+    Stdin, host_cpus, host_memory_mib,
 };
 
+use super::network::{self, NetworkPlan};
 use super::{duration, variables};
 use crate::cli::RunArgs;
 use crate::error::CliError;
@@ -35,13 +37,17 @@ pub(super) struct Plan {
     /// Go on after the command until a signal (`--rm=false`).
     pub(super) keep: bool,
     pub(super) json: bool,
+    /// Ports to publish, and the host's addresses to publish them on.
+    pub(super) forwards: (Vec<PortForward>, Vec<IpAddr>),
+    /// What the user should know before it starts.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Plan {
     /// Checks the arguments.
     pub(super) fn new(args: RunArgs, surroundings: &Surroundings) -> Result<Self, CliError> {
         let interactive = args.interactive && args.tty;
-        let config = config(&args, surroundings)?;
+        let mut config = config(&args, surroundings)?;
         let kernel = surroundings.kernel(args.kernel.as_deref())?;
         let timeout = timeout(args.timeout, interactive || !args.rm)?;
         let grace = duration::parse(&args.graceful_shutdown).ok_or_else(|| {
@@ -51,13 +57,15 @@ impl Plan {
             ))
             .hinted("use a duration such as 5s, 1m30s or 500ms")
         })?;
-        let argv = command(args.entrypoint, args.command, interactive);
+        let argv = command(args.entrypoint.clone(), args.command.clone(), interactive);
         if argv.is_empty() && args.rm {
             return Err(CliError::new(
                 "command required (or use --rm=false to start without a command)",
             )
             .hinted("matchlock run --image host -- COMMAND"));
         }
+        let mut warnings = Vec::new();
+        let forwards = configure(&mut config, &args, surroundings, &mut warnings)?;
         let terminal = if interactive {
             let terminal = Terminal::open();
             Some(terminal.ok_or_else(|| {
@@ -76,25 +84,46 @@ impl Plan {
             tty: terminal.as_ref().map(Terminal::size),
         });
         let keep = !args.rm;
-        Ok(Self { config, kernel, exec, terminal, timeout, grace, keep, json: args.json })
+        let json = args.json;
+        Ok(Self { config, kernel, exec, terminal, timeout, grace, keep, json, forwards, warnings })
     }
 }
 
+/// Secrets, environment and network, in the order in which their errors are promised.
+fn configure(
+    config: &mut SandboxConfig,
+    args: &RunArgs,
+    surroundings: &Surroundings,
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<PortForward>, Vec<IpAddr>), CliError> {
+    let secrets = network::read_secrets(&args.network, warnings)?;
+    config.env =
+        variables::collect(&args.env_file, &args.env, &|name: &OsStr| std::env::var_os(name))?;
+    let mtu = Mtu::new(args.network.mtu)?;
+    let network = NetworkPlan::new(&args.network, mtu, secrets, surroundings, warnings)?;
+    let NetworkPlan { settings, hosts, forwards, addresses, audit_log } = network;
+    config.hosts = hosts;
+    config.network = settings;
+    config.audit_log = audit_log;
+    Ok((forwards, addresses))
+}
+
+/// Everything but secrets, environment and network.
 fn config(args: &RunArgs, surroundings: &Surroundings) -> Result<SandboxConfig, CliError> {
     let image = args.image.as_deref().or(surroundings.image.as_deref());
     let image = image.filter(|image| !image.is_empty()).ok_or_else(|| {
         CliError::new("required flag(s) \"image\" not set")
             .hinted("use --image host, or set MATCHLOCK_RUN_IMAGE")
     })?;
+    Mtu::new(args.network.mtu)?;
     let host = host_cpus();
     let cpus = Cpus::new(args.cpus.unwrap_or(if host > 1 { DEFAULT_CPUS } else { 1.0 }), host)?;
     // A negative number is as little memory or disk as none.
     let memory = u64::try_from(args.memory).unwrap_or_default();
     let memory = MemorySize::new(memory, host_memory_mib())?;
     let disk = DiskSize::new(u64::try_from(args.disk_size).unwrap_or_default())?;
+    network::check_no_network(&args.network)?;
     let hostname = args.hostname.as_deref().filter(|name| !name.is_empty());
-    let env =
-        variables::collect(&args.env_file, &args.env, &|name: &OsStr| std::env::var_os(name))?;
     Ok(SandboxConfig {
         image: image.parse::<Image>()?,
         cpus,
@@ -102,7 +131,10 @@ fn config(args: &RunArgs, surroundings: &Surroundings) -> Result<SandboxConfig, 
         disk,
         hostname: hostname.map(str::parse).transpose()?,
         privileged: args.privileged,
-        env,
+        env: Vec::new(),
+        hosts: Vec::new(),
+        network: None,
+        audit_log: None,
         extra_cmdline: String::new(),
     })
 }
@@ -168,5 +200,21 @@ mod tests {
         assert_eq!(timeout(Some(7), true).expect("valid"), seconds(7));
         assert_eq!(timeout(Some(0), false).expect("valid"), None);
         assert!(timeout(Some(-1), false).is_err());
+    }
+
+    #[test]
+    fn a_plan_that_is_shown_for_debugging_holds_no_secret() {
+        const CANARY: &str = "canary-91c2";
+        let secret = format!("API_KEY={CANARY}@api.example.com");
+        let words = ["matchlock", "run", "--image", "host", "--secret", &secret, "--", "true"];
+        let parsed = crate::cli::parse(words.map(OsString::from)).expect("valid");
+        let crate::cli::Parsed::Run(crate::cli::Cli { command: Some(command), .. }) = parsed else {
+            panic!("a command");
+        };
+        assert!(!format!("{command:?}").contains(CANARY));
+        let crate::cli::Command::Run(args) = command else { panic!("run") };
+        let plan = Plan::new(*args, &Surroundings::default()).expect("valid");
+        let shown = format!("{plan:?}");
+        assert!(shown.contains("API_KEY") && !shown.contains(CANARY), "{shown}");
     }
 }

@@ -1,11 +1,13 @@
 //! What a run says about itself: the emulation notice and the `--json` object.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use matchlock_core::vmm::{Accelerator, AcceleratorChoice};
 use matchlock_core::{BootTimes, SandboxId};
 use serde::Serialize;
 
+use super::refused::Refused;
 use crate::printer::Printer;
 
 /// The last line of standard error with `--json`.
@@ -18,6 +20,19 @@ pub(super) struct Report<'a> {
     kernel: &'a str,
     phases_ms: Phases,
     guest_us: GuestTimes,
+    refused: &'a [Refused],
+    /// The audit trail, when it is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<&'a Path>,
+}
+
+/// How the run ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending<'a> {
+    pub(super) exit_code: u8,
+    pub(super) timed_out: bool,
+    pub(super) refused: &'a [Refused],
+    pub(super) audit: Option<&'a Path>,
 }
 
 /// Milliseconds that each part of the run took; together they are the whole.
@@ -57,11 +72,11 @@ impl<'a> Report<'a> {
         accelerator: &'a AcceleratorChoice,
         times: &'a BootTimes,
         moments: Moments,
-        exit_code: u8,
-        timed_out: bool,
+        ending: Ending<'a>,
     ) -> Self {
         let ms = |from: Instant, to: Instant| round(to.saturating_duration_since(from));
         let Moments { started, first_byte, command_ended, gone } = moments;
+        let Ending { exit_code, timed_out, refused, audit } = ending;
         let guest = &times.guest;
         Self {
             id: id.as_str(),
@@ -85,6 +100,8 @@ impl<'a> Report<'a> {
                 root: guest.root_us,
                 ready: guest.ready_us,
             },
+            refused,
+            audit,
         }
     }
 

@@ -1,17 +1,21 @@
 //! A run from the first check to the last file removed.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use matchlock_core::net::Network;
 use matchlock_core::vmm::Qemu;
 use matchlock_core::{
-    ExecError, ExecFailure, ExecRequest, Execution, ExitStatus, Sandbox, Streams,
+    DescribeChain, ExecError, ExecFailure, ExecRequest, Execution, ExitStatus, Listeners,
+    Published, Sandbox, Streams,
 };
 use tokio::time::{Instant as TokioInstant, sleep, sleep_until};
 
 use super::plan::Plan;
 use super::pump;
-use super::report::{Moments, Report, announce};
+use super::refused::{self, Refused};
+use super::report::{Ending, Moments, Report, announce};
 use super::signals::Interrupts;
 use crate::embedded::ARTEFACTS;
 use crate::error::CliError;
@@ -24,6 +28,9 @@ const TIMED_OUT: u8 = 124;
 
 /// Exit status when our standard output has no reader any more: 128 + SIGPIPE.
 const OUTPUT_CLOSED: u8 = 141;
+
+/// Exit status when records of the audit trail were lost.
+const AUDIT_LOST: u8 = 1;
 
 const SIGTERM: u8 = 15;
 
@@ -61,8 +68,10 @@ pub(super) async fn run(
     let mut interrupts = Interrupts::listen()?;
     // A time beyond what the clock can say is no limit.
     let deadline = plan.timeout.and_then(|timeout| started.checked_add(timeout));
-    let Plan { config, kernel, exec, terminal, timeout, grace, keep, json } = plan;
+    let Plan { config, kernel, exec, terminal, timeout, grace, keep, json, forwards, .. } = plan;
+    let audit_log = config.audit_log.clone();
     let booting = async {
+        let listeners = Listeners::bind(&forwards.0, &forwards.1)?;
         // The longest part of the preparation goes on beside all the others.
         let unpacking = tokio::task::spawn_blocking(move || ARTEFACTS.open(&kernel));
         let state = surroundings.state()?;
@@ -79,9 +88,9 @@ pub(super) async fn run(
         let sandbox = Sandbox::start(config, &vmm, files, &ARTEFACTS, &state).await;
         drop(progress);
         let sandbox = sandbox.map_err(|error| CliError::from(error).context("starting sandbox"))?;
-        Ok::<_, CliError>((sandbox, choice))
+        Ok::<_, CliError>((sandbox, choice, listeners))
     };
-    let (sandbox, choice) = tokio::select! {
+    let (sandbox, choice, listeners) = tokio::select! {
         booted = booting => booted?,
         signal = interrupts.next() => return Ok(128u8.saturating_add(signal)),
         () = expiry(deadline) => {
@@ -93,6 +102,7 @@ pub(super) async fn run(
     if keep {
         running.say_kept();
     }
+    let published = running.publish(listeners)?;
     let first_byte = Cell::new(None);
     let outcome = match exec {
         Some(request) => Some(running.execute(request, terminal.as_ref(), &first_byte).await),
@@ -102,7 +112,12 @@ pub(super) async fn run(
     let outcome = running.keep_until_signal(keep, outcome).await;
     let times = running.sandbox.boot_times().clone();
     let id = running.sandbox.id().clone();
-    running.end(outcome.as_ref(), keep).await;
+    let trail = Arc::clone(running.sandbox.audit());
+    published.close().await;
+    let refused = running.end(outcome.as_ref(), keep).await;
+    if let Some(line) = refused::line(&refused).filter(|_| printer.is_terminal()) {
+        printer.note(&line);
+    }
     let outcome = outcome.transpose()?;
     let timed_out = matches!(outcome, Some(Outcome::TimedOut));
     if timed_out {
@@ -114,10 +129,20 @@ pub(super) async fn run(
         (Some(outcome), _) => outcome.status(),
         (None, false) => 0,
     };
+    let status = match trail.lost() {
+        // What is not recorded was refused: the run is not what it was meant to be.
+        Some(why) => {
+            printer.note(&format!("the audit trail is incomplete, so this run has failed: {why}"));
+            AUDIT_LOST
+        }
+        None => status,
+    };
     if json {
         let first_byte = first_byte.get().unwrap_or(command_ended);
         let moments = Moments { started, first_byte, command_ended, gone: Instant::now() };
-        Report::new(&id, &choice, &times, moments, status, timed_out).print(printer);
+        let audit = audit_log.as_deref();
+        let ending = Ending { exit_code: status, timed_out, refused: &refused, audit };
+        Report::new(&id, &choice, &times, moments, ending).print(printer);
     }
     Ok(status)
 }
@@ -218,6 +243,20 @@ impl Running {
         outcome
     }
 
+    /// Serves the published ports while the result lives.
+    fn publish(&self, listeners: Listeners) -> Result<Published, CliError> {
+        let bindings: Vec<_> = listeners.bindings().collect();
+        let printer = self.printer;
+        let published = self.sandbox.publish(listeners, move |error| {
+            let error = CliError::new(DescribeChain(error).to_string());
+            printer.line(&format!("port-forward connection error: {error}"));
+        })?;
+        for binding in bindings {
+            printer.line(&format!("Forwarding {binding}"));
+        }
+        Ok(published)
+    }
+
     fn say_kept(&self) {
         self.printer.line(&format!("Sandbox {} is running", self.sandbox.id()));
         self.printer.line(&format!("  Stop:    kill {}", std::process::id()));
@@ -240,12 +279,15 @@ impl Running {
     }
 
     /// Ends the sandbox: with patience for its programs when they were not told to end before.
-    async fn end(self, outcome: Option<&Result<Outcome, CliError>>, keep: bool) {
+    /// Returns what it was refused.
+    async fn end(self, outcome: Option<&Result<Outcome, CliError>>, keep: bool) -> Vec<Refused> {
+        let refusals = self.sandbox.network().map(Network::refusals).unwrap_or_default();
         if keep && !matches!(outcome, Some(Err(_))) {
             self.sandbox.stop(self.grace).await;
         } else {
             self.sandbox.end().await;
         }
+        refusals.into_iter().map(Refused::from).collect()
     }
 }
 

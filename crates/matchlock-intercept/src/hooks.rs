@@ -1,1 +1,0 @@
-//! Rules and callbacks that look at requests and responses.

@@ -1,1 +1,0 @@
-//! Placeholders to secrets in requests, and secrets out of responses.

@@ -1,1 +1,0 @@
-//! HTTP exchanges between the guest and the outside.

@@ -1,0 +1,8 @@
+//! Exchanges with a real web server, the guest being raw bytes or an HTTP/2 client.
+
+mod bench;
+mod h1;
+mod h2;
+mod hooks;
+mod properties;
+mod secrets;

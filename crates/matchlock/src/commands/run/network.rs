@@ -1,0 +1,337 @@
+//! What the flags of the network ask for, checked before anything starts.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use matchlock_core::hooks::Rules;
+use matchlock_core::policy::{
+    HostName, HostPattern, Policy, PolicyConfig, PrivateAccess, Secrets, parse_add_host,
+};
+use matchlock_core::{CertificateDer, DescribeChain, Mtu, NetworkSettings, PortForward};
+
+use super::{lists, secrets};
+use crate::cli::NetworkArgs;
+use crate::error::CliError;
+use crate::surroundings::Surroundings;
+
+/// The port of DNS servers that name none (RFC 1035 section 4.2).
+const DNS_PORT: u16 = 53;
+
+/// The network of a run.
+#[derive(Debug)]
+pub(super) struct NetworkPlan {
+    /// `None` with `--no-network`.
+    pub(super) settings: Option<NetworkSettings>,
+    /// `--add-host`.
+    pub(super) hosts: Vec<(HostName, IpAddr)>,
+    /// `--publish`.
+    pub(super) forwards: Vec<PortForward>,
+    /// `--address`.
+    pub(super) addresses: Vec<IpAddr>,
+    /// `--audit-log`.
+    pub(super) audit_log: Option<PathBuf>,
+}
+
+/// Checks the flags that `--no-network` makes meaningless, or worse: that somebody may rely on.
+pub(super) fn check_no_network(args: &NetworkArgs) -> Result<(), CliError> {
+    let wanted = [
+        ("allow-host", !args.allow_host.is_empty()),
+        ("secret", !args.secret.is_empty()),
+        ("network-intercept", args.network_intercept),
+        ("secret-file", !args.secret_file.is_empty()),
+        ("allow-private", !args.allow_private.is_empty()),
+    ];
+    match wanted.iter().find(|(_, given)| args.no_network && *given) {
+        Some((flag, _)) => Err(CliError::new(format!(
+            "--no-network cannot be combined with --{flag}"
+        ))
+        .hinted("without --no-network nothing can be reached either, but what --allow-host names")),
+        None => Ok(()),
+    }
+}
+
+/// Reads the secrets, with what is to be said about them.
+pub(super) fn read_secrets(
+    args: &NetworkArgs,
+    warnings: &mut Vec<String>,
+) -> Result<Secrets, CliError> {
+    secrets::collect(args, &|name| std::env::var(name).ok(), &mut |text| warnings.push(text))
+}
+
+impl NetworkPlan {
+    /// Checks all flags but those of [`check_no_network`] and [`read_secrets`].
+    pub(super) fn new(
+        args: &NetworkArgs,
+        mtu: Mtu,
+        secrets: Secrets,
+        surroundings: &Surroundings,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, CliError> {
+        let hosts = each(&args.add_host, "add-host mapping", |text| {
+            parse_add_host(text).map_err(|error| format!("{text:?}: {}", DescribeChain(&error)))
+        })?;
+        let forwards = args.publish.iter().map(|text| {
+            text.parse::<PortForward>().map_err(|error| {
+                CliError::new(format!("invalid port-forward specification: {error}"))
+            })
+        });
+        let forwards = forwards.collect::<Result<_, _>>()?;
+        let mut addresses = each(&args.address, "port-forward bind address", bind_address)?;
+        let mut seen = Vec::new();
+        addresses.retain(|address| {
+            !seen.contains(address) && {
+                seen.push(*address);
+                true
+            }
+        });
+        if addresses.is_empty() {
+            addresses.push(Ipv4Addr::LOCALHOST.into());
+        }
+        let settings = if args.no_network {
+            None
+        } else {
+            Some(settings(args, mtu, secrets, hosts.clone(), surroundings, warnings)?)
+        };
+        let audit_log = args.audit_log.as_ref().map(std::path::absolute).transpose();
+        let audit_log = audit_log
+            .map_err(|error| CliError::new(format!("invalid argument for --audit-log: {error}")))?;
+        Ok(Self { settings, hosts, forwards, addresses, audit_log })
+    }
+}
+
+fn settings(
+    args: &NetworkArgs,
+    mtu: Mtu,
+    secrets: Secrets,
+    add_hosts: Vec<(HostName, IpAddr)>,
+    surroundings: &Surroundings,
+    warnings: &mut Vec<String>,
+) -> Result<NetworkSettings, CliError> {
+    let allowed_hosts = each(&args.allow_host, "allowed host", |text| {
+        text.parse::<HostPattern>().map_err(|error| format!("{text:?}: {}", DescribeChain(&error)))
+    })?;
+    for pattern in allowed_hosts.iter().filter(|pattern| pattern.is_broad()) {
+        warnings.push(format!(
+            "--allow-host {pattern} is broad: anybody can have a name that it matches"
+        ));
+    }
+    let private = args.allow_private.iter().try_fold(PrivateAccess::none(), |access, text| {
+        let more = text.parse().map_err(|error| {
+            CliError::new(format!("invalid argument {text:?} for --allow-private: {error}"))
+        })?;
+        Ok::<_, CliError>(access.and(&more))
+    })?;
+    let dns_servers = each(&args.dns_servers, "DNS server", dns_server)?;
+    let mut upstream_ca = Vec::new();
+    for path in &args.upstream_ca {
+        upstream_ca.extend(certificates(path)?);
+    }
+    let policy = Policy::new(PolicyConfig {
+        allowed_hosts,
+        default_egress: surroundings.default_egress()?,
+        private,
+        intercept: args.network_intercept,
+        secrets,
+        add_hosts,
+    });
+    Ok(NetworkSettings {
+        mtu,
+        policy,
+        rules: Rules::default(),
+        callback_socket: None,
+        dns_servers,
+        upstream_ca,
+        proxy: Surroundings::proxy()?,
+    })
+}
+
+/// Parses every item of a list flag.
+fn each<T>(
+    values: &[String],
+    what: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, CliError> {
+    let invalid = |why: &str| CliError::new(format!("invalid {what}: {why}"));
+    let items = lists::split(values).map_err(|error| invalid(&error.to_string()))?;
+    items.iter().map(|item| parse(item).map_err(|why| invalid(&why))).collect()
+}
+
+fn bind_address(text: &str) -> Result<IpAddr, String> {
+    if text == "localhost" {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    unbracketed(text)
+        .parse()
+        .map_err(|_| format!("{text:?} is neither an IP address nor \"localhost\""))
+}
+
+fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    let with_port = text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
+    let alone = unbracketed(text).parse::<IpAddr>().ok();
+    with_port
+        .or(alone.map(|ip| SocketAddr::new(ip, DNS_PORT)))
+        .ok_or_else(|| format!("{text:?} is not IP, IP:PORT or [IPv6]:PORT"))
+}
+
+fn unbracketed(text: &str) -> &str {
+    text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text)
+}
+
+fn certificates(path: &OsString) -> Result<Vec<CertificateDer<'static>>, CliError> {
+    let name = path.to_string_lossy();
+    let pem = std::fs::read(path)
+        .map_err(|error| CliError::new(format!("cannot read --upstream-ca {name}: {error}")))?;
+    let bad = |why: &str| {
+        CliError::new(format!("--upstream-ca {name}: {why}"))
+            .hinted("give a PEM file with one or more \"BEGIN CERTIFICATE\" blocks")
+    };
+    let found = matchlock_core::certificates(&pem).map_err(|error| bad(&error.to_string()))?;
+    if found.is_empty() { Err(bad("it holds no certificate")) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(list: &[&str]) -> Vec<String> {
+        list.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn plan(args: &NetworkArgs) -> Result<(NetworkPlan, Vec<String>), CliError> {
+        let mut warnings = Vec::new();
+        let secrets = Secrets::default();
+        let surroundings = Surroundings::default();
+        let plan = NetworkPlan::new(args, Mtu::default(), secrets, &surroundings, &mut warnings)?;
+        Ok((plan, warnings))
+    }
+
+    fn refused(args: &NetworkArgs) -> String {
+        plan(args).expect_err("refused").message().to_owned()
+    }
+
+    #[test]
+    fn without_flags_there_is_a_sealed_network_and_nothing_is_published() {
+        let (plan, warnings) = plan(&NetworkArgs::default()).expect("valid");
+        let settings = plan.settings.expect("a network");
+        assert!(settings.policy.is_sealed() && settings.dns_servers.is_empty());
+        assert!(plan.forwards.is_empty() && plan.hosts.is_empty() && warnings.is_empty());
+        assert_eq!(plan.addresses, [IpAddr::from(Ipv4Addr::LOCALHOST)]);
+    }
+
+    #[test]
+    fn no_network_goes_with_nothing_that_opens_one() {
+        let off = || NetworkArgs { no_network: true, ..NetworkArgs::default() };
+        let secret = "A=b@example.com".parse().expect("infallible");
+        let cases = [
+            (NetworkArgs { allow_host: texts(&["a"]), ..off() }, "allow-host"),
+            (NetworkArgs { secret: vec![secret], ..off() }, "secret"),
+            (NetworkArgs { network_intercept: true, ..off() }, "network-intercept"),
+            (NetworkArgs { secret_file: vec!["f".into()], ..off() }, "secret-file"),
+            (NetworkArgs { allow_private: texts(&[""]), ..off() }, "allow-private"),
+        ];
+        for (args, flag) in cases {
+            let error = check_no_network(&args).expect_err(flag);
+            assert_eq!(error.message(), format!("--no-network cannot be combined with --{flag}"));
+            let with_network = NetworkArgs { no_network: false, ..args };
+            check_no_network(&with_network).expect("valid");
+        }
+        check_no_network(&off()).expect("valid");
+        // Published ports need no network device.
+        let args = NetworkArgs { publish: texts(&["80"]), ..off() };
+        let (plan, _) = plan(&args).expect("valid");
+        assert!(plan.settings.is_none());
+        assert_eq!(plan.forwards.len(), 1);
+    }
+
+    #[test]
+    fn hosts_are_a_list_and_broad_ones_are_told() {
+        let allow_host = texts(&["api.example.com, *.example.org", "*.com"]);
+        let (plan, warnings) =
+            plan(&NetworkArgs { allow_host, ..NetworkArgs::default() }).expect("valid");
+        let policy = plan.settings.expect("a network").policy;
+        assert_eq!(policy.allowed_hosts(), ["api.example.com", "*.example.org", "*.com"]);
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("--allow-host *.com is broad"), "{warnings:?}");
+        let bad = NetworkArgs { allow_host: texts(&["a b"]), ..NetworkArgs::default() };
+        assert!(refused(&bad).starts_with("invalid allowed host: \"a b\": "));
+    }
+
+    #[test]
+    fn mappings_of_names() {
+        let add_host = texts(&["db.example.com:10.0.0.5", "v6.example.com:0:0::1,x:127.0.0.1"]);
+        let (plan, _) = plan(&NetworkArgs { add_host, ..NetworkArgs::default() }).expect("valid");
+        let shown: Vec<String> =
+            plan.hosts.iter().map(|(name, ip)| format!("{name} {ip}")).collect();
+        assert_eq!(shown, ["db.example.com 10.0.0.5", "v6.example.com ::1", "x 127.0.0.1"]);
+        for bad in ["x", "x:", ":1.2.3.4", "a b:1.2.3.4", "x:1.2.3", "x:y", "x:1.2.3.4:5"] {
+            let args = NetworkArgs { add_host: texts(&[bad]), ..NetworkArgs::default() };
+            let message = refused(&args);
+            assert!(message.starts_with("invalid add-host mapping: "), "{bad}: {message}");
+        }
+    }
+
+    #[test]
+    fn ports_and_their_addresses() {
+        let args = NetworkArgs {
+            publish: texts(&["8080:80", "9000"]),
+            address: texts(&["localhost,127.0.0.1", "::1,[::1], 0.0.0.0"]),
+            ..NetworkArgs::default()
+        };
+        let (plan, _) = plan(&args).expect("valid");
+        assert_eq!(plan.forwards.len(), 2);
+        let shown: Vec<String> = plan.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["127.0.0.1", "::1", "0.0.0.0"]);
+        for bad in ["0", "x", "1:2:3", "", "80,81"] {
+            let args = NetworkArgs { publish: texts(&[bad]), ..NetworkArgs::default() };
+            let message = refused(&args);
+            assert!(message.starts_with("invalid port-forward specification: "), "{message}");
+        }
+        for bad in ["example.com", "1.2.3", "127.0.0.1:80", "fe80::1%lo"] {
+            let args = NetworkArgs { address: texts(&[bad]), ..NetworkArgs::default() };
+            let message = refused(&args);
+            assert!(message.starts_with("invalid port-forward bind address: "), "{message}");
+        }
+    }
+
+    #[test]
+    fn dns_servers_with_and_without_a_port() {
+        let cases = [
+            ("1.1.1.1", Some("1.1.1.1:53")),
+            ("1.1.1.1:5353", Some("1.1.1.1:5353")),
+            ("::1", Some("[::1]:53")),
+            ("[::1]", Some("[::1]:53")),
+            ("[::1]:5353", Some("[::1]:5353")),
+            ("1.1.1.1:0", None),
+            ("1.1.1.1:", None),
+            ("dns.example.com", None),
+        ];
+        for (text, expected) in cases {
+            let parsed = dns_server(text).ok().map(|address| address.to_string());
+            assert_eq!(parsed.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn authorities_come_from_pem_files() {
+        let file = |content: &str| {
+            let file = tempfile::NamedTempFile::new().expect("tempfile");
+            std::fs::write(file.path(), content).expect("write");
+            file
+        };
+        let block = |text: &str| {
+            format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+        };
+        let two = file(&format!("a comment\n{}{}", block("AAAA"), block("BBBB")));
+        let found = certificates(&two.path().into()).expect("two");
+        assert_eq!(found.len(), 2);
+        for content in ["", "no PEM at all\n", &block("!!"), "-----BEGIN CERTIFICATE-----\nAAAA\n"]
+        {
+            let bad = file(content);
+            let error = certificates(&bad.path().into()).expect_err("refused");
+            assert!(error.message().starts_with("--upstream-ca /"), "{error}");
+            assert!(error.hint().is_some());
+        }
+        assert!(certificates(&"/nonexistent".into()).is_err());
+    }
+}

@@ -1,0 +1,254 @@
+//! The secrets of a run, from all the flags that speak of them. No message holds a value.
+
+use std::os::unix::fs::PermissionsExt;
+
+use matchlock_core::DescribeChain;
+use matchlock_core::policy::{SecretSpec, Secrets};
+use rustix::rand::{GetRandomFlags, getrandom};
+use zeroize::Zeroizing;
+
+use super::lists;
+use crate::cli::NetworkArgs;
+use crate::error::CliError;
+
+/// Permissions with which others than the owner can read a file.
+const READABLE_BY_OTHERS: u32 = 0o044;
+
+/// Looks a variable of the environment up.
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Reads and checks all secrets. `warn` is told of what is unwise.
+pub(super) fn collect(
+    args: &NetworkArgs,
+    lookup: Lookup<'_>,
+    warn: &mut dyn FnMut(String),
+) -> Result<Secrets, CliError> {
+    let mut specs = Vec::new();
+    for text in &args.secret {
+        let text = text.expose();
+        specs.push(SecretSpec::parse(text, lookup).map_err(|error| {
+            let shown = without_value(text);
+            let why = DescribeChain(error.problem()).to_string();
+            CliError::new(format!("invalid secret \"{shown}\": {why}"))
+        })?);
+    }
+    for path in &args.secret_file {
+        specs.extend(read_file(path, warn)?);
+    }
+    for text in &args.secret_placeholder {
+        SecretSpec::set_placeholder(&mut specs, text).map_err(|error| {
+            CliError::new(format!("invalid secret placeholder: {}", DescribeChain(&error)))
+                .hinted("use --secret-placeholder NAME=PLACEHOLDER beside --secret NAME@HOST")
+        })?;
+    }
+    set(&mut specs, "secret-body", &args.secret_body, |spec| spec.body = true)?;
+    set(&mut specs, "secret-https-only", &args.secret_https_only, |spec| spec.https_only = true)?;
+    set(&mut specs, "secret-scrub", &args.secret_scrub, |spec| spec.scrub = true)?;
+    complete(specs)
+}
+
+fn complete(specs: Vec<SecretSpec>) -> Result<Secrets, CliError> {
+    let mut failed = None;
+    let mut entropy = || {
+        let mut bytes = [0; 16];
+        // Requests of up to 256 bytes are never cut short (getrandom(2)).
+        if let Err(errno) = getrandom(&mut bytes, GetRandomFlags::empty()) {
+            failed = Some(errno);
+        }
+        bytes
+    };
+    let secrets = Secrets::new(specs, &mut entropy);
+    if let Some(errno) = failed {
+        return Err(CliError::new(format!("cannot get random bytes: {errno}")));
+    }
+    secrets.map_err(|error| CliError::new(DescribeChain(&error).to_string()))
+}
+
+fn read_file(
+    path: &std::ffi::OsStr,
+    warn: &mut dyn FnMut(String),
+) -> Result<Vec<SecretSpec>, CliError> {
+    let name = path.to_string_lossy();
+    let unreadable =
+        |error: std::io::Error| CliError::new(format!("cannot read secret file {name}: {error}"));
+    let json = Zeroizing::new(std::fs::read(path).map_err(unreadable)?);
+    let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
+    if mode & READABLE_BY_OTHERS != 0 {
+        warn(format!("other users can read the secret file {name}: chmod 600 it"));
+    }
+    SecretSpec::parse_file(&json)
+        .map_err(|error| CliError::new(format!("{name}: {}", DescribeChain(&error))))
+}
+
+/// Gives an option to the secrets of these names.
+fn set(
+    specs: &mut [SecretSpec],
+    flag: &str,
+    names: &[String],
+    option: impl Fn(&mut SecretSpec),
+) -> Result<(), CliError> {
+    let names = lists::split(names)
+        .map_err(|error| CliError::new(format!("invalid argument for --{flag}: {error}")))?;
+    for name in names {
+        let mut found = false;
+        for spec in specs.iter_mut().filter(|spec| spec.name.as_str() == name) {
+            option(spec);
+            found = true;
+        }
+        if !found {
+            return Err(CliError::new(format!("--{flag} {name}: there is no secret of this name"))
+                .hinted("declare it with --secret NAME@HOST or --secret-file FILE"));
+        }
+    }
+    Ok(())
+}
+
+/// The text without what is, or could be, the value: that is everything after the first `=` but the
+/// hosts, and even those only where a value cannot have been split in the middle.
+fn without_value(text: &str) -> String {
+    match text.split_once('=') {
+        Some((name, _)) => format!("{name}=…"),
+        None => match text.split_once('@') {
+            Some((name, hosts)) => format!("{name}@{hosts}"),
+            // Neither `=` nor `@`: this may be the value alone.
+            None => "…".to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const CANARY: &str = "canary-5f1d";
+
+    fn args(secrets: &[&str]) -> NetworkArgs {
+        let secret = secrets.iter().map(|text| text.parse().expect("infallible")).collect();
+        NetworkArgs { secret, ..NetworkArgs::default() }
+    }
+
+    fn here(name: &str) -> Option<String> {
+        (name == "HERE").then(|| CANARY.to_owned())
+    }
+
+    fn collected(args: &NetworkArgs) -> Result<(Secrets, Vec<String>), CliError> {
+        let mut warnings = Vec::new();
+        let secrets = collect(args, &here, &mut |text| warnings.push(text))?;
+        Ok((secrets, warnings))
+    }
+
+    fn refused(args: &NetworkArgs) -> String {
+        let error = collected(args).expect_err("refused");
+        let text = format!("{} {:?} {error:?}", error.message(), error.hint());
+        assert!(!text.contains(CANARY), "{text}");
+        error.message().to_owned()
+    }
+
+    #[test]
+    fn values_come_from_the_flag_or_the_environment_and_keep_their_commas() {
+        let args = args(&["A=x,y@1=z@api.example.com, example.org", "HERE@api.example.com:443"]);
+        let (secrets, _) = collected(&args).expect("valid");
+        let shown: Vec<_> = secrets
+            .iter()
+            .map(|secret| {
+                let hosts: Vec<String> = secret.hosts.iter().map(ToString::to_string).collect();
+                (secret.name.to_string(), hosts.join(" "))
+            })
+            .collect();
+        let expected = [("A", "api.example.com example.org"), ("HERE", "api.example.com:443")];
+        assert_eq!(shown, expected.map(|(name, hosts)| (name.to_owned(), hosts.to_owned())));
+        for (_, placeholder) in secrets.env() {
+            assert!(placeholder.as_str().starts_with("SANDBOX_SECRET_"));
+        }
+    }
+
+    #[test]
+    fn messages_name_the_secret_and_never_its_value() {
+        let value = |rest: &str| format!("A={CANARY}{rest}");
+        let cases = [
+            (value(""), "invalid secret \"A=…\": expected NAME=VALUE@host1,host2"),
+            (value("@"), "invalid secret \"A=…\": no hosts given"),
+            (value("@a b"), "invalid secret \"A=…\": host number 1 is not valid"),
+            // The value holds an `@` and the hosts were forgotten.
+            (format!("A=x@ {CANARY} y"), "invalid secret \"A=…\": host number 1"),
+            (CANARY.to_owned(), "invalid secret \"…\": expected NAME=VALUE@host1,host2"),
+            ("ABSENT@example.com".into(), "invalid secret \"ABSENT@example.com\": environment"),
+            ("1A@example.com".into(), "invalid secret \"1A@example.com\": the name must"),
+        ];
+        for (text, expected) in cases {
+            let message = refused(&args(&[&text]));
+            assert!(message.starts_with(expected), "{message}");
+        }
+        assert!(refused(&args(&["ABSENT@example.com"])).contains("sudo -E"));
+        let twice = [value("@example.com"), value("@example.org")];
+        let message = refused(&args(&[&twice[0], &twice[1]]));
+        assert!(message.contains("two secrets of this name"), "{message}");
+    }
+
+    #[test]
+    fn files_placeholders_and_options() {
+        let mut file = tempfile::NamedTempFile::new().expect("tempfile");
+        let json = format!(
+            r#"{{"GH_TOKEN": {{"value": "{CANARY}", "placeholder": "gho_sandbox_placeholder",
+                 "hosts": ["github.com", "api.github.com"], "scrub": true}}}}"#
+        );
+        write!(file, "{json}").expect("write");
+        let mut args = args(&["HERE@api.example.com"]);
+        args.secret_file = vec![file.path().into()];
+        args.secret_placeholder = vec!["HERE=sk-placeholder-of-mine".into()];
+        args.secret_body = vec!["HERE,GH_TOKEN".into()];
+        args.secret_https_only = vec!["GH_TOKEN".into()];
+        let (secrets, warnings) = collected(&args).expect("valid");
+        assert_eq!(warnings, Vec::<String>::new(), "mode 0600");
+        let shown: Vec<_> = secrets
+            .iter()
+            .map(|s| (s.name.as_str(), s.placeholder.as_str(), s.body, s.https_only, s.scrub))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("HERE", "sk-placeholder-of-mine", true, false, false),
+                ("GH_TOKEN", "gho_sandbox_placeholder", true, true, true),
+            ]
+        );
+        let mode = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(file.path(), mode).expect("chmod");
+        let (_, warnings) = collected(&args).expect("valid");
+        assert!(warnings[0].contains("chmod 600"), "{warnings:?}");
+        args.secret_scrub = vec!["OTHER".into()];
+        let expected = "--secret-scrub OTHER: there is no secret of this name";
+        assert_eq!(refused(&args), expected);
+        args.secret_scrub.clear();
+        args.secret_placeholder = vec!["OTHER=sk-placeholder-of-mine".into()];
+        assert!(refused(&args).starts_with("invalid secret placeholder: "));
+    }
+
+    #[test]
+    fn a_bad_file_is_named_and_nothing_of_it_is_shown() {
+        for content in [
+            format!(r#"{{"A": "{CANARY}"}}"#),
+            format!(r#"{{"A": {{"value": "{CANARY}", "hosts": "x"}}}}"#),
+            format!(r#"{{"A": {{"value": "{CANARY}", "hosts": []}}}}"#),
+            format!(r#"{{"A": {{"value": "{CANARY}", "hosts": ["a b"]}}}}"#),
+            format!(r#"{{"A": {{"value": "{CANARY}", "hosts": ["x"], "{CANARY}": 1}}}}"#),
+            CANARY.to_owned(),
+        ] {
+            let mut file = tempfile::NamedTempFile::new().expect("tempfile");
+            write!(file, "{content}").expect("write");
+            let args = NetworkArgs { secret_file: vec![file.path().into()], ..args(&[]) };
+            let message = refused(&args);
+            assert!(message.starts_with(&file.path().display().to_string()), "{message}");
+        }
+        let args = NetworkArgs { secret_file: vec!["/nonexistent".into()], ..args(&[]) };
+        assert!(refused(&args).starts_with("cannot read secret file /nonexistent: "));
+    }
+
+    #[test]
+    fn arguments_that_are_shown_for_debugging_hold_no_value() {
+        let args = args(&[&format!("A={CANARY}@example.com")]);
+        assert!(!format!("{args:?}").contains(CANARY));
+        let (secrets, _) = collected(&args).expect("valid");
+        assert!(!format!("{secrets:?}").contains(CANARY));
+    }
+}

@@ -1,0 +1,135 @@
+//! A sandbox with servers around it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use matchlock_testkit::dns::{Authority, Reply};
+use matchlock_testkit::origin::{Options, Origin};
+use matchlock_testkit::{Finished, Invocation, Lab};
+use serde_json::Value;
+
+/// All of it is on the namespace's loopback interface.
+pub(crate) const PUBLIC_NETWORK: &str = "11.0.0.1/8";
+
+/// A host whose name and certificate are in order, with a server on ports 80 and 443.
+pub(crate) const API: &str = "api.example.com";
+
+/// Another name of the same server, which no test allows.
+pub(crate) const EVIL: &str = "evil.example.net";
+
+/// Makes the namespace of the tests: its loopback interface holds a public network.
+pub(crate) fn prepare_namespace() {
+    for arguments in [
+        &["link", "set", "lo", "up"][..],
+        &["address", "add", PUBLIC_NETWORK, "dev", "lo"],
+        &["-6", "address", "add", "2a00::1/128", "dev", "lo"],
+    ] {
+        let status = Command::new("ip").args(arguments).status().expect("ip runs");
+        assert!(status.success(), "ip {arguments:?}");
+    }
+}
+
+/// An address that no other test has.
+pub(crate) fn fresh_address() -> Ipv4Addr {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    Ipv4Addr::new(11, 7, high, low)
+}
+
+/// A home, a web server that is known by several names, and the name server that knows them.
+#[derive(Debug)]
+pub(crate) struct NetLab {
+    lab: Lab,
+    pub(crate) origin: Origin,
+    pub(crate) dns: Authority,
+    pub(crate) address: Ipv4Addr,
+    files: tempfile::TempDir,
+}
+
+impl NetLab {
+    /// With a server for [`API`] and [`EVIL`].
+    pub(crate) fn new() -> Self {
+        Self::with(&[API, EVIL])
+    }
+
+    /// With a server for these names, at ports 80 and 443 of an address of its own.
+    pub(crate) fn with(names: &[&str]) -> Self {
+        let address = fresh_address();
+        let at = |port| SocketAddr::new(IpAddr::V4(address), port);
+        let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let options =
+            Options { names: names.clone(), http: at(80), https: at(443), ..Options::default() };
+        let origin = Origin::with(&options);
+        let dns = Authority::new();
+        for name in &names {
+            dns.set(name, Reply::addresses(&[&address.to_string()]));
+        }
+        let files = tempfile::tempdir().expect("a directory");
+        let lab = Self { lab: Lab::new(), origin, dns, address, files };
+        std::fs::write(lab.path("ca.pem"), lab.origin.ca_pem()).expect("written");
+        lab
+    }
+
+    /// A file of this test, outside of the sandbox's home.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    /// The home directory of the sandboxes.
+    pub(crate) fn home(&self) -> &std::path::Path {
+        self.lab.home()
+    }
+
+    /// `sh -c SCRIPT` in a sandbox that asks our name server and keeps its audit trail.
+    pub(crate) fn sh(&self, flags: &[&str], script: &str) -> Invocation {
+        self.argv(flags, &["sh", "-c", script])
+    }
+
+    /// A program in a sandbox that asks our name server and keeps its audit trail.
+    pub(crate) fn argv(&self, flags: &[&str], argv: &[&str]) -> Invocation {
+        let (ca, audit) = (self.path("ca.pem"), self.path("audit.jsonl"));
+        let own = [
+            format!("--dns-servers={}", self.dns.address()),
+            format!("--upstream-ca={}", ca.display()),
+            format!("--audit-log={}", audit.display()),
+        ];
+        let flags: Vec<&str> =
+            own.iter().map(String::as_str).chain(flags.iter().copied()).collect();
+        self.lab.run(&flags, argv)
+    }
+
+    /// Runs a script that must succeed; returns its standard output.
+    #[track_caller]
+    pub(crate) fn out(&self, flags: &[&str], script: &str) -> String {
+        self.finish(flags, script).expect(0).out()
+    }
+
+    /// Runs a script to its end.
+    #[track_caller]
+    pub(crate) fn finish(&self, flags: &[&str], script: &str) -> Finished {
+        self.sh(flags, script).finish()
+    }
+
+    /// The records of the audit trail so far.
+    pub(crate) fn audit(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.path("audit.jsonl")).expect("an audit trail");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    /// The records of one kind of event.
+    pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
+        self.audit().into_iter().filter(|record| record["event"] == kind).collect()
+    }
+}
+
+impl Drop for NetLab {
+    /// The trail says why a case failed.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let trail = std::fs::read_to_string(self.path("audit.jsonl")).unwrap_or_default();
+            std::io::Write::write_all(&mut std::io::stderr(), trail.as_bytes()).unwrap_or_default();
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The network of a sandbox, seen from both sides: programs in real guests, and the servers that they
+//! reach or do not reach.
+//!
+//! The whole target runs in a network namespace of its own, in which every address of
+//! [`lab::PUBLIC_NETWORK`] is local. So servers have public addresses and the usual ports, and
+//! nothing can leave for the real network.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::{Arguments, Trial};
+
+/// The cases of a module: functions, each named by a sentence.
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) const CASES: &[$crate::Case] = &[$($crate::Case {
+            module: module_path!(),
+            name: stringify!($name),
+            run: $name,
+        }),*];
+    };
+}
+
+mod lab;
+mod secrets;
+
+/// Set in the process that runs in the namespace.
+const INSIDE: &str = "MATCHLOCK_NETWORK_TESTS_INSIDE";
+
+/// One test.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case {
+    module: &'static str,
+    name: &'static str,
+    run: fn(),
+}
+
+const ALL: &[&[Case]] = &[secrets::CASES];
+
+fn main() -> ExitCode {
+    if std::env::var_os(INSIDE).is_none() {
+        return enter();
+    }
+    lab::prepare_namespace();
+    let arguments = Arguments::from_args();
+    let cases = ALL.iter().copied().flatten();
+    let trial = |case: &Case| {
+        let Case { module, name, run } = *case;
+        let module = module.rsplit("::").next().unwrap_or_default();
+        Trial::test(format!("{module}::{name}"), move || {
+            run();
+            Ok(())
+        })
+    };
+    libtest_mimic::run(&arguments, cases.map(trial).collect()).exit_code()
+}
+
+/// Runs this program once more, in a network namespace of its own.
+fn enter() -> ExitCode {
+    let own = std::env::current_exe().expect("known");
+    let is_root = rustix::process::geteuid().is_root();
+    let mut command = Command::new("unshare");
+    command.arg("--net");
+    if !is_root {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.arg("--").arg(own).args(std::env::args_os().skip(1)).env(INSIDE, "1");
+    let error = command.exec();
+    panic!("cannot run unshare: {error}");
+}
