@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::outside::{API, Outside};
+use crate::run::unaffected;
 use crate::workspace::Workspace;
 
 /// What the agent audits.
@@ -18,18 +19,6 @@ pub(super) const INPUT: &str = "Cargo.lock";
 pub(super) const SECRET: &str = "API_KEY";
 
 const SCRIPT: &str = "examples/demo/agent.py";
-/// Settings of whoever calls us that would change what is shown.
-const FOREIGN_SETTINGS: [&str; 9] = [
-    "MATCHLOCK_DEFAULT_EGRESS",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-];
 
 /// A run that has ended well.
 #[derive(Debug)]
@@ -64,9 +53,7 @@ pub(super) fn run(
     let mut command = Command::new(binary);
     command.args(["run", "--image", "host", "--json", "-i"]).args(flags);
     command.args(["--", "python3", "-c", &script]);
-    for name in FOREIGN_SETTINGS {
-        command.env_remove(name);
-    }
+    unaffected(&mut command);
     command.env(SECRET, &outside.key).stdin(Stdio::from(File::open(workspace.path(INPUT))?));
     let (output, account) = watched(&mut command)?;
     Ok(Run { output, account, packages })

@@ -17,18 +17,6 @@ use crate::run;
 const MTUS: [u32; 2] = [1500, 65520];
 /// Connections that are open at once; a guest may have 1024.
 const FLOWS: u32 = 1000;
-/// Settings of whoever calls us that would take part.
-const FOREIGN_SETTINGS: [&str; 9] = [
-    "MATCHLOCK_DEFAULT_EGRESS",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-];
 /// Opens connections, has an answer on each, says so, and keeps them until its input ends.
 const HOLDER: &str = r#"
 import resource, socket, sys
@@ -159,9 +147,7 @@ impl Sandbox {
         command.arg("--allow-private=127.0.0.1/32").arg("--upstream-ca").arg(world.ca());
         command.arg("--audit-log").arg(world.files.path().join("audit.jsonl"));
         command.arg("--").args(program);
-        for name in FOREIGN_SETTINGS {
-            command.env_remove(name);
-        }
+        run::unaffected(&mut command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child =
             command.spawn().with_context(|| format!("cannot run {}", binary.display()))?;
