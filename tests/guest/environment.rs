@@ -18,6 +18,23 @@ type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Variables that name a bundle with the sandbox's authority in it, and those that add to one.
+const BUNDLE: [&str; 12] = [
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "CARGO_HTTP_CAINFO",
+    "PIP_CERT",
+    "AWS_CA_BUNDLE",
+    "NIX_SSL_CERT_FILE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "BUNDLE_SSL_CA_CERT",
+    "COMPOSER_CAFILE",
+    "HEX_CACERTS_PATH",
+];
+const EXTRA: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
+
 fn env() -> Program {
     argv(["env", "-0"])
 }
@@ -38,7 +55,13 @@ fn expected(variables: &[(&[u8], &[u8])]) -> Variables {
     let (name, value) = SANDBOX_VARIABLE;
     let always: [(&[u8], &[u8]); 3] =
         [(b"PATH", PATH.as_bytes()), (b"HOME", b"/root"), (name, value)];
-    let all = always.iter().chain(variables);
+    let bundles =
+        ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"];
+    let bundle = bundles.into_iter().find(|path| std::path::Path::new(path).exists());
+    let bundle = bundle.unwrap_or(bundles[0]).as_bytes();
+    let trust = BUNDLE.map(|name| (name.as_bytes(), bundle));
+    let extra = EXTRA.map(|name| (name.as_bytes(), &b"/etc/ssl/certs/matchlock-ca.crt"[..]));
+    let all = trust.iter().chain(&extra).chain(&always).chain(variables);
     all.map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
 }
 
