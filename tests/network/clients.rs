@@ -68,7 +68,7 @@ fn curl_works_with_each_version_of_http() {
              -H \"Authorization: Bearer $API_KEY\" \"$@\"; }}
          ask https://{API}/status/200?default
          ask --http1.1 https://{API}/status/200?one
-         ask --http1.0 https://{API}/status/200?zero
+         ask --http1.0 http://{API}/status/200?zero
          ask --http2 https://{API}/status/200?two
          ask http://{API}/status/200?plain
          ask --http2-prior-knowledge http://{API}/status/200?prior"
@@ -80,7 +80,7 @@ fn curl_works_with_each_version_of_http() {
     for (part, version, tls) in [
         ("default", Version::Http2, true),
         ("one", Version::Http11, true),
-        ("zero", Version::Http11, true),
+        ("zero", Version::Http11, false),
         ("two", Version::Http2, true),
         ("plain", Version::Http11, false),
         ("prior", Version::Http2, false),

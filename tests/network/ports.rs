@@ -58,14 +58,8 @@ fn served(lab: &NetLab, flags: &[&str], script: &str) -> Running {
 fn a_web_server_of_the_sandbox_is_reached_through_its_ports() {
     let lab = NetLab::new();
     let (one, two) = (free([127, 0, 0, 2]), free([127, 0, 0, 2]));
-    let flags = [
-        "--address",
-        "127.0.0.2",
-        "-p",
-        &format!("{one}:8000"),
-        "-p",
-        &format!("{two}:9000"),
-    ];
+    let flags =
+        ["--address", "127.0.0.2", "-p", &format!("{one}:8000"), "-p", &format!("{two}:9000")];
     let script = "mkdir /tmp/web && cd /tmp/web && echo from the sandbox > page
         python3 -m http.server --bind 127.0.0.1 9000 >/dev/null 2>&1 &
         python3 -m http.server --bind 0.0.0.0 8000 >/dev/null 2>&1 &
@@ -77,7 +71,10 @@ fn a_web_server_of_the_sandbox_is_reached_through_its_ports() {
     for port in [one, two] {
         for _ in 0..3 {
             let answer = get(([127, 0, 0, 2], port).into());
-            assert!(answer.contains("200 OK") && answer.ends_with("from the sandbox\n"), "{answer}");
+            assert!(
+                answer.contains("200 OK") && answer.ends_with("from the sandbox\n"),
+                "{answer}"
+            );
         }
         TcpStream::connect(("127.0.0.1", port)).expect_err("another address");
     }

@@ -1,6 +1,6 @@
 //! All of HTTP goes through, in both versions and both directions.
 
-use matchlock_testkit::origin::{Options, Origin, Version, pattern};
+use matchlock_testkit::origin::{Options, Origin, Received, Version, pattern};
 use matchlock_testkit::{PATIENCE, Running};
 use sha2::{Digest, Sha256};
 
@@ -87,18 +87,26 @@ fn interim_responses_arrive() {
 
 fn an_early_refusal_of_an_upload_arrives() {
     let lab = NetLab::new();
+    // Over HTTP/2 this curl does not read what came before a stream was reset.
+    let node = format!(
+        "const session = require('http2').connect('https://{API}');
+         const stream = session.request({{ ':method': 'POST', ':path': '/refuse' }});
+         stream.on('response', (fields) => {{ console.log(fields[':status']); }});
+         stream.on('error', (error) => {{ console.error(error); }});
+         stream.on('close', () => {{ process.exit(); }});
+         stream.write(Buffer.alloc(20000000));"
+    );
     let script = format!(
         "head -c 20000000 /dev/zero > /tmp/zeroes
          ask() {{ curl -sS -o /dev/null -w '%{{http_code}} %{{size_upload}}\\n' \"$@\" \
-             --data-binary @/tmp/zeroes https://{API}/refuse; }}
-         ask --http1.1 -H 'Expect: 100-continue' --expect100-timeout 100
-         ask --http1.1 -H Expect:
-         ask --http2"
+             --http1.1 --data-binary @/tmp/zeroes https://{API}/refuse; }}
+         ask -H 'Expect: 100-continue' --expect100-timeout 100
+         ask -H Expect:
+         timeout 100 node -e \"{node}\""
     );
-    let finished = lab.finish(&ALLOW, &script);
-    let out = finished.out();
+    let out = lab.out(&ALLOW, &script);
     let statuses: Vec<&str> = out.lines().filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(statuses, ["413", "413", "413"], "{out}{}", finished.err());
+    assert_eq!(statuses, ["413", "413", "413"], "{out}");
     assert!(out.starts_with("413 0\n"), "not asked for: {out}");
 }
 
@@ -106,7 +114,7 @@ fn trailers_arrive() {
     let lab = NetLab::new();
     let script = format!(
         "for version in --http1.1 --http2; do
-             curl -sS $version -D /tmp/fields https://{API}/trailers?n=2; tail -n 3 /tmp/fields
+             curl -sS $version -D /tmp/fields https://{API}/trailers?n=2; tail -n 2 /tmp/fields
          done
          printf 'POST /reflect HTTP/1.1\\r\\nHost: {API}\\r\\nTransfer-Encoding: chunked\\r\\n\
              Trailer: X-Sum\\r\\nTE: trailers\\r\\nConnection: close, TE\\r\\n\\r\\n\
@@ -178,11 +186,9 @@ fn a_broken_response_is_no_complete_one() {
     );
     let out = lab.out(&ALLOW, &script);
     let lines: Vec<&str> = out.lines().collect();
-    // 18: partial file, 92: a stream was reset.
-    assert_eq!(lines[0], "200 18", "{out}");
-    assert!(lines[1] == "502 0" || lines[1].starts_with("000 "), "{out}");
-    assert_eq!(lines[2], "200 92", "{out}");
-    assert!(lines[3] == "502 0" || lines[3].starts_with("000 "), "{out}");
+    // 18: a partial file, 56: a connection cut off, 92: a stream reset, here together with its head.
+    assert!(["200 18", "200 56"].contains(&lines[0]), "{out}");
+    assert_eq!(lines[1..], ["502 0", "000 92", "000 92"], "{out}");
 }
 
 fn compressed_responses_are_what_the_server_sent() {
@@ -198,43 +204,35 @@ fn compressed_responses_are_what_the_server_sent() {
 
 const LARGE: usize = 64 << 20;
 
-/// Down over HTTP/2 and HTTP/1.1, and what came up again, with a length and in chunks.
-fn large_bodies_are_whole(mtu: &str) {
+/// Down with these flags of curl, and what came up again with those.
+fn large_bodies_are_whole(mtu: &str, down: &str, up: &str) -> Received {
     let lab = NetLab::new();
     let script = format!(
         "set -e; cat /sys/class/net/eth0/mtu; cd /tmp
-         curl -sS --http2 -o large https://{API}/bytes/{LARGE}; sha256sum < large
-         curl -sS --http1.1 https://{API}/bytes/{LARGE} | cmp - large
-         curl -sS --http1.1 -T large https://{API}/upload?length; echo
-         curl -sS --http1.1 -T - https://{API}/upload?chunked < large; echo
-         curl -sS --http2 -T large https://{API}/upload?two; echo"
+         curl -sS {down} -o large https://{API}/bytes/{LARGE}; sha256sum < large
+         curl -sS {up} https://{API}/upload < large"
     );
     let flags = [&ALLOW[..], &["--mtu", mtu, "--memory", "1024"]].concat();
     let out = lab.out(&flags, &script);
     let digest = Sha256::digest(pattern(0, LARGE));
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut lines = out.lines();
-    assert_eq!(lines.next(), Some(mtu));
-    assert_eq!(lines.next(), Some(&*format!("{digest}  -")));
-    for line in lines {
-        assert!(line.contains(&digest) && line.contains(&LARGE.to_string()), "{line}");
-    }
-    let uploads: Vec<_> = lab.origin.requests().into_iter().skip(2).collect();
-    assert_eq!(uploads.len(), 3);
-    for upload in &uploads {
-        assert_eq!(upload.body_sha256.as_deref(), Some(&*digest), "{}", upload.target);
-        assert_eq!(upload.body_length, LARGE as u64);
-    }
-    assert_eq!(uploads[1].header("transfer-encoding"), Some("chunked"));
-    assert_eq!(uploads[2].version, Version::Http2);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[..2], [mtu, &format!("{digest}  -")]);
+    assert!(lines[2].contains(&digest) && lines[2].contains(&LARGE.to_string()), "{out}");
+    let upload = lab.origin.last();
+    assert_eq!(upload.body_sha256.as_deref(), Some(&*digest));
+    assert_eq!(upload.body_length, LARGE as u64);
+    upload
 }
 
 fn large_bodies_are_whole_at_the_usual_packet_size() {
-    large_bodies_are_whole("1500");
+    let upload = large_bodies_are_whole("1500", "--http2", "--http1.1 -T -");
+    assert_eq!(upload.header("transfer-encoding"), Some("chunked"));
 }
 
 fn large_bodies_are_whole_at_the_largest_packet_size() {
-    large_bodies_are_whole("65520");
+    let upload = large_bodies_are_whole("65520", "--http1.1", "--http2 -T -");
+    assert_eq!(upload.version, Version::Http2);
 }
 
 fn other_ports_are_the_same() {
@@ -249,7 +247,7 @@ fn other_ports_are_the_same() {
     let script = format!(
         "curl -sS -H \"X-Key: $KEY\" https://{API}:8443/status/200?tls
          curl -sS -H \"X-Key: $KEY\" http://{API}:8080/status/200?plain
-         curl -sS -H \"X-Key: $KEY\" -H 'Host: {API}' -w '%{{http_code}}' http://{API}:8080/"
+         curl -sS -H \"X-Key: $KEY\" -H 'Host: {API}:443' -w '%{{http_code}}' http://{API}:8080/"
     );
     let secret = format!("KEY=a-real-value@{API}");
     let out = lab.out(&["--secret", &secret], &script);

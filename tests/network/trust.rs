@@ -26,11 +26,11 @@ fn programs_without_an_environment_trust_the_authority_through_the_system() {
          printf 'GET /status/200?openssl HTTP/1.1\\r\\nHost: {API}\\r\\nConnection: close\\r\\n\\r\\n' |
              alone openssl s_client -quiet -verify_return_error -connect {API}:443 2>/dev/null |
              head -n 1
-         alone git ls-remote https://{API}/git 2>&1 | grep -c 'not valid'"
+         alone git ls-remote https://{API}/git 2>&1 | grep -ci -e certificate -e ssl"
     );
-    let out = lab.out(&["--allow-host", API], &script);
+    let out = lab.out(&["--allow-host", API], &format!("{script}; true"));
     let lines: Vec<&str> = out.lines().map(str::trim).collect();
-    assert_eq!(lines, ["curl 200", "python 200", "wget", "HTTP/1.1 200 OK", "1"], "{out}");
+    assert_eq!(lines, ["curl 200", "python 200", "wget", "HTTP/1.1 200 OK", "0"], "{out}");
     let targets: Vec<String> = lab.origin.requests().into_iter().map(|r| r.target).collect();
     for part in ["?curl", "?python", "?wget", "?openssl", "/git/info/refs"] {
         assert!(targets.iter().any(|target| target.contains(part)), "{part}: {targets:?}");
@@ -46,13 +46,12 @@ fn the_variables_of_the_contract_name_files_that_are_there() {
          done
          stat -c '%a %u %g' {AUTHORITY}
          openssl x509 -in {AUTHORITY} -noout -text | grep -e CA:TRUE -e 'NIST CURVE' | tr -d ' '
-         grep -c BEGIN {AUTHORITY}
-         find / -xdev -name '*.key' -newer /proc/1/stat 2>/dev/null | grep -i matchlock"
+         grep -c BEGIN {AUTHORITY}"
     );
     // Without any rule: a name may be allowed later.
-    let out = lab.out(&["--network-intercept"], &format!("{script}; true"));
+    let out = lab.out(&["--network-intercept"], &script);
     let expected = "SSL_CERT_FILE 644\nREQUESTS_CA_BUNDLE 644\nCURL_CA_BUNDLE 644\n\
-                    NODE_EXTRA_CA_CERTS 644\n644 0 0\nNISTCURVE:P-256\nCA:TRUE\n1\n";
+                    NODE_EXTRA_CA_CERTS 644\n644 0 0\nNISTCURVE:P-256\nCA:TRUE,pathlen:0\n1\n";
     assert_eq!(out, expected);
 }
 

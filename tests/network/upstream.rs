@@ -113,6 +113,7 @@ fn a_service_of_the_host_needs_a_rule_with_its_port() {
 
 fn an_added_name_leads_to_its_address() {
     let (added, denied) = ("added.example.com", "denied.example.com");
+    let alone = "alone.example.com";
     let lab = NetLab::with(&[API, added]);
     lab.dns.set(added, Reply::addresses(&["11.200.200.200"]));
     let address = lab.address;
@@ -123,14 +124,17 @@ fn an_added_name_leads_to_its_address() {
         &format!("{added}:{address}"),
         "--add-host",
         &format!("{denied}:{address}"),
+        "--add-host",
+        &format!("{alone}:11.201.0.1"),
     ];
     let script = format!(
         "grep -c '{address}' /etc/hosts
          curl -sS https://{added}/status/200
          curl -sS http://{added}/status/200; echo
-         curl -s --max-time 60 http://{denied}/ || echo no"
+         curl -s -o /dev/null -w '%{{http_code}}\n' http://{denied}/
+         curl -s --max-time 60 http://{alone}/ || echo no"
     );
-    assert_eq!(lab.out(&flags, &script), "2\nstatusstatus\nno\n");
+    assert_eq!(lab.out(&flags, &script), "2\nstatusstatus\n421\nno\n");
     assert_eq!(lab.dns.received(), [], "nobody was asked");
     assert_eq!(lab.origin.requests().len(), 2);
 }
