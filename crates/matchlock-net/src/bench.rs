@@ -15,42 +15,42 @@ use crate::engine::tcp::{self, Pending};
 use crate::network::{self, NetConfig, NetError};
 use crate::stack::Addressing;
 
-/// A proxy of which every client is a guest that dialled one host.
+/// A proxy whose clients count as a guest that dialled the host they came for.
 ///
-/// With `add_hosts` in the policy the host need not be known to a name server.
+/// With `add_hosts` in the policy a host need not be known to a name server.
 pub struct Proxy {
     engine: Arc<Engine>,
-    address: SocketAddr,
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 impl Proxy {
-    /// Listens on the loopback interface, for guests of `name` and `port`.
+    /// Starts one that listens nowhere yet.
     ///
     /// # Errors
     ///
     /// As [`Network::start`](crate::Network::start).
-    pub fn start(config: NetConfig, name: HostName, port: u16) -> Result<Self, NetError> {
+    pub fn start(config: NetConfig) -> Result<Self, NetError> {
         let engine = network::engine(config, &Addressing::default(), true)?;
         let runtime = network::runtime()?;
-        let listener = runtime
-            .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .map_err(NetError::Socket)?;
-        let address = listener.local_addr().map_err(NetError::Socket)?;
-        let guests = Arc::clone(&engine);
-        runtime.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve_stream(Arc::clone(&guests), stream, name.clone(), port));
-            }
-        });
         engine.warm_up();
-        Ok(Self { engine, address, _runtime: runtime })
+        Ok(Self { engine, runtime })
     }
 
-    /// Where guests connect.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Listens on the loopback interface, for guests of `name` and `port`.
+    ///
+    /// # Errors
+    ///
+    /// The host has no port for it.
+    pub fn listen(&self, name: HostName, port: u16) -> io::Result<SocketAddr> {
+        let listener = self.runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
+        let address = listener.local_addr()?;
+        let engine = Arc::clone(&self.engine);
+        self.runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve_stream(Arc::clone(&engine), stream, name.clone(), port));
+            }
+        });
+        Ok(address)
     }
 
     /// The certificate that guests have to trust, in PEM.
@@ -62,7 +62,7 @@ impl Proxy {
 
 impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Proxy").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Proxy").finish_non_exhaustive()
     }
 }
 

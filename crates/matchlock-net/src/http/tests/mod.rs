@@ -6,3 +6,4 @@ mod h2;
 mod hooks;
 mod properties;
 mod secrets;
+mod settings;

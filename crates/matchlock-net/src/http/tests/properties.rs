@@ -2,13 +2,14 @@ use proptest::prelude::*;
 
 use super::bench::{Bench, bounded};
 
-/// Requests of one connection, with a secret in every place that can have one.
+/// Requests of one connection, with a secret in every place that can have one. They are answered when
+/// they are complete: an answer that begins before that ends the connection.
 fn requests(bench: &Bench) -> Vec<u8> {
     let p = &bench.placeholder;
     let mut all = format!(
         "GET /echo?k={p} HTTP/1.1\r\nHost: api.example.com\r\nX-Key: a {p} b\r\n\r\n\
          POST /echo HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: {}\r\n\r\n[{p}]\
-         POST /reflect HTTP/1.1\r\nHost: api.example.com\r\nTransfer-Encoding: chunked\r\n\r\n",
+         POST /upload HTTP/1.1\r\nHost: api.example.com\r\nTransfer-Encoding: chunked\r\n\r\n",
         p.len() + 2
     );
     let (first, second) = p.split_at(7);
