@@ -82,6 +82,24 @@ impl NetLab {
         self.lab.home()
     }
 
+    /// The path of the server's certificate with its key, for other servers of the same names.
+    pub(crate) fn leaf_pem(&self) -> String {
+        let path = self.path("leaf.pem");
+        std::fs::write(&path, self.origin.leaf_pem()).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
+    /// From now on sandboxes trust the authority of another server too.
+    pub(crate) fn trust(&self, other: &Origin) {
+        let both = [self.origin.ca_pem(), other.ca_pem()].concat();
+        std::fs::write(self.path("ca.pem"), both).expect("written");
+    }
+
+    /// A port of the server's address.
+    pub(crate) fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(self.address), port)
+    }
+
     /// `sh -c SCRIPT` in a sandbox that asks our name server and keeps its audit trail.
     pub(crate) fn sh(&self, flags: &[&str], script: &str) -> Invocation {
         self.argv(flags, &["sh", "-c", script])

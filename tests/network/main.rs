@@ -21,8 +21,15 @@ macro_rules! cases {
     };
 }
 
+mod clients;
 mod lab;
+mod ports;
+mod protocols;
+mod raw;
 mod secrets;
+mod servers;
+mod trust;
+mod upstream;
 
 /// Set in the process that runs in the namespace.
 const INSIDE: &str = "MATCHLOCK_NETWORK_TESTS_INSIDE";
@@ -35,7 +42,15 @@ pub(crate) struct Case {
     run: fn(),
 }
 
-const ALL: &[&[Case]] = &[secrets::CASES];
+const ALL: &[&[Case]] = &[
+    clients::CASES,
+    ports::CASES,
+    protocols::CASES,
+    raw::CASES,
+    secrets::CASES,
+    trust::CASES,
+    upstream::CASES,
+];
 
 fn main() -> ExitCode {
     if std::env::var_os(INSIDE).is_none() {

@@ -128,6 +128,7 @@ pub struct Origin {
     http: SocketAddr,
     https: SocketAddr,
     ca_pem: String,
+    leaf_pem: String,
     state: Arc<State>,
     runtime: Option<Runtime>,
 }
@@ -163,8 +164,9 @@ impl Origin {
         let http = plain.local_addr().expect("an address");
         let https = secure.local_addr().expect("an address");
         runtime.spawn(accept_plain(plain, Arc::clone(&state)));
-        runtime.spawn(accept_tls(secure, identity.acceptor, Arc::clone(&state)));
-        Self { http, https, ca_pem: identity.ca_pem, state, runtime: Some(runtime) }
+        runtime.spawn(accept_tls(secure, identity.acceptor.clone(), Arc::clone(&state)));
+        let tls::Identity { ca_pem, leaf_pem, .. } = identity;
+        Self { http, https, ca_pem, leaf_pem, state, runtime: Some(runtime) }
     }
 
     /// Where plain HTTP is served, HTTP/2 with prior knowledge too.
@@ -180,6 +182,11 @@ impl Origin {
     /// The certificate authority, as PEM.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
+    }
+
+    /// The certificate and its private key, as PEM: for other servers of the same names.
+    pub fn leaf_pem(&self) -> &str {
+        &self.leaf_pem
     }
 
     /// All requests so far, in the order of their heads.

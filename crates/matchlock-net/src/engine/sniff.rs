@@ -123,13 +123,13 @@ fn of_server(bytes: &[u8], open: bool) -> Option<Speech> {
     }
 }
 
-/// The guest is done writing and nothing was decided: an unfinished line is an unfinished request.
+/// The guest is done writing and nothing was decided. An unfinished line is a request for those for
+/// whom it would be one if it were complete.
 fn at_end(bytes: &[u8]) -> Speech {
-    match of_guest(bytes) {
-        Some(speech) => speech,
-        None if bytes.iter().any(|byte| matches!(byte, b' ' | b'\t')) => Speech::Http1,
-        None => Speech::Other,
-    }
+    of_guest(bytes).unwrap_or(match mentions_http(bytes) {
+        true => Speech::Http1,
+        false => Speech::Other,
+    })
 }
 
 /// What of a line comes before its end. No server reads a line over a NUL, or one that is too long.
@@ -219,6 +219,16 @@ mod tests {
             b"{\"jsonrpc\":\"2.0\"}",
         ] {
             assert_eq!(guess(bytes), Some(Speech::Other), "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn what_ends_within_its_first_line_is_no_request_unless_it_says_so() {
+        for bytes in [&b"a question"[..], b"ping", b"PRI", b"", b"\x16", b" "] {
+            assert_eq!(at_end(bytes), Speech::Other, "{:?}", String::from_utf8_lossy(bytes));
+        }
+        for bytes in [&b"GET /"[..], b"get ", b"PRI * HTTP/2.0", b"FOO / http/1"] {
+            assert_eq!(at_end(bytes), Speech::Http1, "{:?}", String::from_utf8_lossy(bytes));
         }
     }
 

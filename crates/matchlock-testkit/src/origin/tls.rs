@@ -12,6 +12,8 @@ use tokio_rustls::TlsAcceptor;
 /// A certificate authority of its own, and a leaf of it.
 pub(super) struct Identity {
     pub(super) ca_pem: String,
+    /// The leaf and its key.
+    pub(super) leaf_pem: String,
     pub(super) acceptor: TlsAcceptor,
 }
 
@@ -40,13 +42,16 @@ impl Identity {
             .with_single_cert(vec![leaf.der().clone()], key)
             .expect("a key that fits");
         config.alpn_protocols = alpn.iter().map(|p| p.clone().into_bytes()).collect();
-        Self { ca_pem: pem(issuer.der()), acceptor: TlsAcceptor::from(Arc::new(config)) }
+        let leaf_pem =
+            pem("CERTIFICATE", leaf.der()) + &pem("PRIVATE KEY", &leaf_key.serialize_der());
+        let ca_pem = pem("CERTIFICATE", issuer.der());
+        Self { ca_pem, leaf_pem, acceptor: TlsAcceptor::from(Arc::new(config)) }
     }
 }
 
 /// RFC 7468 section 5.
-fn pem(der: &[u8]) -> String {
+fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
