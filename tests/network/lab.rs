@@ -19,6 +19,12 @@ pub(crate) const API: &str = "api.example.com";
 /// Another name of the same server, which no test allows.
 pub(crate) const EVIL: &str = "evil.example.net";
 
+/// What the Python programs of the guest have in common.
+pub(crate) const PRELUDE: &str = include_str!("guest/prelude.py");
+
+/// Ethernet frames by hand, for programs in a `--privileged` guest.
+pub(crate) const FRAMES: &str = include_str!("guest/frames.py");
+
 /// Makes the namespace of the tests: its loopback interface holds a public network.
 pub(crate) fn prepare_namespace() {
     for arguments in [
@@ -82,6 +88,11 @@ impl NetLab {
         self.lab.home()
     }
 
+    /// The home itself, for calls with other flags.
+    pub(crate) fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
     /// `sh -c SCRIPT` in a sandbox that asks our name server and keeps its audit trail.
     pub(crate) fn sh(&self, flags: &[&str], script: &str) -> Invocation {
         self.argv(flags, &["sh", "-c", script])
@@ -112,6 +123,20 @@ impl NetLab {
         self.sh(flags, script).finish()
     }
 
+    /// Runs a Python program in the guest, after [`PRELUDE`]; returns the JSON that it printed.
+    #[track_caller]
+    pub(crate) fn python(&self, flags: &[&str], program: &str, arguments: &[&str]) -> Value {
+        let out = self.program(flags, program, arguments).finish().expect(0).out();
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error} in {out}"))
+    }
+
+    /// A Python program in the guest, after [`PRELUDE`].
+    pub(crate) fn program(&self, flags: &[&str], program: &str, arguments: &[&str]) -> Invocation {
+        let program = format!("{PRELUDE}\n{program}\nreport()\n");
+        let argv = [&["/usr/bin/python3", "-c", &program], arguments].concat();
+        self.argv(flags, &argv)
+    }
+
     /// The records of the audit trail so far.
     pub(crate) fn audit(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.path("audit.jsonl")).expect("an audit trail");
@@ -129,7 +154,9 @@ impl Drop for NetLab {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let trail = std::fs::read_to_string(self.path("audit.jsonl")).unwrap_or_default();
-            std::io::Write::write_all(&mut std::io::stderr(), trail.as_bytes()).unwrap_or_default();
+            let lines: Vec<&str> = trail.lines().rev().take(40).collect();
+            let text = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
+            std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes()).unwrap_or_default();
         }
     }
 }
