@@ -1,6 +1,6 @@
 //! A sandbox with servers around it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -13,6 +13,25 @@ use serde_json::Value;
 /// All of it is on the namespace's loopback interface.
 pub(crate) const PUBLIC_NETWORK: &str = "11.0.0.1/8";
 
+/// Addresses of the namespace that no sandbox may reach without more than a name.
+const FORBIDDEN: &[&str] = &[
+    "10.66.0.1/24",
+    "172.20.0.1/32",
+    "192.168.66.1/24",
+    "100.64.0.9/32",
+    "100.100.100.200/32",
+    "169.254.169.254/32",
+    "169.254.170.2/32",
+    "169.254.7.7/32",
+    "192.0.2.7/32",
+    "fd00:ec2::254/128",
+    "fd12::1/128",
+    "64:ff9b::a9fe:a9fe/128",
+    "64:ff9b::7f00:1/128",
+    "2002:a42:1::1/128",
+    "2001:db8::7/128",
+];
+
 /// A host whose name and certificate are in order, with a server on ports 80 and 443.
 pub(crate) const API: &str = "api.example.com";
 
@@ -21,6 +40,9 @@ pub(crate) const EVIL: &str = "evil.example.net";
 
 /// What the Python programs of the guest have in common.
 pub(crate) const PRELUDE: &str = include_str!("guest/prelude.py");
+
+/// A client of HTTP/2 by hand.
+pub(crate) const H2: &str = include_str!("guest/h2.py");
 
 /// Ethernet frames by hand, for programs in a `--privileged` guest.
 pub(crate) const FRAMES: &str = include_str!("guest/frames.py");
@@ -32,8 +54,50 @@ pub(crate) fn prepare_namespace() {
         &["address", "add", PUBLIC_NETWORK, "dev", "lo"],
         &["-6", "address", "add", "2a00::1/128", "dev", "lo"],
     ] {
-        let status = Command::new("ip").args(arguments).status().expect("ip runs");
-        assert!(status.success(), "ip {arguments:?}");
+        ip(arguments);
+    }
+    for address in FORBIDDEN {
+        ip(&["address", "add", address, "dev", "lo"]);
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status().expect("ip runs");
+    assert!(status.success(), "ip {arguments:?}");
+}
+
+/// Listeners on all addresses of the host, for what must never get there.
+pub(crate) struct Traps {
+    tcp: TcpListener,
+    udp: UdpSocket,
+}
+
+impl Traps {
+    pub(crate) fn new() -> Self {
+        let tcp = TcpListener::bind("[::]:0").expect("a port");
+        tcp.set_nonblocking(true).expect("set");
+        let udp = UdpSocket::bind(tcp.local_addr().expect("an address")).expect("a port");
+        udp.set_nonblocking(true).expect("set");
+        Self { tcp, udp }
+    }
+
+    /// Their port, of TCP and UDP.
+    pub(crate) fn port(&self) -> String {
+        self.tcp.local_addr().expect("an address").port().to_string()
+    }
+
+    /// The addresses of the host that were connected to since the last call.
+    pub(crate) fn caught(&self) -> Vec<String> {
+        let accepted = std::iter::from_fn(|| self.tcp.accept().ok());
+        let local = accepted.map(|(stream, _)| stream.local_addr().expect("an address"));
+        local.map(|address| address.ip().to_canonical().to_string()).collect()
+    }
+
+    /// Nothing got here.
+    #[track_caller]
+    pub(crate) fn assert_untouched(&self) {
+        assert_eq!(self.caught(), [""; 0], "connections reached the host");
+        assert!(self.udp.recv(&mut [0; 16]).is_err(), "a datagram reached the host");
     }
 }
 

@@ -21,7 +21,9 @@ macro_rules! cases {
     };
 }
 
+mod fronting;
 mod lab;
+mod names;
 mod sealed;
 mod secrets;
 
@@ -36,7 +38,7 @@ pub(crate) struct Case {
     run: fn(),
 }
 
-const ALL: &[&[Case]] = &[sealed::CASES, secrets::CASES];
+const ALL: &[&[Case]] = &[fronting::CASES, names::CASES, sealed::CASES, secrets::CASES];
 
 fn main() -> ExitCode {
     if std::env::var_os(INSIDE).is_none() {

@@ -113,6 +113,15 @@ impl Reply {
         self
     }
 
+    /// With an address of another name: what an alias leads to.
+    ///
+    /// # Panics
+    /// When `address` is none.
+    #[must_use]
+    pub fn address_of(self, owner: &str, address: &str) -> Self {
+        self.of(owner, address_data(address.parse().expect("an address")))
+    }
+
     /// With this TTL, in seconds.
     #[must_use]
     pub fn ttl(mut self, ttl: u32) -> Self {
