@@ -21,9 +21,11 @@ macro_rules! cases {
     };
 }
 
+mod audit;
 mod fronting;
 mod lab;
 mod names;
+mod public;
 mod sealed;
 mod secrets;
 
@@ -38,7 +40,8 @@ pub(crate) struct Case {
     run: fn(),
 }
 
-const ALL: &[&[Case]] = &[fronting::CASES, names::CASES, sealed::CASES, secrets::CASES];
+const ALL: &[&[Case]] =
+    &[audit::CASES, fronting::CASES, names::CASES, public::CASES, sealed::CASES, secrets::CASES];
 
 fn main() -> ExitCode {
     if std::env::var_os(INSIDE).is_none() {

@@ -4,7 +4,9 @@
 class H2:
     def __init__(self, stream):
         self.stream, self.answers, self.buffer = stream, {}, b""
-        stream.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+        # No dynamic table: then every status is spelled out.
+        settings = frame(4, 0, 0, struct.pack(">HI", 1, 0))
+        stream.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
 
     def request(self, number, fields, body=None, end=True):
         flags = 4 | (1 if body is None and end else 0)
