@@ -21,11 +21,16 @@ macro_rules! cases {
     };
 }
 
+mod audit;
 mod clients;
+mod fronting;
 mod lab;
+mod names;
 mod ports;
 mod protocols;
+mod public;
 mod raw;
+mod sealed;
 mod secrets;
 mod servers;
 mod trust;
@@ -43,10 +48,15 @@ pub(crate) struct Case {
 }
 
 const ALL: &[&[Case]] = &[
+    audit::CASES,
     clients::CASES,
+    fronting::CASES,
+    names::CASES,
     ports::CASES,
     protocols::CASES,
+    public::CASES,
     raw::CASES,
+    sealed::CASES,
     secrets::CASES,
     trust::CASES,
     upstream::CASES,

