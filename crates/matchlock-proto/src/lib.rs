@@ -34,7 +34,7 @@ pub use exec::{
 pub const AGENT_PORT: u32 = 5000;
 
 /// Sent in [`BootConfig::version`]; the agent refuses any other.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Bytes of each stream that may be in flight before the receiver grants more with a credit frame.
 pub const INITIAL_WINDOW: u32 = 512 * 1024;
