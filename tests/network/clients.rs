@@ -163,6 +163,7 @@ fn gos_client_works() {
     let flags = ["-i", "--secret", &secret_for(API)];
     let program = std::fs::read(program).expect("a program");
     let out = innocent(&lab, lab.sh(&flags, &script).finish_with(program));
+    assert!(out.contains("refused 413 HTTP/2.0 too much\n"), "{out}");
     let digest = digest(100_000);
     for (who, said, version) in [
         ("default", "default 200 HTTP/2.0 ", Version::Http2),

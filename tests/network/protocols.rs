@@ -85,28 +85,20 @@ fn interim_responses_arrive() {
     assert!(upload.contains("\"length\":100000"), "{out}");
 }
 
+/// Over HTTP/2 it is Go's client that is asked: `curl` and Node do not read what came before the
+/// reset of a stream, with or without a sandbox.
 fn an_early_refusal_of_an_upload_arrives() {
     let lab = NetLab::new();
-    // Over HTTP/2 this curl does not read what came before a stream was reset.
-    let node = format!(
-        "const session = require('http2').connect('https://{API}');
-         const stream = session.request({{ ':method': 'POST', ':path': '/refuse' }});
-         stream.on('response', (fields) => {{ console.log(fields[':status']); }});
-         stream.on('error', (error) => {{ console.error(error); }});
-         stream.on('close', () => {{ process.exit(); }});
-         stream.write(Buffer.alloc(20000000));"
-    );
     let script = format!(
         "head -c 20000000 /dev/zero > /tmp/zeroes
          ask() {{ curl -sS -o /dev/null -w '%{{http_code}} %{{size_upload}}\\n' \"$@\" \
              --http1.1 --data-binary @/tmp/zeroes https://{API}/refuse; }}
          ask -H 'Expect: 100-continue' --expect100-timeout 100
-         ask -H Expect:
-         timeout 100 node -e \"{node}\""
+         ask -H Expect:"
     );
     let out = lab.out(&ALLOW, &script);
     let statuses: Vec<&str> = out.lines().filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(statuses, ["413", "413", "413"], "{out}");
+    assert_eq!(statuses, ["413", "413"], "{out}");
     assert!(out.starts_with("413 0\n"), "not asked for: {out}");
 }
 

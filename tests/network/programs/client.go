@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-func post(who string, client *http.Client) {
-	body := strings.NewReader(strings.Repeat("x", 100000))
-	request, err := http.NewRequest("POST", os.Args[1]+"/upload?"+who, body)
+func post(who string, client *http.Client, path string, length int) {
+	body := strings.NewReader(strings.Repeat("x", length))
+	request, err := http.NewRequest("POST", os.Args[1]+path+"?"+who, body)
 	if err != nil {
 		panic(err)
 	}
@@ -30,7 +30,9 @@ func post(who string, client *http.Client) {
 }
 
 func main() {
-	post("default", http.DefaultClient)
+	post("default", http.DefaultClient, "/upload", 100000)
+	// Answered before the body was read.
+	post("refused", http.DefaultClient, "/refuse", 20000000)
 	without := &http.Transport{TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
-	post("http1", &http.Client{Transport: without})
+	post("http1", &http.Client{Transport: without}, "/upload", 100000)
 }
