@@ -237,7 +237,7 @@ for path in ('/echo', '/gzip', '/deflate', '/br', '/zstd'):
         elif b'content-encoding: deflate' in head:
             raw += zlib.decompress(raw)
         seen[f'{path} {name}'] = [code, text, raw.decode('latin-1')]
-code, text = curl('--http1.1', '-d', f'{key}' * 3000, API + '/reflect')
+code, text = curl('--http1.1', '-d', key * 1000, API + '/reflect')
 seen['reflect'] = [code, '200', text]
 seen['key'] = key
 "
@@ -332,8 +332,6 @@ seen['key'] = key
     let key = seen["key"].as_str().expect("text").to_owned();
     let object = seen.as_object_mut().expect("an object");
     object.remove("key");
-    // Base64 of a body is no form that a server would read as a secret; see the threat model.
-    object.remove("base64 body");
     for (case, got) in object.iter() {
         assert_eq!(got, "403", "{case} in {object:?}");
     }
@@ -341,13 +339,7 @@ seen['key'] = key
         let text = format!("{request:?}");
         assert!(!text.contains(&key) && !text.contains(SECRET), "{text}");
         assert!(!String::from_utf8_lossy(&request.body).contains(&key), "{}", request.target);
-        if request.target != "/base64" {
-            assert_eq!(
-                request.body_sha256, None,
-                "no body of these is complete: {}",
-                request.target
-            );
-        }
+        assert_eq!(request.body_sha256, None, "no body of these is complete: {}", request.target);
     }
     let leaks = lab.events("secret_leak");
     assert_eq!(leaks.len(), object.len(), "{leaks:?}");
