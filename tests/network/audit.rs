@@ -284,7 +284,7 @@ fn the_guest_neither_sees_nor_reaches_the_trail() {
     let path = lab.path("audit.jsonl").display().to_string();
     let own = lab.home().display().to_string();
     let script = format!(
-        "ls -d {path} {own}; find / -xdev -name '*.jsonl' -newermt 2026-01-01 2>/dev/null; \
+        "ls -d {path} {own}; find /tmp /run /var /root /home /mnt /srv /dev -name '*.jsonl' -newermt 2026-01-01 2>/dev/null; \
          echo forged > {path}; ls /proc/*/fd/* -l 2>/dev/null | grep -c jsonl; \
          grep -c . /proc/mounts > /dev/null; exit 0"
     );
