@@ -9,16 +9,22 @@ mod client_hello;
 mod dns;
 mod fuse;
 mod h1;
+mod policy;
 mod proto;
 mod rewrite;
+mod speech;
+mod stack;
 mod vsock;
 
 pub use client_hello::client_hello;
 pub use dns::{dns_answer, dns_query};
 pub use fuse::fuse_server;
 pub use h1::{h1_request, h1_response};
+pub use policy::{host_pattern, secret_spec};
 pub use proto::{proto_agent, proto_host};
 pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
+pub use speech::speech;
+pub use stack::ethernet_stack;
 pub use vsock::{vsock_device, vsock_packets};
 
 /// A fuzz target.
@@ -30,13 +36,17 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("client_hello", client_hello),
     ("dns_answer", dns_answer),
     ("dns_query", dns_query),
+    ("ethernet_stack", ethernet_stack),
     ("fuse_server", fuse_server),
+    ("host_pattern", host_pattern),
     ("h1_request", h1_request),
     ("h1_response", h1_response),
     ("hook_reply", hook_reply),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
     ("rewrite_request", rewrite_request),
+    ("secret_spec", secret_spec),
+    ("speech", speech),
     ("sse_editor", sse_editor),
     ("vsock_device", vsock_device),
     ("vsock_packets", vsock_packets),

@@ -1,11 +1,12 @@
-//! The rewriting of HTTP: no value for a host that it is not bound to, no effect of how a body is split.
+//! The rewriting of HTTP: no value for a host that it is not bound to, no effect of how a body is
+//! split.
 
 use matchlock_intercept::h1::{Method, RequestHead, Target, Version};
 use matchlock_intercept::headers::{HeaderName, HeaderValue, Headers};
 use matchlock_intercept::hooks::{
     BodyEdit, BodyEditor, CallbackReply, OnError, RequestView, Rules, SseEditor, WireRule,
 };
-use matchlock_intercept::rewrite::{self, BodyReplacer, LeakScanner, Progress, Scrubber};
+use matchlock_intercept::rewrite::{self, BodyReplacer, Decoder, LeakScanner, Progress, Scrubber};
 use matchlock_policy::{
     Allowed, DefaultEgress, Endpoint, Policy, PolicyConfig, SecretSpec, Secrets, Transport,
 };
@@ -72,7 +73,10 @@ pub fn body_rewrite(input: &[u8]) {
     let (whole, parts) = (&[body][..], &split(body, seed)[..]);
     let replaced = replace(parts);
     assert!(replace(whole) == replaced, "splits change what is replaced");
-    assert_eq!(scan(whole), scan(parts), "splits change what leaks");
+    // Of a body that breaks its coding, how much is seen before that depends on the decoder.
+    if decodes(coding, body) {
+        assert_eq!(scan(whole), scan(parts), "splits change what leaks");
+    }
     let scrubbed = scrub(parts);
     assert!(scrub(whole) == scrubbed, "splits change what is scrubbed");
     for (name, value, _, _) in SECRETS {
@@ -168,6 +172,21 @@ fn drain(
     }
     while step(None, out)? == Progress::More {}
     Some(())
+}
+
+fn decodes(coding: Option<&[u8]>, body: &[u8]) -> bool {
+    let Some(mut decoder) = Decoder::new(coding).expect("a coding") else { return true };
+    decoder.push(body);
+    decoder.finish();
+    let mut out = Vec::new();
+    loop {
+        out.clear();
+        match decoder.pull(&mut out) {
+            Ok(Progress::More) => {}
+            Ok(Progress::Drained) => return true,
+            Err(_) => return false,
+        }
+    }
 }
 
 fn secrets() -> Secrets {

@@ -8,6 +8,7 @@ mod environment;
 mod information;
 mod kept;
 mod limits;
+mod network;
 mod parallel;
 mod ports;
 mod signals;

@@ -5,6 +5,7 @@
 
 mod bare;
 mod boot;
+mod net;
 mod procfs;
 mod series;
 
@@ -22,11 +23,14 @@ pub(crate) struct Args {
 enum Benchmark {
     /// Start to end of a sandbox, against a bare boot of the same kernel in the same machine.
     Boot(boot::Args),
+    /// Interception, against the same client direct to the same server.
+    Net(net::Args),
 }
 
 /// Runs a benchmark.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match &args.benchmark {
         Benchmark::Boot(args) => boot::run(workspace, args),
+        Benchmark::Net(args) => net::run(workspace, args),
     }
 }

@@ -47,8 +47,8 @@ enum Command {
     Guest,
     /// Build the released binary: one static file.
     Build,
-    /// Install what is missing, build, and show a sandbox at work.
-    Demo,
+    /// Install what is missing, build, and show an agent at work in a sandbox.
+    Demo(demo::Args),
     /// Measure; JSON on standard output.
     Bench(bench::Args),
     /// Run every test; installs and builds what that needs.
@@ -79,7 +79,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Setup => setup::run(),
         Command::Guest => guest::run(&workspace).map(drop),
         Command::Build => build::run(&workspace).map(drop),
-        Command::Demo => demo::run(&workspace),
+        Command::Demo(args) => demo::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
         Command::Test(args) => test::run(&workspace, &args),
         Command::Lint => lint::run(&workspace),

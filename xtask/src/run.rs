@@ -31,6 +31,24 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
+/// Takes settings of whoever calls us out of a run of matchlock that is to be the same for everyone.
+pub(crate) fn unaffected(command: &mut Command) {
+    const SETTINGS: [&str; 9] = [
+        "MATCHLOCK_DEFAULT_EGRESS",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+    ];
+    for name in SETTINGS {
+        command.env_remove(name);
+    }
+}
+
 /// The file of a program in `PATH` or in a system directory that an ordinary user's `PATH` lacks.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use matchlock_policy::HostName;
 use matchlock_proto::CpuLimit;
 
-use crate::network::NetworkSettings;
+use crate::network::{Mtu, NetworkSettings};
 
 /// Everything that decides how a sandbox is made.
 #[derive(Debug)]
@@ -235,42 +235,6 @@ impl DiskSize {
     #[must_use]
     pub fn bytes(self) -> u64 {
         self.0 * 1024 * 1024
-    }
-}
-
-/// Largest packet of the guest's network device in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mtu(u32);
-
-impl Mtu {
-    /// What every IPv4 host must be able to receive (RFC 791 section 3.1).
-    pub const MIN: i64 = 576;
-    /// The largest multiple of 8 that, with an Ethernet header, is still below 64 KiB.
-    pub const MAX: i64 = 65_520;
-
-    /// `wanted` bytes.
-    ///
-    /// # Errors
-    /// [`InvalidConfig::NoMtu`] or [`InvalidConfig::Mtu`].
-    pub fn new(wanted: i64) -> Result<Self, InvalidConfig> {
-        match u32::try_from(wanted) {
-            Ok(bytes) if (Self::MIN..=Self::MAX).contains(&wanted) => Ok(Self(bytes)),
-            _ if wanted <= 0 => Err(InvalidConfig::NoMtu),
-            _ => Err(InvalidConfig::Mtu { wanted }),
-        }
-    }
-
-    /// In bytes.
-    #[must_use]
-    pub fn bytes(self) -> u32 {
-        self.0
-    }
-}
-
-impl Default for Mtu {
-    /// That of Ethernet.
-    fn default() -> Self {
-        Self(1500)
     }
 }
 

@@ -27,7 +27,7 @@ mod state;
 
 pub use artefacts::{Artefacts, DiskTemplate, GuestFiles, KernelSource};
 pub use config::{
-    Cpus, DiskSize, Hostname, Image, InvalidConfig, MemorySize, Mtu, SandboxConfig, host_cpus,
+    Cpus, DiskSize, Hostname, Image, InvalidConfig, MemorySize, SandboxConfig, host_cpus,
     host_memory_mib,
 };
 pub use error::{CoreError, DescribeChain};
@@ -39,7 +39,7 @@ pub use matchlock_net as net;
 pub use matchlock_policy as policy;
 pub use matchlock_proto::{ExecFailure, ExecRequest, ExitStatus, Stdin, WindowSize};
 pub use matchlock_vmm as vmm;
-pub use network::{InvalidPem, NetworkSettings, certificates};
+pub use network::{InvalidPem, Mtu, NetworkSettings, certificates};
 pub use rustls_pki_types::CertificateDer;
 pub use sandbox::{BootTimes, Sandbox};
 pub use state::{StateRoot, Swept};

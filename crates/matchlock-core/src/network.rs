@@ -14,7 +14,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::audit;
-use crate::config::Mtu;
+use crate::config::InvalidConfig;
 use crate::error::CoreError;
 
 /// Least MTU in bytes with which a link may carry IPv6 (RFC 8200 section 5).
@@ -51,6 +51,42 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidP
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is not valid PEM")]
 pub struct InvalidPem;
+
+/// Largest packet of the guest's network device in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mtu(u32);
+
+impl Mtu {
+    /// What every IPv4 host must be able to receive (RFC 791 section 3.1).
+    pub const MIN: i64 = 576;
+    /// The largest multiple of 8 that, with an Ethernet header, is still below 64 KiB.
+    pub const MAX: i64 = 65_520;
+
+    /// `wanted` bytes.
+    ///
+    /// # Errors
+    /// [`InvalidConfig::NoMtu`] or [`InvalidConfig::Mtu`].
+    pub fn new(wanted: i64) -> Result<Self, InvalidConfig> {
+        match u32::try_from(wanted) {
+            Ok(bytes) if (Self::MIN..=Self::MAX).contains(&wanted) => Ok(Self(bytes)),
+            _ if wanted <= 0 => Err(InvalidConfig::NoMtu),
+            _ => Err(InvalidConfig::Mtu { wanted }),
+        }
+    }
+
+    /// In bytes.
+    #[must_use]
+    pub fn bytes(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for Mtu {
+    /// That of Ethernet.
+    fn default() -> Self {
+        Self(1500)
+    }
+}
 
 /// A network that runs, and what the guest is told of it.
 #[derive(Debug)]

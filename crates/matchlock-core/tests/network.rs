@@ -226,7 +226,7 @@ async fn echoing(home: &Path, log: &Path) -> Sandbox {
             peer.stream.write_all(&received).expect("write");
         }
         Request::Forward { .. } => {
-            let failure = ExecFailure::System("connection refused".into());
+            let failure = ExecFailure::Port("connection refused".into());
             peer.send(&AgentFrame::Refused(failure));
         }
         _ => {}

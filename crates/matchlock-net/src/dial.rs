@@ -4,8 +4,6 @@
 //! address that was checked is dialled: never a name, and never what the guest dialled. Only with a
 //! proxy of the host's in between the name goes out, and the proxy resolves it.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the engine, which uses it, is being written"))]
-
 mod connect;
 mod no_proxy;
 mod proxy;

@@ -5,11 +5,6 @@
 //! [`Resolver`]. With the public network open, questions are forwarded, and what the answers say
 //! is filtered. Nothing here decides: that is the policy's.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the engine, which uses it, is being written")
-)]
-
 mod chain;
 mod forward;
 mod names;
@@ -26,11 +21,11 @@ pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use names::{Held, Names};
-pub(crate) use question::{Answer, Question};
+pub(crate) use names::Names;
+pub(crate) use question::Question;
 pub(crate) use resolver::{ResolveError, Resolver};
 pub(crate) use seen::Seen;
 pub(crate) use server::{DnsContext, answer};
 pub(crate) use servers::Source;
-pub(crate) use upstream::{Upstream, UpstreamError};
+pub(crate) use upstream::Upstream;
 pub(crate) use wire::Transport;

@@ -18,10 +18,10 @@ pub(crate) mod relay;
 mod resolver;
 mod secure;
 pub(crate) mod shared;
-mod sniff;
+pub(crate) mod sniff;
 pub(crate) mod stream;
 mod target;
-mod tcp;
+pub(crate) mod tcp;
 #[cfg(test)]
 mod tests;
 mod udp;
@@ -85,6 +85,12 @@ impl Engine {
 
     fn serves_dns(&self, destination: SocketAddr) -> bool {
         destination.port() == resolver::PORT && self.gateways.contains(&destination.ip())
+    }
+
+    /// An address that the guest could have got for a name.
+    #[cfg(any(test, feature = "bench"))]
+    pub(crate) fn address_of(&self, name: &HostName) -> Option<IpAddr> {
+        self.names.assign(name).ok().map(|(v4, _)| v4.into())
     }
 
     /// The names that an address of the guest stands for.

@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bench")]
+pub mod bench;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 
@@ -23,3 +25,5 @@ pub use audit::{Audit, AuditLost, Decision, Event, Protocol, Scheme};
 pub use dial::{ProxyError, ProxySettings};
 pub use network::{GuestNetwork, NetConfig, NetError, Network};
 pub use refusals::Refusal;
+pub use rustls::pki_types::CertificateDer;
+pub use tls::{InvalidPem, read_certificates};

@@ -181,7 +181,7 @@ impl Drop for Network {
     }
 }
 
-fn runtime() -> Result<Runtime, NetError> {
+pub(crate) fn runtime() -> Result<Runtime, NetError> {
     Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("net")

@@ -1,16 +1,18 @@
 //! Ethernet frames to flows.
 //!
-//! The guest's frames arrive over a Unix stream socket, and here they end: a small front answers ARP,
-//! neighbour discovery and echo for the gateway, hands datagrams to the [`Handler`], and gives each TCP
-//! connection a state machine of its own, which the relay reads and writes as a stream.
+//! The guest's frames arrive over a Unix stream socket, and here they end: a small front answers
+//! ARP, neighbour discovery and echo for the gateway, hands datagrams to the [`Handler`], and gives
+//! each TCP connection a state machine of its own, which the relay reads and writes as a stream.
 //!
-//! What there is no code for cannot leave: fragments, IP options, extension headers and every protocol
-//! but TCP, UDP and echo to the gateway are counted and dropped. This module knows no policy, no names
-//! and no socket to the outside; it is told what to do with a flow by the [`Handler`].
+//! What there is no code for cannot leave: fragments, IP options, extension headers and every
+//! protocol but TCP, UDP and echo to the gateway are counted and dropped. This module knows no
+//! policy, no names and no socket to the outside; it is told what to do with a flow by the
+//! [`Handler`].
 //!
-//! Bounds, all of them independent of the guest: [`MAX_FLOWS`] connections with the refused-or-accepted
-//! ones that wait, the buffers of a flow (smaller when there are many), and the bytes on their way to
-//! the guest. No frame towards the guest is ever dropped for want of room: the flow waits.
+//! Bounds, all of them independent of the guest: [`MAX_FLOWS`] connections, with the SYNs that
+//! wait for a decision among them, the buffers of a flow (smaller when there are many), and the
+//! bytes on their way to the guest. No frame towards the guest is ever dropped for want of room:
+//! the flow waits.
 
 mod clock;
 mod connection;
@@ -19,6 +21,8 @@ mod counters;
 mod deframe;
 mod egress;
 mod flow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod pending;
 mod run;
 mod shared;
@@ -27,6 +31,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod timers;
+#[cfg(any(test, feature = "fuzzing"))]
+mod typist;
 mod udp;
 mod wire;
 
@@ -38,14 +44,20 @@ use std::sync::Arc;
 pub(crate) use self::clock::Clock;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::core::StackCore;
-pub(crate) use self::counters::{Counters, Discard};
+#[cfg(test)]
+pub(crate) use self::counters::Counters;
+pub(crate) use self::counters::Discard;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::deframe::Deframer;
 pub(crate) use self::pending::PendingFlow;
 pub(crate) use self::run::Stack;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::stream::TcpFlow;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::table::MAX_FLOWS;
-pub(crate) use self::udp::{Datagram, UdpReplies, UdpReplyError, UdpVerdict};
+#[cfg(test)]
+pub(crate) use self::udp::UdpReplyError;
+pub(crate) use self::udp::{Datagram, UdpReplies, UdpVerdict};
 
 /// The smallest MTU: what IPv6 needs (RFC 8200, section 5).
 pub(crate) const MIN_MTU: u32 = 1280;
@@ -55,7 +67,8 @@ pub(crate) const MAX_MTU: u32 = 65520;
 /// What the stack is to be.
 #[derive(Clone, Debug)]
 pub(crate) struct StackConfig {
-    /// Largest IP packet in bytes, without the Ethernet header; kept within [`MIN_MTU`] and [`MAX_MTU`].
+    /// Largest IP packet in bytes, without the Ethernet header; kept within [`MIN_MTU`] and
+    /// [`MAX_MTU`].
     pub mtu: u32,
     /// Who is who on the link.
     pub addressing: Addressing,

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-pub(crate) use authority::{Authority, AuthorityError};
+pub(crate) use authority::Authority;
 pub(crate) use roots::Roots;
+pub use roots::{InvalidPem, read_certificates};
 pub(crate) use upstream::{UpstreamTls, UpstreamTlsError};
 
 /// HTTP/2 over TLS (RFC 9113, section 3.2).

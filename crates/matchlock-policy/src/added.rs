@@ -28,3 +28,30 @@ pub enum InvalidAddHost {
     #[error("the address is not a valid IP address")]
     Address,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mappings_are_a_name_and_an_address() {
+        for (text, name, ip) in [
+            ("db.example:10.0.0.5", "db.example", "10.0.0.5"),
+            ("DB:::1", "db", "::1"),
+            ("db:[2001:DB8::1]", "db", "2001:db8::1"),
+        ] {
+            let (own_name, own_ip) = parse_add_host(text).expect(text);
+            assert_eq!((own_name.as_str(), &*own_ip.to_string()), (name, ip));
+        }
+        for (text, error) in [
+            ("db", InvalidAddHost::Form),
+            (":10.0.0.5", InvalidAddHost::Name(InvalidName::Empty)),
+            ("d b:10.0.0.5", InvalidAddHost::Name(InvalidName::Character)),
+            ("db:", InvalidAddHost::Address),
+            ("db:localhost", InvalidAddHost::Address),
+            ("10.0.0.5:db", InvalidAddHost::Name(InvalidName::Address)),
+        ] {
+            assert_eq!(parse_add_host(text), Err(error), "{text}");
+        }
+    }
+}

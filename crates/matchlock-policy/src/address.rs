@@ -145,7 +145,8 @@ fn classify_v6(ip: Ipv6Addr) -> AddressClass {
 fn native_class(ip: Ipv6Addr) -> AddressClass {
     match ip.segments() {
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => AddressClass::Public,
-        // NAT64 of the local network (RFC 8215): where the IPv4 address is, only its operator knows.
+        // NAT64 of the local network (RFC 8215): where the IPv4 address is, only its operator
+        // knows.
         [0x64, 0xff9b, 1, ..] => AddressClass::Private,
         [0xfc00..=0xfdff, ..] => AddressClass::Private,
         [0xfe80..=0xfebf, ..] => AddressClass::LinkLocal,

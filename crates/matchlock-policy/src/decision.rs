@@ -13,10 +13,11 @@ pub use denied::{Denied, DenyReason};
 
 /// The policy lets a flow go to this host and port. Only [`Policy`](crate::Policy) makes one.
 ///
-/// ```compile_fail
-/// use matchlock_policy::{Allowed, Endpoint};
-/// let endpoint = Endpoint::parse("evil.example.com", 443).expect("endpoint");
-/// let forged = Allowed { endpoint };
+/// ```compile_fail,E0451
+/// use matchlock_policy::{Allowed, Endpoint, PrivateAccess, Rule};
+/// fn forge(endpoint: Endpoint, rule: Rule, private: PrivateAccess) -> Allowed {
+///     Allowed { endpoint, rule, private }
+/// }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Allowed {
@@ -93,8 +94,9 @@ impl Allowed {
         Some(self.dialable(addresses, Vec::new()))
     }
 
-    /// For a proxy that resolves names itself: no addresses but the name. What is
-    /// [`fixed`](Self::fixed) stays so, because the proxy's idea of it would be another.
+    /// For a proxy that resolves names itself: no addresses but the name. What the proxy makes of
+    /// it is not checked. What is [`fixed`](Self::fixed) stays so, because the proxy's idea of it
+    /// would be another.
     #[must_use]
     pub fn by_name_only(&self) -> Dialable {
         self.fixed().unwrap_or_else(|| self.dialable(Vec::new(), Vec::new()))
@@ -109,9 +111,10 @@ impl Allowed {
     }
 }
 
-/// Checked addresses of an allowed host: the only thing that may be dialled. Comes from [`Allowed`].
+/// Checked addresses of an allowed host: the only thing that may be dialled. Comes from
+/// [`Allowed`].
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// use matchlock_policy::{Allowed, Dialable};
 /// fn forge(allowed: Allowed) -> Dialable {
 ///     Dialable { allowed, addresses: vec![], dropped: vec![] }

@@ -126,8 +126,8 @@ impl Endpoint {
         Self { host: host.into(), port }
     }
 
-    /// Reads `host` or `host:port` as a `Host` field has it (RFC 9110 7.2); `default_port` is the one
-    /// of the scheme. An IPv6 address stands in brackets.
+    /// Reads `host` or `host:port` as a `Host` field has it (RFC 9110 7.2); `default_port` is the
+    /// one of the scheme. An IPv6 address stands in brackets.
     ///
     /// # Errors
     /// When the host is not one, or the port is not a decimal number from 1 to 65535.
@@ -162,8 +162,8 @@ pub enum InvalidEndpoint {
     Brackets,
 }
 
-/// Splits `host`, `host:port`, `[v6]` and `[v6]:port`. A text with several colons and no bracket is a
-/// host. `None` when there is a port and it is not one.
+/// Splits `host`, `host:port`, `[v6]` and `[v6]:port`. A text with several colons and no bracket is
+/// a host. `None` when there is a port and it is not one.
 pub(crate) fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     let colon = match text.strip_prefix('[') {
         Some(_) => text.find("]:").map(|bracket| bracket + 1),

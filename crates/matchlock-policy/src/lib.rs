@@ -2,12 +2,13 @@
 //!
 //! The crate is pure: no sockets, no clocks, no files, no randomness of its own. A decision is a
 //! value that only this crate can make: whoever dials needs a [`Dialable`], which comes from an
-//! [`Allowed`]; whoever reveals a secret needs an [`Allowed`] for a host that the secret is bound to.
-//! Zero values deny: an empty [`PolicyConfig`] makes a [`Policy`] that lets nothing out.
+//! [`Allowed`]; whoever reveals a secret needs an [`Allowed`] for a host that the secret is bound
+//! to. Zero values deny: an empty [`PolicyConfig`] makes a [`Policy`] that lets nothing out.
 //!
-//! Foreign text enters by `FromStr` only ([`HostName`], [`Host`], [`HostPattern`] …) and is canonical
-//! from there on. No error of this crate carries the text that it refused, so that what was meant to
-//! be a secret never reaches a log by way of a parse failure; the caller knows the text.
+//! Foreign text enters by `FromStr` only ([`HostName`], [`Host`], [`HostPattern`] …) and is
+//! canonical from there on. No error of this crate carries the text that it refused, so that what
+//! was meant to be a secret never reaches a log by way of a parse failure; the caller knows the
+//! text.
 
 #![forbid(unsafe_code)]
 

@@ -18,10 +18,10 @@ const MAX_TEXT: usize = 1024;
 
 /// A host name: what UTS 46 makes of it in ASCII, lower case, without a trailing dot.
 ///
-/// Labels consist of letters, digits, hyphens and underscores (RFC 1123 2.1, and underscores because
-/// real services use them) and neither begin nor end with a hyphen. A name is never an address: a
-/// text whose last label is a number, as the URL Standard's "ends in a number" checker decides, is
-/// refused, since resolvers read it as an IPv4 address.
+/// Labels consist of letters, digits, hyphens and underscores (RFC 1123 2.1, and underscores
+/// because real services use them) and neither begin nor end with a hyphen. A name is never an
+/// address: a text whose last label is a number, as the URL Standard's "ends in a number" checker
+/// decides, is refused, since resolvers read it as an IPv4 address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostName(Arc<str>);
 

@@ -22,8 +22,8 @@ const MAX_PATTERN: usize = 512;
 /// What an `--allow-host` names: hosts, addresses or ranges, at one port or at all.
 ///
 /// `*` is every host; `*.suffix` every name below `suffix` (not `suffix` itself, any depth);
-/// `prefix.*` every name that begins with `prefix.`; any other `*` stands for any characters; an
-/// IP address or a CIDR range is that; anything else is one name. Case does not matter. `:port` at the
+/// `prefix.*` every name that begins with `prefix.`; any other `*` stands for any characters; an IP
+/// address or a CIDR range is that; anything else is one name. Case does not matter. `:port` at the
 /// end restricts the pattern to that port (`[::1]:80` for IPv6).
 ///
 /// Only plain `*` and ranges match IP literals. The names of the host's own services

@@ -30,12 +30,13 @@ pub struct PolicyConfig {
     pub default_egress: DefaultEgress,
     /// Addresses beside the public ones.
     pub private: PrivateAccess,
-    /// Whether HTTP is to be parsed even if nothing else asks for it: `--network-intercept`, or hook
-    /// rules are present.
+    /// Whether HTTP is to be parsed even if nothing else asks for it: `--network-intercept`, or
+    /// hook rules are present.
     pub intercept: bool,
     /// Secrets; their hosts are added to the allow-list.
     pub secrets: Secrets,
-    /// `--add-host`: names with addresses of the user's choice. They need a rule like any other name.
+    /// `--add-host`: names with addresses of the user's choice. They need a rule like any other
+    /// name.
     pub add_hosts: Vec<(HostName, IpAddr)>,
 }
 
@@ -154,14 +155,13 @@ impl Policy {
     /// When no rule covers the endpoint, or it is an address that may not be reached.
     pub fn connect(&self, endpoint: &Endpoint) -> Result<Allowed, Denied> {
         let Endpoint { host, port } = endpoint;
-        let rule = self
-            .decide(host, |pattern| pattern.matches(host, *port))
-            .map_err(|rule| Denied::endpoint(endpoint.clone(), not_allowed(host), rule))?;
-        if let Some(ip) = host.ip() {
-            self.0
-                .private
-                .admit(ip)
-                .map_err(|class| Denied::address(endpoint.clone(), ip, class))?;
+        let refused = host.ip().and_then(|ip| Some((ip, self.0.private.admit(ip).err()?)));
+        let rule = self.decide(host, |pattern| pattern.matches(host, *port)).map_err(|rule| {
+            let refused = refused.map(|(ip, _)| ip);
+            Denied::endpoint(endpoint.clone(), not_allowed(host), refused, rule)
+        })?;
+        if let Some((ip, class)) = refused {
+            return Err(Denied::address(endpoint.clone(), ip, class));
         }
         Ok(Allowed::new(endpoint.clone(), rule, self.0.private.clone()))
     }

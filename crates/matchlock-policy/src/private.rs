@@ -97,8 +97,8 @@ impl PrivateAccess {
 impl FromStr for PrivateAccess {
     type Err = InvalidRange;
 
-    /// Reads the value of one `--allow-private`: nothing for [`PrivateAccess::local`], else addresses
-    /// and CIDR ranges with commas between them.
+    /// Reads the value of one `--allow-private`: nothing for [`PrivateAccess::local`], else
+    /// addresses and CIDR ranges with commas between them.
     fn from_str(text: &str) -> Result<Self, InvalidRange> {
         if text.trim().is_empty() {
             return Ok(Self::local());

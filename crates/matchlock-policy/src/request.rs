@@ -16,8 +16,8 @@ pub struct Connection {
     pub address: SocketAddr,
     /// The server name of the guest's TLS handshake, if there was one.
     pub sni: Option<HostName>,
-    /// Whether `names` are all that the address stands for, because they come from our synthetic DNS
-    /// or `--add-host`. Otherwise the guest may have resolved any name to the address.
+    /// Whether `names` are all that the address stands for, because they come from our synthetic
+    /// DNS or `--add-host`. Otherwise the guest may have resolved any name to the address.
     pub bound: bool,
 }
 
@@ -41,8 +41,8 @@ impl Policy {
     /// Whether a request for `authority` may be forwarded. To be asked for every request, with the
     /// policy of that moment.
     ///
-    /// The authority must be the host that the connection is to and, in TLS, the server name, at the
-    /// port that was dialled; and a flow must be allowed there. A connection that is not
+    /// The authority must be the host that the connection is to and, in TLS, the server name, at
+    /// the port that was dialled; and a flow must be allowed there. A connection that is not
     /// [`bound`](Connection::bound) is to whatever host its first witness says, the server name or
     /// else the authority: dial by the [`Allowed`], never the address that the guest gave.
     ///

@@ -49,8 +49,8 @@ impl Secrets {
     /// Checks `specs` and makes a placeholder for each that has none, from 16 random bytes.
     ///
     /// # Errors
-    /// When two secrets share a name, a secret has no host, or a placeholder is unfit or overlaps with
-    /// another placeholder or a value.
+    /// When two secrets share a name, a secret has no host, or a placeholder is unfit or
+    /// overlaps with another placeholder or a value.
     pub fn new(
         specs: Vec<SecretSpec>,
         entropy: &mut dyn FnMut() -> [u8; 16],

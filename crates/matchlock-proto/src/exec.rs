@@ -173,6 +173,9 @@ pub enum ExecFailure {
     /// The request makes no sense now (an execution before the boot, a second boot, no argument).
     #[error("request refused by the guest agent: {0}")]
     BadRequest(String),
+    /// Nothing in the guest takes the connection.
+    #[error("port in the guest: {0}")]
+    Port(String),
     /// An operation of the guest's kernel failed.
     #[error("the guest could not start the program: {0}")]
     System(String),

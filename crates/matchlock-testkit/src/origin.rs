@@ -11,6 +11,7 @@
 //! | `/reflect` | the request's body, streamed back as it comes, with its trailers |
 //! | `/bytes/N` | N bytes of a pattern, with their length |
 //! | `/upload` | JSON of the body's length and SHA-256 |
+//! | `/discard` | reads the body and forgets it: an upload without the cost of a digest |
 //! | `/sse?n=3` | n events, `&wait` sends each when [`Origin::release`] says so |
 //! | `/chunked?n=3`, `/trailers` | chunks without a length; the same and a `x-checksum` trailer |
 //! | `/status/N` | that status; a small body where one is allowed |
@@ -277,6 +278,7 @@ struct Peer {
 async fn accept_plain(listener: TcpListener, state: Arc<State>) {
     while let Ok((stream, _)) = listener.accept().await {
         let connection = state.connections.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.set_nodelay(true);
         let state = Arc::clone(&state);
         tokio::spawn(async move {
             let peer = Peer { connection, tls: false, sni: None };
@@ -292,6 +294,7 @@ async fn accept_plain(listener: TcpListener, state: Arc<State>) {
 async fn accept_tls(listener: TcpListener, acceptor: tokio_rustls::TlsAcceptor, state: Arc<State>) {
     while let Ok((stream, _)) = listener.accept().await {
         let connection = state.connections.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.set_nodelay(true);
         let (state, acceptor) = (Arc::clone(&state), acceptor.clone());
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(stream).await else { return };

@@ -172,7 +172,7 @@ impl Session {
             }
             Progress::Refused(why) => {
                 self.forward = None;
-                self.finish(&AgentFrame::Refused(ExecFailure::System(why)));
+                self.finish(&AgentFrame::Refused(ExecFailure::Port(why)));
             }
         }
     }

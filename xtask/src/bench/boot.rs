@@ -205,7 +205,8 @@ fn start_together(matchlock: &Matchlock, count: u32) -> Value {
     })
 }
 
-fn host() -> Value {
+/// What is measured on.
+pub(super) fn host() -> Value {
     let cpus = thread::available_parallelism().map_or(0, usize::from);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().and_then(|load| load.parse::<f64>().ok());

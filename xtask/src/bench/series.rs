@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
-/// Measurements in milliseconds, in the order in which they were taken.
+/// Measurements, in the order in which they were taken.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Series {
     values: Vec<f64>,
 }
 
 impl Series {
-    pub(super) fn push(&mut self, milliseconds: f64) {
-        self.values.push(milliseconds);
+    pub(super) fn push(&mut self, value: f64) {
+        self.values.push(value);
     }
 
     /// The middle value, or the mean of the two in the middle; 0 when there is none.
@@ -28,6 +28,15 @@ impl Series {
     pub(super) fn over(&self, other: &Self) -> Self {
         let pairs = self.values.iter().zip(&other.values);
         Self { values: pairs.map(|(value, other)| value / other).collect() }
+    }
+
+    /// Without the single values: for series of many.
+    pub(super) fn summary(&self) -> Value {
+        let mut value = self.to_json();
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("all");
+        }
+        value
     }
 
     pub(super) fn to_json(&self) -> Value {

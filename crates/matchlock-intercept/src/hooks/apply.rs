@@ -121,7 +121,8 @@ pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue
     Ok((HeaderName::try_from(name.trim())?, HeaderValue::new(value)?))
 }
 
-/// Makes these the fields, but for those that are kept. Fields that were there stay where they were.
+/// Makes these the fields, but for those that are kept. Fields that were there stay where they
+/// were.
 pub(super) fn replace_headers(headers: &mut Headers, fields: &[(HeaderName, HeaderValue)]) {
     let mut new = Headers::new();
     let mut done: Vec<&HeaderName> = Vec::new();

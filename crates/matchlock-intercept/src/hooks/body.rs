@@ -4,14 +4,10 @@ use zeroize::Zeroizing;
 
 use super::rule::OnError;
 use super::wire::WireReplacement;
-use crate::headers::{HeaderName, HeaderValue, Headers};
 use crate::rewrite::{Decoder, Progress, Undecodable};
 
 /// The largest body that is edited as a whole, before and after, in bytes.
 pub const MAX_BODY: usize = 16 << 20;
-
-/// Checks of the body as the server sent it, which no longer hold.
-const DIGESTS: [&str; 4] = ["content-md5", "content-digest", "repr-digest", "digest"];
 
 /// A body that is not edited: [`BodyEdit::on_error`] decides what becomes of it.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +60,8 @@ impl Replacement {
     }
 }
 
-/// What the rules together do to a body: another one instead of it, if one of them says so, and then
-/// replacements, each of which sees what those before it made.
+/// What the rules together do to a body: another one instead of it, if one of them says so, and
+/// then replacements, each of which sees what those before it made.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct BodyEdit {
     set_body: Option<Vec<u8>>,
@@ -211,20 +207,5 @@ impl std::fmt::Debug for BodyEditor {
             .field("edit", &self.edit)
             .field("received", &self.received.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Makes the fields of a response fit an edited body: of this length, or of one that is not known yet.
-pub fn fit_headers(headers: &mut Headers, length: Option<u64>) {
-    for name in ["content-encoding", "transfer-encoding"].iter().chain(&DIGESTS) {
-        headers.remove(name);
-    }
-    match length {
-        Some(length) => {
-            headers.set(HeaderName::from_static("Content-Length"), HeaderValue::from(length));
-        }
-        None => {
-            headers.remove("content-length");
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Patterns of paths as Go's `path.Match` reads them.
 
-/// A pattern of a whole path: `*` and `?` stop at `/`, `[a-z]` and `[^a-z]` do not, `\` takes the next
-/// character for itself.
+/// A pattern of a whole path: `*` and `?` stop at `/`, `[a-z]` and `[^a-z]` do not, `\` takes the
+/// next character for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Glob(Vec<Part>);
 

@@ -40,7 +40,8 @@ impl Query {
         self.0.retain(|(other, _)| other != name.as_bytes());
     }
 
-    /// Encoded, in the order of the names; values of one name stay in theirs. `None` if it is empty.
+    /// Encoded, in the order of the names; values of one name stay in theirs. `None` if it is
+    /// empty.
     pub(super) fn encode(mut self) -> Option<Vec<u8>> {
         self.0.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut out = Vec::new();

@@ -268,8 +268,8 @@ impl Rule {
         self.request.apply(head);
     }
 
-    /// Changes the head of a response as the rule says by itself, which comes before its callback, and
-    /// adds to what is to be done to the body.
+    /// Changes the head of a response as the rule says by itself, which comes before its callback,
+    /// and adds to what is to be done to the body.
     pub fn apply_static_response(&self, head: &mut ResponseHead, body: &mut BodyEdit) {
         self.response.apply(head);
         body.add(&self.replacements, None, self.on_error);

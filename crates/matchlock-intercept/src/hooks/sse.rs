@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::body::{BodyEdit, EditError};
 use crate::headers::{HeaderValue, Headers, trim};
-use crate::rewrite::{Decoder, Progress, extend};
+use crate::rewrite::{Decoder, MAX_PULL, Progress, extend};
 
 /// The longest line that is edited, before and after, in bytes.
 pub const MAX_LINE: usize = 1 << 20;
@@ -41,19 +41,20 @@ impl SseEditor {
         Ok(Self { edit, decoder, line: Zeroizing::default(), first: true })
     }
 
-    /// Takes a part of the stream and appends every line that is whole. On [`Progress::More`], there is
-    /// more to append: push nothing to get it.
+    /// Takes a part of the stream and appends every line that is whole. On [`Progress::More`],
+    /// there is more to append: push nothing to get it.
     ///
     /// # Errors
     ///
-    /// If the stream is not of its coding, or a line is too long. Lines before it have been appended.
+    /// If the stream is not of its coding, or a line is too long. Lines before it have been
+    /// appended.
     pub fn push(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, EditError> {
         let Some(decoder) = &mut self.decoder else {
             self.lines(input, out)?;
             return Ok(Progress::Drained);
         };
         decoder.push(input);
-        let mut text = Zeroizing::new(Vec::new());
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_PULL));
         let progress = decoder.pull(&mut text);
         self.lines(&text, out)?;
         Ok(progress?)

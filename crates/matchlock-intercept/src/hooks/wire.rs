@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::query::Query;
 use super::rule::{Phase, RequestView, Rule};
@@ -12,8 +12,8 @@ use crate::h1::{RequestHead, ResponseHead};
 use crate::headers::Headers;
 use crate::rewrite::percent;
 
-/// A rule as clients send it. Everything is optional, `null` is as good as nothing, and keys that are
-/// not known are ignored.
+/// A rule as clients send it. Everything is optional, `null` is as good as nothing, and keys that
+/// are not known are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WireRule {
@@ -142,14 +142,12 @@ impl<'a> CallbackRequest<'a> {
         request: &'a RequestHead,
         response: &ResponseHead,
     ) -> Option<Self> {
-        let before = Self::before(rule, view, request)?;
-        Some(Self {
-            phase: Phase::After.as_str(),
-            status_code: Some(response.status.code()),
-            response_headers: Some(map(&response.headers)),
-            is_sse: is_event_stream(&response.headers),
-            ..before
-        })
+        let mut told = Self::before(rule, view, request)?;
+        told.phase = Phase::After.as_str();
+        told.status_code = Some(response.status.code());
+        told.response_headers = Some(map(&response.headers));
+        told.is_sse = is_event_stream(&response.headers);
+        Some(told)
     }
 
     /// The request in one line, with its end.
@@ -167,6 +165,14 @@ impl<'a> CallbackRequest<'a> {
         serde_json::to_writer(&mut *line, self).expect("text and numbers into memory");
         line.push(b'\n');
         line
+    }
+}
+
+impl Drop for CallbackRequest<'_> {
+    fn drop(&mut self) {
+        let headers = self.response_headers.iter_mut().chain([&mut self.request_headers]);
+        headers.flat_map(BTreeMap::values_mut).for_each(Zeroize::zeroize);
+        self.query.values_mut().for_each(Zeroize::zeroize);
     }
 }
 

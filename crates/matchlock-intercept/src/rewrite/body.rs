@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 use super::forms;
 use super::stream::{Piece, Stream};
 
-/// Replaces the placeholders of the secrets that may go into bodies, where they stand as they are: not
-/// in an encoded body, and not with bytes of them escaped.
+/// Replaces the placeholders of the secrets that may go into bodies, where they stand as they are:
+/// not in an encoded body, and not with bytes of them escaped.
 pub struct BodyReplacer {
     stream: Stream,
     secrets: Vec<(SecretName, Zeroizing<Vec<u8>>)>,

@@ -22,8 +22,8 @@ pub(super) fn query(text: &[u8], tag: usize) -> Vec<Pattern> {
     escaped(text, Escapes { percent: true, ..NONE }, tag)
 }
 
-/// Everything that another program can easily make of the text: with any of its bytes escaped as URLs,
-/// JSON and HTML do, in hexadecimal, and in Base64 at any offset, of either alphabet.
+/// Everything that another program can easily make of the text: with any of its bytes escaped as
+/// URLs, JSON and HTML do, in hexadecimal, and in Base64 at any offset, of either alphabet.
 pub(super) fn disguised(text: &[u8], tag: usize) -> Vec<Pattern> {
     let mut patterns = escaped(text, ALL, tag);
     let encoded = (0..3).map(|offset| base64(text, offset, tag));
@@ -32,8 +32,8 @@ pub(super) fn disguised(text: &[u8], tag: usize) -> Vec<Pattern> {
     patterns
 }
 
-/// A pattern never takes what introduces an escape for itself. Where the text has such bytes, there is
-/// another pattern that does not undo that escape.
+/// A pattern never takes what introduces an escape for itself. Where the text has such bytes, there
+/// is another pattern that does not undo that escape.
 fn escaped(text: &[u8], escapes: Escapes, tag: usize) -> Vec<Pattern> {
     if text.is_empty() {
         return Vec::new();

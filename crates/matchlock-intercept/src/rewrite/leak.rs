@@ -9,8 +9,10 @@ use super::forms;
 use super::pattern::Pattern;
 use super::stream::{Matcher, Piece, Stream};
 use crate::h1::RequestHead;
+use crate::headers::Headers;
 
-/// How far into the text of an encoded body is looked, in bytes: a few bytes can expand without end.
+/// How far into the text of an encoded body is looked, in bytes: a few bytes can expand without
+/// end.
 const MAX_TEXT: usize = 16 << 20;
 
 /// A request shows a placeholder to a host that the secret is not bound to.
@@ -40,8 +42,9 @@ impl LeakScanner {
         Self::encoded(bound, None)
     }
 
-    /// Also looks into a body with this `Content-Encoding`, as far as it can be decoded and for 16 MiB
-    /// of text. It is no error if it cannot: a placeholder is worth nothing where it is not replaced.
+    /// Also looks into a body with this `Content-Encoding`, as far as it can be decoded and for 16
+    /// MiB of text. It is no error if it cannot: a placeholder is worth nothing where it is not
+    /// replaced. How much is seen of a body that breaks its coding depends on how it is split.
     #[must_use]
     pub fn encoded(bound: &Bound<'_>, content_encoding: Option<&[u8]>) -> Self {
         let (secrets, patterns) = foreign(bound);
@@ -133,15 +136,30 @@ pub(super) fn check_head(head: &RequestHead, bound: &Bound<'_>) -> Result<(), Le
         return Ok(());
     }
     let matcher = Matcher::new(patterns);
-    let check = |bytes: &[u8]| match matcher.first(bytes) {
-        Some(tag) => Err(Leak { secret: secrets[tag].clone() }),
-        None => Ok(()),
-    };
+    let check = checker(&matcher, &secrets);
     check(head.method.as_str().as_bytes())?;
     if let Some(path_and_query) = head.target.path_and_query() {
         check(path_and_query.as_bytes())?;
     }
-    for (name, value) in head.headers.iter() {
+    check_fields(&head.headers, &check)
+}
+
+/// The same for trailers.
+pub(super) fn check_trailers(trailers: &Headers, bound: &Bound<'_>) -> Result<(), Leak> {
+    let (secrets, patterns) = foreign(bound);
+    let matcher = Matcher::new(patterns);
+    check_fields(trailers, &checker(&matcher, &secrets))
+}
+
+fn checker(matcher: &Matcher, secrets: &[SecretName]) -> impl Fn(&[u8]) -> Result<(), Leak> {
+    |bytes| match matcher.first(bytes) {
+        Some(tag) => Err(Leak { secret: secrets[tag].clone() }),
+        None => Ok(()),
+    }
+}
+
+fn check_fields(headers: &Headers, check: &impl Fn(&[u8]) -> Result<(), Leak>) -> Result<(), Leak> {
+    for (name, value) in headers.iter() {
         check(name.as_bytes())?;
         check(value.as_bytes())?;
         if let Some(basic) = Basic::parse(value.as_bytes()) {

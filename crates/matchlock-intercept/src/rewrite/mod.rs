@@ -7,6 +7,7 @@
 mod basic;
 mod body;
 mod coding;
+mod fields;
 mod forms;
 mod leak;
 mod pattern;
@@ -16,9 +17,11 @@ mod scrub;
 mod stream;
 
 pub use body::BodyReplacer;
+pub(crate) use coding::MAX_PULL;
 pub use coding::{Decoder, Progress, Undecodable, content_encoding};
+pub use fields::{ask_for_readable, fit_headers};
 pub use leak::{Leak, LeakScanner};
-pub use request::request;
+pub use request::{request, trailers};
 pub use scrub::{Scrubber, scrub_head, scrub_headers};
 pub(crate) use stream::extend;
 

@@ -1,8 +1,9 @@
 //! What is looked for: a text, in one of the ways in which it can be written.
 //!
-//! Every pattern reads in one way only: where it undoes an escape, the byte that introduces the escape
-//! never stands for itself. So whether a pattern begins at some place depends on nothing but the bytes
-//! from there on, which is what makes the streams above it independent of how their input is split.
+//! Every pattern reads in one way only: where it undoes an escape, the byte that introduces the
+//! escape never stands for itself. So whether a pattern begins at some place depends on nothing but
+//! the bytes from there on, which is what makes the streams above it independent of how their input
+//! is split.
 
 use zeroize::Zeroizing;
 

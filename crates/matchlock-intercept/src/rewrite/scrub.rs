@@ -1,13 +1,13 @@
 //! Secrets out of responses.
 //!
-//! What is found is what another program can easily make of a value; see [`forms::disguised`]. What a
-//! server computes from a value for the guest's sake, a byte at a time or with a key, is not.
+//! What is found is what another program can easily make of a value; see [`forms::disguised`]. What
+//! a server computes from a value for the guest's sake, a byte at a time or with a key, is not.
 
 use bytes::Bytes;
 use matchlock_policy::Bound;
 use zeroize::Zeroizing;
 
-use super::coding::{Decoder, Progress, Undecodable};
+use super::coding::{Decoder, MAX_PULL, Progress, Undecodable};
 use super::forms;
 use super::pattern::Pattern;
 use super::stream::{Matcher, Piece, Stream};
@@ -54,14 +54,14 @@ impl Scrubber {
             return Ok(Progress::Drained);
         };
         decoder.push(input);
-        let mut text = Zeroizing::new(Vec::new());
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_PULL));
         let progress = decoder.pull(&mut text);
         stream.push(&text, |piece| write(piece, placeholders, out));
         progress
     }
 
-    /// Says that there is no more of the body and appends what was held back. On [`Progress::More`],
-    /// call it again.
+    /// Says that there is no more of the body and appends what was held back. On
+    /// [`Progress::More`], call it again.
     ///
     /// # Errors
     ///

@@ -77,6 +77,7 @@ impl Names {
 }
 
 impl Held {
+    #[cfg(test)]
     pub(crate) fn name(&self) -> &HostName {
         &self.name
     }

@@ -13,9 +13,11 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use matchlock_policy::{DefaultEgress, HostName, Policy, PolicyConfig, PrivateAccess};
 use matchlock_testkit::dns::{Authority, Reply};
 
+use super::names::Held;
+use super::question::Answer;
+use super::upstream::UpstreamError;
 use super::{
-    Answer, DnsContext, Held, Names, Question, ResolveError, Resolver, Seen, Source, Transport,
-    Upstream, UpstreamError, answer,
+    DnsContext, Names, Question, ResolveError, Resolver, Seen, Source, Transport, Upstream, answer,
 };
 
 const BRIEF: Duration = Duration::from_millis(100);
@@ -263,7 +265,7 @@ async fn open_only_reachable_addresses_pass() {
         assert_eq!((told.code, told.data.len()), (ResponseCode::NoError, 0), "{asked}");
         assert!(!told.question.allowed, "{asked}");
         let denied = told.question.denied.expect("a refusal of the policy");
-        assert!(denied.suggestion().expect("a flag").starts_with("--allow-private "), "{denied}");
+        assert!(denied.suggestion().expect("a flag").starts_with("--allow-private="), "{denied}");
     }
     let told = server.ask(&policy, "text.example.", RecordType::TXT).await;
     assert_eq!(told.data.len(), 1);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use matchlock_policy::{Denied, HostName};
+use matchlock_policy::{Denied, Host, HostName, Rule};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::shared::Shared;
@@ -50,10 +50,6 @@ impl Flow {
         self.id
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -67,7 +63,7 @@ impl Flow {
     /// # Errors
     ///
     /// It could not be recorded: the flow may not be.
-    pub(crate) fn open(&mut self, rule: impl ToString) -> Result<(), AuditLost> {
+    pub(crate) fn open(&mut self, rule: &Rule) -> Result<(), AuditLost> {
         self.shared.audit(&self.opening(Decision::Allowed, rule.to_string(), None))?;
         self.opened = Some(Instant::now());
         Ok(())
@@ -102,7 +98,7 @@ impl Flow {
     }
 
     /// Records that the other side of an opened flow is not to be had.
-    pub(crate) fn fail(&self, host: impl ToString, reason: String) {
+    pub(crate) fn fail(&self, host: &Host, reason: String) {
         let (flow, host, port) = (self.id, host.to_string(), self.address.port());
         let _ = self.shared.audit(&Event::UpstreamFailed { flow, host, port, reason });
     }

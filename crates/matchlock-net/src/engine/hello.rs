@@ -12,8 +12,8 @@ use super::stream::linger;
 use super::target::Target;
 use crate::tls::{ALPN_H2, ALPN_HTTP1};
 
-/// For the whole of the hello, from its first byte.
-const COMPLETE: Duration = Duration::from_secs(10);
+/// What the whole of a hello may take, from its first byte.
+pub(crate) const COMPLETE: Duration = Duration::from_secs(10);
 
 /// An alert that ends a handshake before it began (RFC 8446, section 6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) enum Alert {
 pub(crate) enum HelloRefused {
     #[error("the ClientHello is malformed")]
     Malformed,
-    #[error("the ClientHello is not complete after {} s", COMPLETE.as_secs())]
+    #[error("the ClientHello does not end")]
     Late,
     #[error("the server name is not a host name")]
     InvalidName,
@@ -62,6 +62,7 @@ impl HelloRefused {
 pub(crate) async fn read(
     guest: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
+    within: Duration,
 ) -> io::Result<Result<ClientHello, HelloRefused>> {
     let reading = async {
         loop {
@@ -75,7 +76,7 @@ pub(crate) async fn read(
             }
         }
     };
-    match tokio::time::timeout(COMPLETE, reading).await {
+    match tokio::time::timeout(within, reading).await {
         Ok(result) => result,
         Err(_) => Ok(Err(HelloRefused::Late)),
     }
@@ -132,5 +133,111 @@ pub(crate) async fn send_alert(mut guest: impl AsyncRead + AsyncWrite + Unpin, a
     let record = [21, 3, 3, 0, 2, FATAL, alert as u8];
     if guest.write_all(&record).await.is_ok() {
         linger(guest).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use matchlock_policy::{HostName, PolicyConfig};
+
+    use super::*;
+
+    fn name(text: &str) -> HostName {
+        text.parse().expect("a host name")
+    }
+
+    fn hello(sni: Option<&str>, ech: bool) -> ClientHello {
+        ClientHello { sni: sni.map(name), ech, ..ClientHello::default() }
+    }
+
+    fn policy(allow: &[&str]) -> Policy {
+        let parse = |text: &&str| text.parse().expect("a pattern");
+        let allowed_hosts = allow.iter().map(parse).collect();
+        Policy::new(PolicyConfig { allowed_hosts, ..PolicyConfig::default() })
+    }
+
+    /// What comes of a hello on a flow to `names`, or to an address.
+    fn outcome(
+        allow: &[&str],
+        names: &[&str],
+        hello: &ClientHello,
+    ) -> Result<String, HelloRefused> {
+        let policy = policy(allow);
+        let address = SocketAddr::from(([93, 184, 215, 14], 443));
+        let names = names.iter().map(|text| name(text)).collect();
+        let target = Target::decide(&policy, address, names).expect("the flow is allowed");
+        judge(hello, &target, &policy).map(|target| target.allowed.host().to_string())
+    }
+
+    #[test]
+    fn the_server_name_is_held_against_the_flow() {
+        use HelloRefused as R;
+        let (api, evil, address) = ("api.example.com", "evil.example", "93.184.215.14");
+        let open = &["*"][..];
+        let sealed = &[api, "www.example.com", address][..];
+        let cases = [
+            (sealed, &[api][..], Some(api), Ok(api)),
+            (sealed, &[api], Some("www.example.com"), Err(R::OtherName)),
+            (sealed, &[api], Some(evil), Err(R::OtherName)),
+            (sealed, &[api], None, Err(R::NoName)),
+            (sealed, &[api, "www.example.com"], Some("www.example.com"), Ok("www.example.com")),
+            (sealed, &[], None, Ok(address)),
+            (sealed, &[], Some(api), Err(R::UnexpectedName)),
+            (open, &[], Some(evil), Ok(evil)),
+            (open, &[], None, Ok(address)),
+            (open, &[api], Some(evil), Err(R::OtherName)),
+        ];
+        for (allow, names, sni, expected) in cases {
+            let expected = expected.map(str::to_owned);
+            assert_eq!(outcome(allow, names, &hello(sni, false)), expected, "{names:?} {sni:?}");
+        }
+    }
+
+    #[test]
+    fn an_encrypted_name_changes_nothing_but_the_alert() {
+        let allow = &["api.example.com"];
+        let outer = hello(Some("public.example"), true);
+        let refused = outcome(allow, allow, &outer).expect_err("the outer name is another");
+        assert_eq!((refused.alert(), &refused), (Alert::AccessDenied, &HelloRefused::Encrypted));
+        // The decoy that browsers send to everyone, and a name inside that nobody here will read.
+        outcome(allow, allow, &hello(Some("api.example.com"), true))
+            .expect("the outer name counts");
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_refused() {
+        let odd = ClientHello { invalid_sni: true, ..ClientHello::default() };
+        for (allow, names) in [(["*"], &[][..]), (["api.example.com"], &["api.example.com"])] {
+            assert_eq!(outcome(&allow, names, &odd), Err(HelloRefused::InvalidName));
+        }
+    }
+
+    #[test]
+    fn http_is_offered_if_the_guest_has_it_and_else_what_it_has() {
+        let offering = |alpn: &[&str]| {
+            let alpn = alpn.iter().map(|text| text.as_bytes().to_vec()).collect();
+            let offers = offers(&ClientHello { alpn, ..ClientHello::default() });
+            offers.iter().map(|o| String::from_utf8_lossy(o).into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(offering(&["h3", "h2", "http/1.1"]), ["h2", "http/1.1"]);
+        assert_eq!(offering(&["postgresql"]), ["postgresql"]);
+        assert_eq!(offering(&[]), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_hello_that_is_none_is_refused() {
+        let mut far = &b"\x16\x03\x01\x00\x04\x02\x00\x00\x00"[..];
+        let read = read(&mut far, &mut BytesMut::new(), COMPLETE).await.expect("it is readable");
+        assert_eq!(read, Err(HelloRefused::Malformed));
+    }
+
+    #[tokio::test]
+    async fn a_hello_that_never_ends_is_refused() {
+        let (_guest, mut near) = tokio::io::duplex(64);
+        let mut buffer = BytesMut::from(&b"\x16\x03\x01\x02\x00\x01"[..]);
+        let read = read(&mut near, &mut buffer, Duration::ZERO).await.expect("it is readable");
+        assert_eq!(read, Err(HelloRefused::Late));
     }
 }

@@ -60,6 +60,7 @@ impl Outside {
         purpose: Purpose,
     ) -> Result<Connected, OutsideError> {
         let upstream = self.dialer.dial(allowed, &added(policy, allowed), purpose).await?;
+        tracing::debug!(to = %allowed.endpoint(), peer = %upstream.peer, "connected");
         let proxy = upstream.via_proxy.map(hop);
         Ok(Connected { stream: Box::new(upstream.stream), proxy })
     }

@@ -32,7 +32,7 @@ pub(crate) async fn serve(
     mut read: BytesMut,
     mut sides: Sides,
 ) -> io::Result<()> {
-    let hello = match hello::read(&mut sides.guest, &mut read).await? {
+    let hello = match hello::read(&mut sides.guest, &mut read, hello::COMPLETE).await? {
         Ok(hello) => hello,
         Err(refused) => return refuse(flow, sides.guest, None, &refused).await,
     };

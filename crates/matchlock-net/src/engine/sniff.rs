@@ -83,23 +83,28 @@ fn of_guest(bytes: &[u8]) -> Option<Speech> {
 /// Whether the first line is a request line, for the most lenient reader of it.
 fn of_line(bytes: &[u8]) -> Option<Speech> {
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n' | b' ' | b'\t'));
-    let Some(start) = start else {
-        return (bytes.len() >= LONGEST_LINE).then_some(Speech::Http1);
-    };
+    let start = start.unwrap_or(bytes.len());
+    if start >= LONGEST_LINE {
+        return Some(Speech::Http1);
+    }
     let line = &bytes[start..];
-    let Some(end) = line.iter().position(|&byte| !is_token(byte)) else {
-        return (line.len() > LONGEST_METHOD).then_some(Speech::Other);
-    };
+    let end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
+    if end > LONGEST_METHOD {
+        return Some(Speech::Other);
+    }
     let (method, rest) = line.split_at(end);
+    if rest.is_empty() {
+        return None;
+    }
     let spaced = matches!(rest[0], b' ' | b'\t' | 0x0b | 0x0c);
     if method.is_empty() || !spaced {
         return Some(Speech::Other);
     }
-    if is_known_method(method) || mentions_http(until_newline(rest)) {
+    let target = until_end(rest);
+    if is_known_method(method) || mentions_http(target) {
         return Some(Speech::Http1);
     }
-    let complete = rest.iter().any(|byte| matches!(byte, b'\n' | 0));
-    (complete || rest.len() >= LONGEST_LINE).then_some(Speech::Other)
+    (target.len() < rest.len() || rest.len() >= LONGEST_LINE).then_some(Speech::Other)
 }
 
 /// What the server's first bytes are, while the guest has not decided; none to go on waiting.
@@ -127,8 +132,10 @@ fn at_end(bytes: &[u8]) -> Speech {
     }
 }
 
-fn until_newline(bytes: &[u8]) -> &[u8] {
-    bytes.split(|&byte| byte == b'\n').next().unwrap_or(bytes)
+/// What of a line comes before its end. No server reads a line over a NUL, or one that is too long.
+fn until_end(line: &[u8]) -> &[u8] {
+    let line = &line[..line.len().min(LONGEST_LINE)];
+    line.split(|byte| matches!(byte, b'\n' | 0)).next().unwrap_or(line)
 }
 
 fn mentions_http(line: &[u8]) -> bool {
@@ -159,6 +166,16 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// Any bytes of a guest: the answer must not depend on how they come, and must come.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn speech(bytes: &[u8]) {
+    let whole = of_guest(bytes);
+    let stepwise = (1..=bytes.len()).find_map(|end| of_guest(&bytes[..end]));
+    assert_eq!(whole, stepwise, "{:?}", String::from_utf8_lossy(bytes));
+    assert!(whole.is_some() || bytes.len() < 3 * LONGEST_LINE);
+    let _ = (of_server(bytes, true), at_end(bytes));
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;
@@ -167,10 +184,8 @@ mod tests {
 
     /// What the bytes are taken for, whole and byte by byte.
     fn guess(bytes: &[u8]) -> Option<Speech> {
-        let whole = of_guest(bytes);
-        let stepwise = (1..=bytes.len()).find_map(|end| of_guest(&bytes[..end]));
-        assert_eq!(whole, stepwise, "{:?}", String::from_utf8_lossy(bytes));
-        whole
+        speech(bytes);
+        of_guest(bytes)
     }
 
     #[test]
@@ -222,6 +237,7 @@ mod tests {
             assert!(of_guest(&flood).is_some(), "{byte:#x}");
             assert!(of_server(&flood, true).is_some(), "{byte:#x}");
         }
+        speech(b"FOO \0 HTTP/1.1\r\n");
         let mut line = b"FOO ".to_vec();
         line.resize(2 * LONGEST_LINE, b'x');
         assert_eq!(of_guest(&line), Some(Speech::Other));

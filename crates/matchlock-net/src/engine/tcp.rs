@@ -32,7 +32,10 @@ pub(crate) trait Pending: Send + 'static {
 /// Decides about a connection, dials, and only then accepts it: what the outside refuses is refused
 /// to the guest as well. Then carries it to its end.
 pub(crate) async fn run(engine: Arc<Engine>, pending: impl Pending) {
-    let Some((mut flow, target)) = decide(&engine, pending.destination()) else {
+    let destination = pending.destination();
+    // While the flow is, its address stands for no other name.
+    let _held = engine.names.hold(destination.ip());
+    let Some((mut flow, target)) = decide(&engine, destination) else {
         return pending.refuse();
     };
     if flow.open(target.allowed.rule()).is_err() {
@@ -55,7 +58,9 @@ pub(crate) async fn run(engine: Arc<Engine>, pending: impl Pending) {
 fn decide(engine: &Engine, address: SocketAddr) -> Option<(Flow, Target)> {
     let policy = engine.shared.policy();
     let names = engine.names_of(&policy, address.ip());
-    let name = names.first().cloned();
+    // For the audit trail a name that the guest has asked for will do.
+    let seen = || engine.dns.seen.names(address.ip()).into_iter().next();
+    let name = names.first().cloned().or_else(seen);
     let flow = Flow::new(Arc::clone(&engine.shared), Protocol::Tcp, address, name);
     match Target::decide(&policy, address, names) {
         Err(denied) => flow.deny(&denied),

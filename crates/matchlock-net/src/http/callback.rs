@@ -4,16 +4,15 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use matchlock_intercept::hooks::{CallbackError, CallbackReply, CallbackRequest, MAX_REPLY};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use zeroize::Zeroizing;
 
-/// Longest reply: `set_body_base64` may carry a whole body.
-const REPLY_LIMIT: u64 = 32 << 20;
-
-/// Why there is no reply.
+/// Why a callback gave no answer that can be followed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CallbackError {
-    /// No socket is configured.
+pub(super) enum CallError {
+    /// Nobody listens.
     #[error("no callback socket is set")]
     NoSocket,
     /// Connecting, writing or reading failed.
@@ -22,40 +21,33 @@ pub(super) enum CallbackError {
     /// The rule's time is over.
     #[error("the callback took longer than its rule allows")]
     Timeout,
-    /// Not one line, or not what a reply is.
-    #[error("the callback's reply is not valid")]
-    Invalid(#[source] Option<serde_json::Error>),
-    /// The callback says so.
-    #[error("the callback failed: {0}")]
-    Failed(String),
+    /// The answer.
+    #[error("the callback's answer cannot be followed")]
+    Reply(#[from] CallbackError),
 }
 
-/// Sends a request and reads the reply. `timeout` bounds all of it.
-pub(super) async fn call<Q: serde::Serialize, R: serde::de::DeserializeOwned>(
+/// Asks, and reads the answer. `timeout` bounds all of it.
+pub(super) async fn call(
     socket: Option<&Path>,
-    request: &Q,
+    request: &CallbackRequest<'_>,
     timeout: Option<Duration>,
-) -> Result<R, CallbackError> {
-    let socket = socket.ok_or(CallbackError::NoSocket)?;
-    let mut line = serde_json::to_vec(request).map_err(|e| CallbackError::Invalid(Some(e)))?;
-    line.push(b'\n');
+) -> Result<CallbackReply, CallError> {
+    let socket = socket.ok_or(CallError::NoSocket)?;
+    let line = request.to_line();
     let work = round_trip(socket, &line);
     let reply = match timeout {
-        Some(limit) => {
-            tokio::time::timeout(limit, work).await.map_err(|_| CallbackError::Timeout)?
-        }
+        Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| CallError::Timeout)?,
         None => work.await,
     }?;
-    serde_json::from_slice(&reply).map_err(|e| CallbackError::Invalid(Some(e)))
+    Ok(CallbackReply::parse(&reply)?)
 }
 
-async fn round_trip(socket: &Path, line: &[u8]) -> Result<Vec<u8>, CallbackError> {
+/// An answer ends with its line or with the connection.
+async fn round_trip(socket: &Path, line: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut stream = UnixStream::connect(socket).await?;
     stream.write_all(line).await?;
-    let mut reply = Vec::new();
-    BufReader::new(stream).take(REPLY_LIMIT).read_until(b'\n', &mut reply).await?;
-    if reply.is_empty() || reply.len() as u64 == REPLY_LIMIT {
-        return Err(CallbackError::Invalid(None));
-    }
+    let mut reply = Zeroizing::new(Vec::new());
+    let limit = MAX_REPLY as u64 + 1;
+    BufReader::new(stream).take(limit).read_until(b'\n', &mut reply).await?;
     Ok(reply)
 }

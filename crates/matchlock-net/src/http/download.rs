@@ -1,64 +1,220 @@
 //! The body of a response on its way to the guest.
 
 use bytes::Bytes;
+use matchlock_intercept::h1::ResponseHead;
+use matchlock_intercept::hooks::{
+    BodyEdit, BodyEditor, EditError, OnError, SseEditor, is_event_stream,
+};
+use matchlock_intercept::rewrite::{
+    Progress, Scrubber, Undecodable, content_encoding, fit_headers,
+};
+use matchlock_policy::Bound;
 
-use super::rewrite::{Scrubber, Undecodable};
+use super::answer::Stop;
 
-/// Why a body cannot go to the guest.
+/// Why a response does not go to the guest.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DownloadError {
+    /// A rule does not let it.
+    #[error(transparent)]
+    Stopped(#[from] Stop),
+    /// A rule would change it and cannot, and lets nothing pass then.
+    #[error("the body cannot be edited")]
+    Edit(#[source] EditError),
     /// It has to be searched for secrets, and cannot be read.
-    #[error("the body cannot be decoded")]
+    #[error("the body cannot be searched for secrets")]
     Undecodable(#[from] Undecodable),
 }
 
-/// What is done to the body. However it is cut, the same goes to the guest.
+/// What is done to a body. However it is cut, the same goes to the guest.
 #[derive(Default)]
 pub(super) struct Download {
     scrubber: Option<Scrubber>,
-    /// Goes to the guest instead of what the upstream sends.
-    instead: Option<Bytes>,
-    /// Events are passed on one by one, so that nothing may be held back.
-    live: bool,
-    finished: bool,
+    edit: Edit,
+    on_error: OnError,
+    stage: Stage,
+    /// What the upstream sends does not matter.
+    instead: bool,
+}
+
+#[derive(Default)]
+enum Edit {
+    #[default]
+    None,
+    /// Line by line.
+    Live(Box<SseEditor>),
+    /// When it is all here.
+    Whole(Box<BodyEditor>),
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// To take more of the body.
+    #[default]
+    Take,
+    /// To give more of what was taken: decoding may make much out of little.
+    Give,
+    /// To give more, after the end.
+    GiveLast,
+    Done,
 }
 
 impl Download {
+    /// For a response with this head, which is to be made [fit](Self::fit) once it is known what of
+    /// the body changes.
+    pub(super) fn new(
+        bound: &Bound<'_>,
+        head: &ResponseHead,
+        edit: BodyEdit,
+    ) -> Result<Self, DownloadError> {
+        let encoding = content_encoding(&head.headers);
+        let instead = edit.replaces_all();
+        let on_error = edit.on_error();
+        let scrubber = Scrubber::new(bound, encoding.as_deref())?;
+        // What was searched is not encoded any more.
+        let encoding = encoding.filter(|_| scrubber.is_none());
+        let editor = if edit.is_noop() {
+            Ok(Edit::None)
+        } else if is_event_stream(&head.headers) && !edit.replaces_all() {
+            SseEditor::new(edit, encoding.as_deref()).map(|editor| Edit::Live(Box::new(editor)))
+        } else {
+            BodyEditor::new(edit, encoding.as_deref()).map(|editor| Edit::Whole(Box::new(editor)))
+        };
+        let mut new = Self { scrubber, on_error, instead, ..Self::default() };
+        match editor {
+            Ok(editor) => new.edit = editor,
+            Err(error) => new.give_up(error)?,
+        }
+        Ok(new)
+    }
+
     /// Whether the body may change, and its length with it.
     pub(super) fn changes(&self) -> bool {
-        self.scrubber.is_some() || self.instead.is_some()
+        self.scrubber.is_some() || self.gathers() || self.is_live()
+    }
+
+    /// Whether the body is held back until it is all here. That can end before, when it gets too
+    /// large: it then goes on as it is.
+    pub(super) fn gathers(&self) -> bool {
+        matches!(self.edit, Edit::Whole(_))
     }
 
     /// Whether the body must not be held back, however short.
     pub(super) fn is_live(&self) -> bool {
-        self.live
+        matches!(self.edit, Edit::Live(_))
     }
 
-    /// A body that takes the place of the upstream's.
-    pub(super) fn instead(&mut self) -> Option<Bytes> {
-        self.instead.take()
+    /// Whether the body is another one, whatever the upstream sends.
+    pub(super) fn is_instead(&self) -> bool {
+        self.instead
     }
 
-    /// Whether [`finish`](Self::finish) was called.
-    pub(super) fn is_finished(&self) -> bool {
-        self.finished
+    /// Whether all of it was given.
+    pub(super) fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// Makes a head fit the body: of this length, or of one that is not known yet.
+    pub(super) fn fit(head: &mut ResponseHead, length: Option<u64>) {
+        fit_headers(&mut head.headers, length);
+    }
+
+    /// More of what was taken. To be asked until there is none before more is taken.
+    pub(super) fn more(&mut self) -> Result<Option<Bytes>, DownloadError> {
+        match self.stage {
+            Stage::Take | Stage::Done => Ok(None),
+            Stage::Give => self.take(b"").map(Some),
+            Stage::GiveLast => self.finish().map(Some),
+        }
     }
 
     /// Takes some of the body and gives what of it can go to the guest.
     pub(super) fn push(&mut self, data: Bytes) -> Result<Bytes, DownloadError> {
-        let Some(scrubber) = &mut self.scrubber else { return Ok(data) };
-        let mut out = Vec::with_capacity(data.len());
-        scrubber.push(&data, &mut out)?;
+        if self.changes() { self.take(&data) } else { Ok(data) }
+    }
+
+    /// The rest, or some of it, at the end.
+    pub(super) fn finish(&mut self) -> Result<Bytes, DownloadError> {
+        let mut found = Vec::new();
+        let mut progress = Progress::Drained;
+        if let Some(scrubber) = &mut self.scrubber {
+            progress = scrubber.finish(&mut found)?;
+        }
+        let mut out = Vec::new();
+        if self.scrubber.is_some() {
+            // Plain text makes no more of itself.
+            let _drained = self.edit(&found, &mut out)?;
+        }
+        if progress == Progress::Drained {
+            progress = self.finish_edit(&mut out)?;
+        }
+        self.stage = if progress == Progress::More { Stage::GiveLast } else { Stage::Done };
         Ok(out.into())
     }
 
-    /// The rest, at the end.
-    pub(super) fn finish(&mut self) -> Result<Bytes, DownloadError> {
-        self.finished = true;
-        let mut out = Vec::new();
-        if let Some(scrubber) = &mut self.scrubber {
-            scrubber.finish(&mut out)?;
-        }
+    fn take(&mut self, data: &[u8]) -> Result<Bytes, DownloadError> {
+        let mut out = Vec::with_capacity(data.len());
+        let progress = match &mut self.scrubber {
+            None => self.edit(data, &mut out)?,
+            Some(scrubber) => {
+                let mut clean = Vec::with_capacity(data.len());
+                let progress = scrubber.push(data, &mut clean)?;
+                let _drained = self.edit(&clean, &mut out)?;
+                progress
+            }
+        };
+        self.stage = if progress == Progress::More { Stage::Give } else { Stage::Take };
         Ok(out.into())
+    }
+
+    fn edit(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<Progress, DownloadError> {
+        let result = match &mut self.edit {
+            Edit::None => {
+                out.extend_from_slice(data);
+                return Ok(Progress::Drained);
+            }
+            Edit::Live(editor) => editor.push(data, out),
+            Edit::Whole(editor) => editor.push(data).map(|()| Progress::Drained),
+        };
+        match result {
+            Ok(progress) => Ok(progress),
+            Err(error) if self.is_live() => Err(DownloadError::Edit(error)),
+            Err(error) => {
+                self.release(error, out)?;
+                out.extend_from_slice(data);
+                Ok(Progress::Drained)
+            }
+        }
+    }
+
+    fn finish_edit(&mut self, out: &mut Vec<u8>) -> Result<Progress, DownloadError> {
+        let result = match &mut self.edit {
+            Edit::None => return Ok(Progress::Drained),
+            Edit::Live(editor) => return editor.finish(out).map_err(DownloadError::Edit),
+            Edit::Whole(editor) => editor.finish(),
+        };
+        match result {
+            Ok(body) => out.extend_from_slice(&body),
+            Err(error) => self.release(error, out)?,
+        }
+        Ok(Progress::Drained)
+    }
+
+    /// Gives what was held back, if the rules allow that.
+    fn release(&mut self, error: EditError, out: &mut Vec<u8>) -> Result<(), DownloadError> {
+        if let Edit::Whole(editor) = &self.edit {
+            out.extend_from_slice(editor.received());
+        }
+        self.give_up(error)
+    }
+
+    fn give_up(&mut self, error: EditError) -> Result<(), DownloadError> {
+        if self.on_error == OnError::Block {
+            return Err(DownloadError::Edit(error));
+        }
+        tracing::warn!(%error, "a response is passed on without edits");
+        self.edit = Edit::None;
+        Ok(())
     }
 }

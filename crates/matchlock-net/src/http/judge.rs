@@ -2,17 +2,16 @@
 
 use std::time::Instant;
 
-use matchlock_intercept::h1;
-use matchlock_intercept::h1::{Authority, RequestHead, Scheme as TargetScheme, Target};
-use matchlock_intercept::headers::{HeaderName, HeaderValue};
+use matchlock_intercept::h1::{self, Authority, RequestHead, Scheme as TargetScheme, Target};
+use matchlock_intercept::headers::HeaderValue;
 
-use super::rewrite;
+use matchlock_intercept::rewrite;
 use matchlock_policy::{
     Allowed, Bound, Denied, Endpoint, Policy, RequestRefused, SecretName, Transport,
 };
 
 use super::Exchange;
-use super::answer::{self, Hooked};
+use super::answer;
 use super::local::Local;
 use super::record::Record;
 use crate::audit::{AuditLost, Decision, Event, Scheme};
@@ -30,8 +29,6 @@ pub(super) struct Admitted {
     pub(super) policy: Policy,
     pub(super) allowed: Allowed,
     transport: Transport,
-    /// What rules for the response go by.
-    pub(super) hooked: Hooked,
     pub(super) record: Record,
 }
 
@@ -123,7 +120,6 @@ struct Decided {
     policy: Policy,
     allowed: Allowed,
     transport: Transport,
-    hooked: Hooked,
     secrets: Vec<SecretName>,
 }
 
@@ -132,8 +128,7 @@ enum Reason {
     Method,
     Misdirected(RequestRefused),
     Denied(Denied),
-    Hook(String),
-    HookFailed(String),
+    Hook(answer::Stop),
     Leak(SecretName, Endpoint),
 }
 
@@ -171,23 +166,24 @@ impl<'a> Case<'a> {
                 }
             })?;
 
-        let host_field = take_host(&mut head);
-        let hooked = answer::before(self.exchange, &endpoint, &mut head).await;
-        restore_host(&mut head, host_field);
-        let hooked = hooked.map_err(|stop| match stop {
-            answer::Stop::Blocked(rule) => Reason::Hook(rule),
-            answer::Stop::Failed(rule) => Reason::HookFailed(rule),
-        })?;
+        answer::before(self.exchange, &endpoint, &mut head).await.map_err(Reason::Hook)?;
+        // Hooks cannot change it, which this does not rely on.
+        if head.authority().map(|authority| self.place(&authority)) != Ok(endpoint.clone()) {
+            return Err(Reason::Malformed("a hook changed where the request goes".into()));
+        }
 
         let transport = if self.exchange.tls { Transport::Tls } else { Transport::Plain };
         let bound = policy.secrets().reveal(&allowed, transport);
         let secrets = rewrite::request(&mut head, &bound)
             .map_err(|leak| Reason::Leak(leak.secret, endpoint.clone()))?;
+        // A secret could be read out of its parts, or of what we cannot decode.
+        if bound.scrubbed().next().is_some() {
+            rewrite::ask_for_readable(&mut head.headers);
+        }
         drop(bound);
-        let hooked = hooked.with_sent(&head);
         let upgrade = h1::asks_for_upgrade(&head);
         h1::forwardable(&mut head.headers, upgrade);
-        Ok(Decided { head, policy, allowed, transport, hooked, secrets })
+        Ok(Decided { head, policy, allowed, transport, secrets })
     }
 
     /// What the request is for. Without a port it is for the one that was dialled: that is where
@@ -198,16 +194,20 @@ impl<'a> Case<'a> {
         {
             return Err(Reason::Malformed("the request target is of another scheme".into()));
         }
-        Ok(authority.endpoint(self.exchange.connection.address.port()))
+        Ok(self.place(authority))
+    }
+
+    fn place(&self, authority: &Authority) -> Endpoint {
+        authority.endpoint(self.exchange.connection.address.port())
     }
 
     fn admit(self, decided: Decided) -> Result<Verdict, AuditLost> {
-        let Decided { head, policy, allowed, transport, hooked, secrets } = decided;
+        let Decided { head, policy, allowed, transport, secrets } = decided;
         let rule = allowed.rule().to_string();
         let event = self.event(Decision::Allowed, &rule, None, &secrets);
         self.exchange.shared.audit(&event)?;
         let record = self.record();
-        let admitted = Admitted { head, policy, allowed, transport, hooked, record };
+        let admitted = Admitted { head, policy, allowed, transport, record };
         Ok(Verdict::Forward(Box::new(admitted)))
     }
 
@@ -227,8 +227,7 @@ impl<'a> Case<'a> {
                 shared.refused(Refusal::denied(&*self.host, port, &denied));
                 (Local::BLOCKED, denied.rule().to_string(), denied.to_string())
             }
-            Reason::Hook(rule) => (Local::BLOCKED, rule, "blocked by a hook".to_owned()),
-            Reason::HookFailed(rule) => (Local::BLOCKED, rule, "a hook failed".to_owned()),
+            Reason::Hook(stop) => (Local::BLOCKED, stop.rule().to_owned(), stop.to_string()),
             Reason::Leak(secret, endpoint) => {
                 let reason = "secret placeholder sent to unauthorized host".to_owned();
                 shared.refused(Refusal::of(&*self.host, port, &*reason));
@@ -289,20 +288,4 @@ fn shown(endpoint: &Endpoint, tls: bool) -> String {
         return endpoint.host.to_string();
     }
     endpoint.to_string()
-}
-
-/// `Host` is what was judged: hooks neither see nor change it.
-fn take_host(head: &mut RequestHead) -> HeaderValue {
-    let host = head.headers.get("host").cloned().expect("an authority was found");
-    head.headers.remove("host");
-    host
-}
-
-fn restore_host(head: &mut RequestHead, host: HeaderValue) {
-    head.headers.remove("host");
-    let rest = std::mem::take(&mut head.headers);
-    head.headers.append(HeaderName::from_static("Host"), host);
-    for (name, value) in rest.iter() {
-        head.headers.append(name.clone(), value.clone());
-    }
 }

@@ -3,6 +3,8 @@
 use matchlock_intercept::h1::{Reason, ResponseHead, Status, Version};
 use matchlock_intercept::headers::{HeaderName, HeaderValue, Headers};
 
+use super::download::DownloadError;
+
 /// A response of our own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Local {
@@ -24,6 +26,14 @@ impl Local {
     pub(super) const BAD_ANSWER: Self = Self::new(502, "Bad Gateway", "Invalid response");
     pub(super) const HIDDEN: Self =
         Self::new(502, "Bad Gateway", "The response could not be searched for secrets");
+
+    /// What takes the place of a response that cannot go to the guest.
+    pub(super) fn of(error: &DownloadError) -> Self {
+        match error {
+            DownloadError::Stopped(_) | DownloadError::Edit(_) => Self::BLOCKED,
+            DownloadError::Undecodable(_) => Self::HIDDEN,
+        }
+    }
 
     const fn new(status: u16, reason: &'static str, body: &'static str) -> Self {
         Self { status, reason, body }

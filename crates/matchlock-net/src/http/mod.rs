@@ -14,8 +14,6 @@ pub(crate) mod h2;
 mod judge;
 mod local;
 mod record;
-mod stub;
-use stub as rewrite;
 #[cfg(test)]
 mod tests;
 mod upload;

@@ -49,9 +49,9 @@ impl Record {
     }
 
     /// What went wrong; the first one counts.
-    pub(super) fn failed(&self, error: impl ToString) {
+    pub(super) fn failed(&self, error: impl Into<String>) {
         let mut kept = self.error.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get_or_insert_with(|| error.to_string());
+        kept.get_or_insert_with(|| error.into());
     }
 }
 

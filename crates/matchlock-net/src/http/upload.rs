@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 use matchlock_intercept::headers::Headers;
+use matchlock_intercept::rewrite::{BodyReplacer, Leak, LeakScanner, content_encoding};
 use matchlock_policy::Bound;
-
-use super::rewrite::{BodyReplacer, Leak, LeakScanner};
 
 /// Looks for placeholders that must not go where the request goes, and puts in the secrets that
 /// may. However the body is cut, the same goes out.
@@ -14,8 +13,13 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(bound: &Bound<'_>) -> Self {
-        Self { scanner: LeakScanner::new(bound), replacer: BodyReplacer::new(bound) }
+    /// For a request with these fields.
+    pub(super) fn new(bound: &Bound<'_>, headers: &Headers) -> Self {
+        let encoding = content_encoding(headers);
+        Self {
+            scanner: LeakScanner::encoded(bound, encoding.as_deref()),
+            replacer: BodyReplacer::new(bound),
+        }
     }
 
     /// Whether the body may change, and its length with it.
@@ -25,7 +29,9 @@ impl Upload {
 
     /// Takes some of the body and gives what of it can go out.
     pub(super) fn push(&mut self, data: Bytes) -> Result<Bytes, Leak> {
-        self.scanner.push(&data)?;
+        if !self.scanner.is_noop() {
+            self.scanner.push(&data)?;
+        }
         if !self.replaces() {
             return Ok(data);
         }
@@ -35,18 +41,22 @@ impl Upload {
     }
 
     /// The rest, at the end.
-    pub(super) fn finish(&mut self) -> Bytes {
+    pub(super) fn finish(&mut self) -> Result<Bytes, Leak> {
+        self.scanner.finish()?;
         let mut out = Vec::new();
         self.replacer.finish(&mut out);
-        out.into()
+        Ok(out.into())
     }
+}
 
-    /// Trailers get no secrets, and must not carry placeholders for other hosts either.
-    pub(super) fn trailers(&mut self, trailers: &Headers) -> Result<(), Leak> {
-        for (_, value) in trailers.iter() {
-            self.scanner.push(value.as_bytes())?;
-            self.scanner.push(b"\n")?;
+/// Trailers get no secrets, and must not carry placeholders for other hosts either.
+pub(super) fn check_trailers(trailers: &Headers, bound: &Bound<'_>) -> Result<(), Leak> {
+    for (name, value) in trailers.iter() {
+        for text in [name.as_bytes(), value.as_bytes()] {
+            let mut scanner = LeakScanner::new(bound);
+            scanner.push(text)?;
+            scanner.finish()?;
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -10,6 +10,10 @@ pub(crate) enum Clock {
     /// Monotonic time since the stack began.
     System(std::time::Instant),
     /// Microseconds, as last set.
+    #[cfg_attr(
+        not(any(test, feature = "fuzzing")),
+        expect(dead_code, reason = "only tests and the fuzzer ask")
+    )]
     Manual(AtomicI64),
 }
 
@@ -34,6 +38,10 @@ impl Clock {
     }
 
     /// Sets a manual clock; that of the machine cannot be set.
+    #[cfg_attr(
+        not(any(test, feature = "fuzzing")),
+        expect(dead_code, reason = "only tests and the fuzzer ask")
+    )]
     pub(super) fn set(&self, now: Instant) {
         if let Self::Manual(micros) = self {
             micros.store(now.total_micros(), Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! The TCP state machine of one flow: a smoltcp interface with one socket, on a device that is the shared
-//! buffer of frames.
+//! The TCP state machine of one flow: a smoltcp interface with one socket, on a device that is the
+//! shared buffer of frames.
 
 use std::net::SocketAddr;
 use std::task::Waker;
@@ -19,12 +19,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const USER_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a flow that nobody holds may take to deliver what is left and its FIN.
 const ORPHAN: Duration = Duration::from_secs(60);
-/// Should a state machine ever ask for "now" without doing anything then, it is asked again after this.
+/// Should a state machine ever ask for "now" without doing anything then, it is asked again after
+/// this.
 const STUCK: Duration = Duration::from_millis(10);
 /// Bytes of each of the two rings of a flow, by the number of flows that there are.
 ///
-/// A multiple of the advertised 16-bit window at full: a SYN-ACK's window is not scaled but smoltcp takes
-/// it for scaled, so with any other size a guest may send beyond the ring, which ends in a panic there.
+/// A multiple of the advertised 16-bit window at full: a SYN-ACK's window is not scaled but smoltcp
+/// takes it for scaled, so with any other size a guest may send beyond the ring, which ends in a
+/// panic there.
 pub(super) const fn ring_size(flows: usize) -> usize {
     match flows {
         0..256 => 65535 << 2,
@@ -276,8 +278,8 @@ impl Connection {
         open || self.sending != Sending::Open || self.failure.is_some()
     }
 
-    /// Only an established connection is closed: smoltcp would take the acknowledgement of its SYN for
-    /// that of its FIN.
+    /// Only an established connection is closed: smoltcp would take the acknowledgement of its SYN
+    /// for that of its FIN.
     fn start_closing(&mut self) {
         if self.sending == Sending::Closing && self.socket().may_send() {
             self.sending = Sending::Closed;
@@ -296,7 +298,8 @@ impl Connection {
                 _ => io::ErrorKind::ConnectionReset,
             });
         }
-        // The link loses nothing, so that TIME-WAIT ends as soon as the last acknowledgement is out.
+        // The link loses nothing, so that TIME-WAIT ends as soon as the last acknowledgement is
+        // out.
         let rests = state == State::TimeWait && self.room == Room::Enough;
         if rests || self.socket().remote_endpoint().is_none() {
             self.presence = Presence::Over;

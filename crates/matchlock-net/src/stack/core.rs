@@ -50,6 +50,10 @@ enum Cast {
 }
 
 impl<H: Handler> StackCore<H> {
+    #[cfg_attr(
+        not(any(test, feature = "fuzzing")),
+        expect(dead_code, reason = "only tests and the fuzzer ask")
+    )]
     pub(super) fn new(config: StackConfig, clock: Clock, handler: Arc<H>) -> Self {
         Self::with_shared(Shared::new(&config, clock, None), config, handler)
     }
@@ -64,7 +68,8 @@ impl<H: Handler> StackCore<H> {
         }
     }
 
-    /// Takes a frame of the guest, without its length prefix. [`Self::settle`] ends a batch of them.
+    /// Takes a frame of the guest, without its length prefix. [`Self::settle`] ends a batch of
+    /// them.
     pub(super) fn take(&mut self, frame: &[u8]) {
         if let Err(reason) = self.frame(frame) {
             self.shared.counters.count(reason);
@@ -99,7 +104,8 @@ impl<H: Handler> StackCore<H> {
         }
     }
 
-    /// Answers for every address but the guest's; probes only for the gateway's, which alone is taken.
+    /// Answers for every address but the guest's; probes only for the gateway's, which alone is
+    /// taken.
     fn arp(&self, payload: &[u8]) -> Taken {
         let packet = ArpPacket::new_checked(payload).map_err(malformed)?;
         let ArpRepr::EthernetIpv4 {
@@ -280,8 +286,8 @@ impl<H: Handler> StackCore<H> {
         }
     }
 
-    /// Answers for every address but the guest's own and link-local ones. Whether an address is taken
-    /// (an unspecified source, RFC 4862) is never answered: none that the guest may use is.
+    /// Answers for every address but the guest's own and link-local ones. Whether an address is
+    /// taken (an unspecified source, RFC 4862) is never answered: none that the guest may use is.
     fn neighbor(&self, ip: &Ipv6Repr, target: Ipv6Addr) -> Taken {
         let source = ip.src_addr;
         if source != self.addressing.guest_v6 && !source.is_unicast_link_local() {

@@ -35,6 +35,7 @@ pub(crate) struct Counters([AtomicU64; REASONS]);
 
 impl Counters {
     /// How often it happened since the start.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests ask"))]
     pub(crate) fn get(&self, reason: Discard) -> u64 {
         self.0[reason as usize].load(Ordering::Relaxed)
     }

@@ -50,6 +50,8 @@ struct Inner {
     taken: usize,
     writer: Writer,
     blocked: VecDeque<Arc<Flow>>,
+    /// The guest is not read until there is room.
+    reader_waits: bool,
 }
 
 impl Egress {
@@ -63,6 +65,7 @@ impl Egress {
             taken: 0,
             writer: Writer::Idle,
             blocked: VecDeque::new(),
+            reader_waits: false,
         };
         Self { macs, inner: Mutex::new(inner) }
     }
@@ -89,9 +92,16 @@ impl Egress {
         result
     }
 
-    /// Whether flows have to wait and the guest is not to be read.
+    /// Whether flows have to wait.
     pub(super) fn is_full(&self) -> bool {
         self.lock().len() >= FULL
+    }
+
+    /// Whether the guest may be read; if not, [`Self::is_awaited`] says when to ask again.
+    pub(super) fn admits_reader(&self) -> bool {
+        let mut inner = self.lock();
+        inner.reader_waits = inner.len() >= FULL;
+        !inner.reader_waits
     }
 
     /// Whether the socket has to become writable before anything moves.
@@ -104,10 +114,10 @@ impl Egress {
         self.lock().blocked.push_back(flow);
     }
 
-    /// Whether a flow waits for room that there is.
-    pub(super) fn can_unblock(&self) -> bool {
+    /// Whether there is room that a flow or the reader of the guest waits for.
+    pub(super) fn is_awaited(&self) -> bool {
         let inner = self.lock();
-        !inner.blocked.is_empty() && inner.len() < ROOM
+        inner.len() < ROOM && (inner.reader_waits || !inner.blocked.is_empty())
     }
 
     /// The flow that has waited longest, if there is room for it.

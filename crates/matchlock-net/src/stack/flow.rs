@@ -1,8 +1,8 @@
 //! A TCP connection of the guest, shared by the stack, its stream and the timers.
 //!
 //! Whoever holds the lock reads or writes the rings and lets the connection send what it now can;
-//! nothing is handed from task to task. Locks are taken in the order flow, then egress or timers; the
-//! table's lock is never held together with that of a flow.
+//! nothing is handed from task to task. Locks are taken in the order flow, then egress or timers;
+//! the table's lock is never held together with that of a flow.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

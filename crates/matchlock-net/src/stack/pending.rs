@@ -23,6 +23,7 @@ impl PendingFlow {
     }
 
     /// The guest's address and port.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests ask"))]
     pub(crate) fn src(&self) -> SocketAddr {
         self.key.guest
     }

@@ -34,6 +34,7 @@ impl<H: Handler> Stack<H> {
     }
 
     /// What was discarded so far.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests ask"))]
     pub(crate) fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.core.shared.counters)
     }
@@ -48,7 +49,7 @@ impl<H: Handler> Stack<H> {
         loop {
             shared.run_timers();
             shared.drain(|bytes| socket.try_write(bytes));
-            let open = !shared.egress.is_full();
+            let open = shared.egress.admits_reader();
             tokio::select! {
                 ready = socket.readable(), if open => {
                     ready?;

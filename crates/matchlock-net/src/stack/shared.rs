@@ -66,7 +66,7 @@ impl Shared {
     pub(super) fn flush(&self) {
         let Some(socket) = &self.socket else { return };
         let stalled = self.egress.flush(Attempt::Fresh, |bytes| socket.try_write(bytes));
-        if stalled || self.egress.can_unblock() {
+        if stalled || self.egress.is_awaited() {
             self.wake.notify_one();
         }
     }

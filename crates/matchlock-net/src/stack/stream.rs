@@ -4,18 +4,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::poll_proceed;
 
-use super::connection::Cause;
+use super::connection::{Cause, Connection};
 use super::flow::Flow;
 
 /// A TCP connection that the guest has opened and we have accepted.
 ///
-/// The guest's FIN is end of file; shutting down is our FIN, after which reading goes on. A reset is
-/// `ConnectionReset`, a guest that no longer answers `TimedOut`. Dropping it ends in peace what is closed
-/// on both sides and read to the end, and resets all else.
+/// The guest's FIN is end of file; shutting down is our FIN, after which reading goes on. A reset
+/// is `ConnectionReset`, a guest that no longer answers `TimedOut`. Dropping it ends in peace what
+/// is closed on both sides and read to the end, and resets all else.
 #[derive(Debug)]
 pub(crate) struct TcpFlow {
     flow: Arc<Flow>,
@@ -27,16 +28,22 @@ impl TcpFlow {
     }
 
     /// The guest's address and port.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests ask"))]
     pub(crate) fn src(&self) -> SocketAddr {
         self.flow.key.guest
     }
 
     /// What the guest wanted to reach.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests ask"))]
     pub(crate) fn dst(&self) -> SocketAddr {
         self.flow.key.remote
     }
 
     /// Ends the connection by RST, whatever is still on its way.
+    #[cfg_attr(
+        not(any(test, feature = "fuzzing")),
+        expect(dead_code, reason = "only tests and the fuzzer ask")
+    )]
     pub(crate) fn reset(self) {
         self.flow.act(Cause::Stream, |connection, _| {
             connection.abort(io::ErrorKind::ConnectionAborted);
@@ -53,18 +60,14 @@ impl AsyncRead for TcpFlow {
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        let budget = ready!(poll_proceed(context));
         let result = self.flow.act(Cause::Stream, |connection, _| {
             connection.read(buffer.initialize_unfilled(), context.waker())
         });
-        match result {
-            None => Poll::Pending,
-            Some(Err(error)) => Poll::Ready(Err(error)),
-            Some(Ok(count)) => {
-                buffer.advance(count);
-                self.flow.shared.flush();
-                Poll::Ready(Ok(()))
-            }
-        }
+        self.flow.shared.flush();
+        let Some(result) = result else { return Poll::Pending };
+        budget.made_progress();
+        Poll::Ready(result.map(|count| buffer.advance(count)))
     }
 }
 
@@ -97,7 +100,7 @@ impl AsyncWrite for TcpFlow {
 
 impl Drop for TcpFlow {
     fn drop(&mut self) {
-        self.flow.act(Cause::Stream, |connection, now| connection.abandon(now));
+        self.flow.act(Cause::Stream, Connection::abandon);
         self.flow.shared.flush();
     }
 }

@@ -11,8 +11,8 @@ use super::shared::Shared;
 
 /// The hop limit of what comes from the gateway.
 const HOP_LIMIT: u8 = 64;
-/// Most bytes of the offending packet's payload that an ICMP error quotes: it stays below the smallest
-/// MTU of both versions (RFC 1812, section 4.3.2.3; RFC 4443, section 2.4).
+/// Most bytes of the offending packet's payload that an ICMP error quotes: it stays below the
+/// smallest MTU of both versions (RFC 1812, section 4.3.2.3; RFC 4443, section 2.4).
 const QUOTE: usize = 512;
 
 /// A SYN of the guest, as checked: options it came with, data it came with dropped.

@@ -107,7 +107,7 @@ impl Authority {
         let mut params = params(&self.provider, &self.validity)?;
         let (san, common_name) = match host {
             Host::Name(name) => {
-                let dns_name = name.as_str().try_into().map_err(rcgen::Error::from)?;
+                let dns_name = name.as_str().try_into()?;
                 (SanType::DnsName(dns_name), name.to_string())
             }
             Host::Ip(ip) => (SanType::IpAddress(ip.to_canonical()), ip.to_canonical().to_string()),
@@ -237,4 +237,116 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
     }
     pem.push_str("-----END CERTIFICATE-----\n");
     pem
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use matchlock_policy::{Endpoint, Policy, PolicyConfig};
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::pki_types::{ServerName, UnixTime};
+    use rustls::{CertificateError, Error, RootCertStore};
+
+    use super::*;
+
+    fn authority() -> Authority {
+        Authority::new(super::super::provider(), SystemTime::now()).expect("an authority")
+    }
+
+    fn allowed(host: &str) -> Allowed {
+        let allowed_hosts = vec![
+            "*.example.com".parse().expect("a pattern"),
+            "93.184.215.14".parse().expect("an address"),
+        ];
+        let policy = Policy::new(PolicyConfig { allowed_hosts, ..PolicyConfig::default() });
+        let endpoint = Endpoint { host: host.parse().expect("a host"), port: 443 };
+        policy.connect(&endpoint).expect("it is allowed")
+    }
+
+    /// What a client that trusts the authority thinks of a leaf, some time from now.
+    fn verify(
+        authority: &Authority,
+        leaf: &CertifiedKey,
+        name: &str,
+        after: Duration,
+    ) -> Result<(), Error> {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.certificate.clone())?;
+        let provider = super::super::provider();
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
+            .build()
+            .expect("a verifier");
+        let name = ServerName::try_from(name).expect("a name");
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+        let now = UnixTime::since_unix_epoch(since + after);
+        verifier.verify_server_cert(&leaf.cert[0], &leaf.cert[1..], &name, &[], now).map(drop)
+    }
+
+    #[test]
+    fn a_leaf_is_for_its_host_and_for_a_while() {
+        let authority = authority();
+        let now = Duration::ZERO;
+        for host in ["api.example.com", "93.184.215.14"] {
+            let leaf = authority.leaf(&allowed(host)).expect("a leaf");
+            verify(&authority, &leaf, host, now).expect("it is for the host");
+            let other = verify(&authority, &leaf, "www.example.com", now);
+            assert!(matches!(
+                other,
+                Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. }))
+            ));
+            let late = verify(&authority, &leaf, host, VALID + BACKDATED);
+            assert!(matches!(
+                late,
+                Err(Error::InvalidCertificate(CertificateError::ExpiredContext { .. }))
+            ));
+        }
+        let ip: IpAddr = "93.184.215.14".parse().expect("an address");
+        let leaf = authority.leaf(&allowed("93.184.215.14")).expect("a leaf");
+        let IpAddr::V4(ip) = ip else { panic!("it is of version 4") };
+        assert!(leaf.cert[0].windows(4).any(|window| window == ip.octets()));
+    }
+
+    #[test]
+    fn a_long_name_fits() {
+        let label = "a".repeat(60);
+        let name = format!("{label}.{label}.{label}.example.com");
+        let authority = authority();
+        let leaf = authority.leaf(&allowed(&name)).expect("a leaf");
+        verify(&authority, &leaf, &name, Duration::ZERO).expect("it is for the host");
+    }
+
+    #[test]
+    fn leaves_are_kept_and_serial_numbers_differ() {
+        let authority = authority();
+        let one = authority.leaf(&allowed("one.example.com")).expect("a leaf");
+        let again = authority.leaf(&allowed("one.example.com")).expect("a leaf");
+        assert!(Arc::ptr_eq(&one, &again));
+        let other = authority.mint(allowed("one.example.com").host()).expect("a leaf");
+        assert_ne!(one.cert[0], other);
+    }
+
+    #[test]
+    fn the_leaves_that_were_used_last_are_kept() {
+        let authority = authority();
+        let first = authority.leaf(&allowed("first.example.com")).expect("a leaf");
+        for n in 0..LEAVES {
+            authority.leaf(&allowed("first.example.com")).expect("a leaf");
+            let host = format!("host{n}.example.com").parse().expect("a host");
+            authority.leaves().insert(host, Arc::clone(&first));
+        }
+        assert_eq!(authority.leaves().entries.len(), LEAVES);
+        let again = authority.leaf(&allowed("first.example.com")).expect("a leaf");
+        assert!(Arc::ptr_eq(&first, &again));
+    }
+
+    #[test]
+    fn the_certificate_is_text() {
+        let authority = authority();
+        let pem = authority.ca_pem();
+        assert!(pem.starts_with("-----BEGIN CERTIFICATE-----\nMII"));
+        assert!(pem.ends_with("\n-----END CERTIFICATE-----\n"));
+        assert!(pem.lines().all(|line| line.len() <= 64));
+    }
 }

@@ -62,7 +62,7 @@ impl UpstreamTls {
             // A panic in there is seen again by the call below.
             let _ = tokio::task::spawn_blocking(move || this.warm_up()).await;
         }
-        self.config().as_ref().map(Clone::clone).map_err(|&unusable| unusable.into())
+        Ok(self.config().clone()?)
     }
 
     fn config(&self) -> &Result<ClientConfig, Unusable> {

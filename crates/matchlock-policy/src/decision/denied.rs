@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::address::AddressClass;
 use crate::host::{Endpoint, Host};
 use crate::name::HostName;
+use crate::private::PrivateAccess;
 use crate::rule::{Kind, Rule};
 use crate::text::serialize_as_text;
 
@@ -37,19 +38,24 @@ impl Denied {
         Self { host: name.into(), port: None, address: None, reason, rule }
     }
 
-    pub(crate) fn endpoint(endpoint: Endpoint, reason: DenyReason, rule: Rule) -> Self {
+    /// `address` is one that would have to be opened as well.
+    pub(crate) fn endpoint(
+        endpoint: Endpoint,
+        reason: DenyReason,
+        address: Option<IpAddr>,
+        rule: Rule,
+    ) -> Self {
         let Endpoint { host, port } = endpoint;
-        Self { host, port: Some(port), address: None, reason, rule }
+        Self { host, port: Some(port), address, reason, rule }
     }
 
     pub(crate) fn address(endpoint: Endpoint, ip: IpAddr, class: AddressClass) -> Self {
         let rule = Rule(Kind::Addresses);
-        let denied = Self::endpoint(endpoint, DenyReason::Address(class), rule);
-        Self { address: Some(ip), ..denied }
+        Self::endpoint(endpoint, DenyReason::Address(class), Some(ip), rule)
     }
 
     pub(super) fn no_address(endpoint: Endpoint, rule: Rule) -> Self {
-        Self::endpoint(endpoint, DenyReason::NoAddress, rule)
+        Self::endpoint(endpoint, DenyReason::NoAddress, None, rule)
     }
 
     /// The name or address that was asked for.
@@ -64,7 +70,7 @@ impl Denied {
         self.port
     }
 
-    /// The address that may not be reached, for [`DenyReason::Address`].
+    /// The address that may not be reached, if there is one beside or instead of a missing rule.
     #[must_use]
     pub fn refused_address(&self) -> Option<IpAddr> {
         self.address
@@ -82,23 +88,22 @@ impl Denied {
         &self.rule
     }
 
-    /// The flag of `matchlock run` that would allow it, or `None` when none does.
+    /// The flags of `matchlock run` that would allow it, or `None` when none do.
     #[must_use]
     pub fn suggestion(&self) -> Option<String> {
-        match self.reason {
-            DenyReason::NotAllowed => Some(format!("--allow-host {}", self.host)),
-            DenyReason::NeedsPort => {
-                let port = self.port.map_or_else(|| "PORT".to_owned(), |port| port.to_string());
-                Some(format!("--allow-host {}:{port}", self.host))
-            }
-            DenyReason::Address(AddressClass::Multicast | AddressClass::Unspecified) => None,
-            DenyReason::Address(_) => {
-                let ip = self.address?;
-                let bits = if ip.is_ipv4() { 32 } else { 128 };
-                Some(format!("--allow-private={ip}/{bits}"))
-            }
-            DenyReason::NoAddress => None,
-        }
+        let host = &self.host;
+        let allow_host = match (self.reason, self.port) {
+            (DenyReason::NoAddress, _) => return None,
+            (DenyReason::Address(_), _) => None,
+            (DenyReason::NotAllowed, _) => Some(format!("--allow-host {host}")),
+            (DenyReason::NeedsPort, Some(port)) => Some(format!("--allow-host {host}:{port}")),
+            (DenyReason::NeedsPort, None) => Some(format!("--allow-host {host}:PORT")),
+        };
+        let allow_private = match self.address {
+            Some(ip) => Some(allow_private(ip)?),
+            None => None,
+        };
+        Some(allow_host.into_iter().chain(allow_private).collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -131,3 +136,10 @@ impl fmt::Display for DenyReason {
 }
 
 serialize_as_text!(Denied, DenyReason);
+
+/// The flag that opens `ip`, unless nothing does.
+fn allow_private(ip: IpAddr) -> Option<String> {
+    let opens_nothing = PrivateAccess::everything().admit(ip).is_err();
+    let bits = if ip.is_ipv4() { 32 } else { 128 };
+    (!opens_nothing).then(|| format!("--allow-private={ip}/{bits}"))
+}

@@ -16,10 +16,10 @@ pub enum Transport {
 
 /// What a request to one allowed host may use. Only [`Secrets::reveal`] makes one.
 ///
-/// ```compile_fail
-/// use matchlock_policy::{Bound, Secrets, Transport};
-/// fn forge(secrets: &Secrets) -> Bound<'_> {
-///     Bound { secrets, host: todo!(), transport: Transport::Tls }
+/// ```compile_fail,E0451
+/// use matchlock_policy::{Bound, Secret, Transport};
+/// fn forge(secret: &Secret) -> Bound<'_> {
+///     Bound { secrets: vec![(secret, true)], transport: Transport::Tls }
 /// }
 /// ```
 #[derive(Debug, Clone)]
@@ -68,8 +68,8 @@ impl<'a> Bound<'a> {
         permitted.map(|(secret, _)| Revealed::new(secret))
     }
 
-    /// The secrets whose placeholders must not occur in the request: the host is not one of theirs, or
-    /// they are for TLS only and this is not.
+    /// The secrets whose placeholders must not occur in the request: the host is not one of theirs,
+    /// or they are for TLS only and this is not.
     pub fn foreign(&self) -> impl Iterator<Item = (&'a SecretName, &'a Placeholder)> + '_ {
         let foreign = self.secrets.iter().filter(|(secret, own)| !self.permits(secret, *own));
         foreign.map(|(secret, _)| (&secret.name, &secret.placeholder))

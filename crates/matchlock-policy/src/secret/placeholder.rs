@@ -122,7 +122,7 @@ fn is_part_of_generated(text: &str) -> bool {
         Some(&fixed) => byte == fixed,
         None => at < PREFIX.len() + HEX_DIGITS && matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
     };
-    // Beginning beyond the prefix it is only hex digits, which a generated one holds by a chance that
-    // `Secrets::new` looks at.
+    // Beginning beyond the prefix it is only hex digits, which a generated one holds by a chance
+    // that `Secrets::new` looks at.
     (0..PREFIX.len()).any(|start| text.bytes().enumerate().all(|(at, byte)| fits(start + at, byte)))
 }

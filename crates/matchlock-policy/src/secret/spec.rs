@@ -71,8 +71,9 @@ impl SecretSpec {
         }
     }
 
-    /// Reads the content of a `--secret-file`: a JSON object of names, each with an object of `value`,
-    /// `hosts`, and perhaps `placeholder`, `body`, `https_only` and `scrub`. The caller wipes `json`.
+    /// Reads the content of a `--secret-file`: a JSON object of names, each with an object of
+    /// `value`, `hosts`, and perhaps `placeholder`, `body`, `https_only` and `scrub`. The caller
+    /// wipes `json`.
     ///
     /// # Errors
     /// When it is not that, with any other key anywhere, or a secret is not valid.

@@ -4,10 +4,10 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// The value of a secret: wiped when dropped, and not to be printed, compared, copied or serialised.
-/// Its bytes come out only by way of [`Bound`](crate::Bound).
+/// The value of a secret: wiped when dropped, and not to be printed, compared, copied or
+/// serialised. Its bytes come out only by way of [`Bound`](crate::Bound).
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// let value = matchlock_policy::SecretValue::new("sk-1").expect("valid");
 /// println!("{value}");
 /// ```
@@ -58,4 +58,30 @@ pub enum ValueProblem {
         super::MIN_SCRUBBED
     )]
     TooShortToScrub,
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::ZeroizeOnDrop;
+
+    use super::*;
+
+    fn is_wiped_on_drop(_: &impl ZeroizeOnDrop) {}
+
+    #[test]
+    fn a_value_is_wiped_and_never_printed() {
+        let value = SecretValue::new("sk-canary").expect("valid");
+        is_wiped_on_drop(&value.0);
+        assert_eq!(format!("{value:?} {value:#?}").matches("canary").count(), 0);
+        assert_eq!(value.expose(), b"sk-canary");
+    }
+
+    #[test]
+    fn a_value_fits_into_a_header_field() {
+        assert_eq!(SecretValue::new("").err(), Some(ValueProblem::Empty));
+        for text in ["a\rb", "a\nb", "a\0b"] {
+            assert_eq!(SecretValue::new(text).err(), Some(ValueProblem::Character));
+        }
+        assert!(SecretValue::new("with spaces, = and @, and ünicode").is_ok());
+    }
 }

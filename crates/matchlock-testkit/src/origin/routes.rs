@@ -46,6 +46,10 @@ pub(super) async fn answer(
             output.close_after();
             return whole(output, 413, &[("content-type", "text/plain")], b"too much").await;
         }
+        "discard" => {
+            while input.data().await?.is_some() {}
+            return whole(output, 200, &[("content-type", "text/plain")], b"gone").await;
+        }
         "abort" => return Err(io::ErrorKind::ConnectionAborted.into()),
         "reflect" | "grpc" => return reflect(state, index, &request, input, output).await,
         _ => read_body(state, index, input).await?,

@@ -88,7 +88,7 @@ fn a_port_where_nobody_listens_is_refused_with_the_reason() {
     let (listener, port) = listener("127.0.0.1");
     drop(listener);
     let refused = agent.open(Request::Forward { port }).finish().end;
-    let AgentFrame::Refused(ExecFailure::System(why)) = refused else { panic!("{refused:?}") };
+    let AgentFrame::Refused(ExecFailure::Port(why)) = refused else { panic!("{refused:?}") };
     assert!(why.contains("refused"), "{why}");
     let refused = agent.open(Request::Forward { port: 0 }).finish().end;
     assert!(matches!(refused, AgentFrame::Refused(ExecFailure::BadRequest(_))), "{refused:?}");

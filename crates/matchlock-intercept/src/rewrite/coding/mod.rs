@@ -181,7 +181,8 @@ impl Stage {
     }
 }
 
-/// The next bytes that come out of the last of the stages; none if the source has to give more first.
+/// The next bytes that come out of the last of the stages; none if the source has to give more
+/// first.
 fn pull(stages: &mut [Stage], source: &mut Source, out: &mut [u8]) -> Result<usize, Undecodable> {
     let Some((stage, before)) = stages.split_last_mut() else {
         return Ok(source.read(out));

@@ -27,7 +27,7 @@ async fn only_the_dialled_name_gets_through_over_http1() {
         for host in [DIALLED, OTHER, EVIL] {
             let session = rig.tls(DIALLED, port, sni, &["http/1.1"]).await;
             if sni != DIALLED {
-                let error = session.err().expect("another SNI is refused");
+                let error = session.expect_err("another SNI is refused");
                 assert_eq!(alert(&error), Some(AlertDescription::UnrecognisedName), "{sni}");
                 continue;
             }
@@ -101,7 +101,7 @@ async fn a_hello_without_a_name_is_refused() {
     let stream = rig.dial(DIALLED, origin.https().port()).await.expect("the flow is accepted");
     let mut client = rig.client(&["http/1.1"]);
     client.enable_sni = false;
-    let error = super::rig::handshake(client, DIALLED, stream).await.err().expect("a refusal");
+    let error = super::rig::handshake(client, DIALLED, stream).await.expect_err("a refusal");
     assert_eq!(alert(&error), Some(AlertDescription::UnrecognisedName));
     assert_eq!(rig.audit.refusals(), ["there is no server name"]);
     let (refusals, _) = rig.engine.shared.refusals();

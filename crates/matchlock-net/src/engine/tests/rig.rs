@@ -79,7 +79,7 @@ impl Rig {
     /// The guest dials a name that it has resolved.
     pub(super) async fn dial(&self, name: &str, port: u16) -> Option<DuplexStream> {
         let name = name.parse().expect("a host name");
-        let (address, _) = self.engine.names.assign(&name).expect("a synthetic address");
+        let address = self.engine.address_of(&name).expect("a synthetic address");
         self.dial_address((address, port).into()).await
     }
 

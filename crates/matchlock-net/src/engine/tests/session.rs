@@ -69,7 +69,7 @@ async fn a_guest_that_speaks_only_http2_gets_an_alert_instead() {
     });
     let rig = Rig::sealed(&[NAME], vec![identity.ca.clone()]);
     rig.resolve(NAME, &["127.0.0.1"]);
-    let error = rig.tls(NAME, port, NAME, &["h2"]).await.err().expect("a refusal");
+    let error = rig.tls(NAME, port, NAME, &["h2"]).await.expect_err("a refusal");
     assert_eq!(alert(&error), Some(rustls::AlertDescription::HandshakeFailure));
 }
 
@@ -220,6 +220,6 @@ async fn an_address_that_a_rule_names_has_a_certificate_too() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     // A name has no place there.
     let stream = rig.dial_address(address).await.expect("the flow is accepted");
-    let error = handshake(config, NAME, stream).await.err().expect("a refusal");
+    let error = handshake(config, NAME, stream).await.expect_err("a refusal");
     assert_eq!(alert(&error), Some(rustls::AlertDescription::UnrecognisedName));
 }

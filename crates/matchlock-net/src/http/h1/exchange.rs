@@ -85,7 +85,7 @@ where
         client: Client,
     ) -> io::Result<Next> {
         set_target(&mut admitted, &self.exchange);
-        let mut upload = Upload::new(&admitted.bound());
+        let mut upload = Upload::new(&admitted.bound(), &admitted.head.headers);
         let progress = Progress::default();
         let (framing, held) = match self.hold(&admitted, framing, &mut upload, &progress).await {
             Ok(held) => held,
@@ -153,8 +153,8 @@ where
             admitted.record.failed(chain(&error));
             return match error {
                 ReceiveError::Guest(error) => Err(error),
-                ReceiveError::Hidden(_) => {
-                    self.give_up(&admitted, &progress, Local::HIDDEN, client).await
+                ReceiveError::Download(error) => {
+                    self.give_up(&admitted, &progress, Local::of(&error), client).await
                 }
                 ReceiveError::Upstream(_) | ReceiveError::Malformed(_) => {
                     self.give_up(&admitted, &progress, Local::BAD_ANSWER, client).await

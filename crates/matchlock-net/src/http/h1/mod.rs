@@ -42,14 +42,30 @@ where
     G: AsyncRead + AsyncWrite + Unpin + Send,
     R: Redial,
 {
+    serve_within(Limits::default(), guest, upstream, redial, exchange).await
+}
+
+/// [`serve`], with other limits.
+pub(super) async fn serve_within<G, R>(
+    limits: Limits,
+    guest: G,
+    upstream: BoxedStream,
+    redial: R,
+    exchange: Exchange,
+) -> io::Result<()>
+where
+    G: AsyncRead + AsyncWrite + Unpin + Send,
+    R: Redial,
+{
+    exchange.check()?;
     let shared = exchange.shared.clone();
     let (read, write) = tokio::io::split(guest);
-    exchange.check()?;
     let session = Session {
         guest: Guest {
             read: Reader::new(read),
             decoder: RequestDecoder::new(),
             write: Writer::new(write),
+            limits,
         },
         upstream: Some(exchange::Upstream::new(upstream)),
         redial,
@@ -61,7 +77,25 @@ where
     }
 }
 
+/// How long a guest may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// For a head that has begun.
+    pub(super) head: Duration,
+    /// Between requests.
+    pub(super) idle: Duration,
+    /// To take the last response and go.
+    pub(super) linger: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { head: HEAD_TIMEOUT, idle: IDLE_TIMEOUT, linger: LINGER }
+    }
+}
+
 struct Guest<G> {
+    limits: Limits,
     read: Reader<ReadHalf<G>>,
     decoder: RequestDecoder,
     write: Writer<WriteHalf<G>>,
@@ -144,7 +178,7 @@ enum HeadError {
 impl<G: AsyncRead + AsyncWrite + Unpin> Guest<G> {
     /// The next request's head; none if the guest is done, or idle for too long.
     async fn head(&mut self) -> Result<Option<(RequestHead, Framing)>, HeadError> {
-        let mut limit = Instant::now() + IDLE_TIMEOUT;
+        let mut limit = Instant::now() + self.limits.idle;
         let mut begun = false;
         loop {
             match self.decoder.decode(&mut self.read.buffer).map_err(HeadError::Malformed)? {
@@ -155,7 +189,7 @@ impl<G: AsyncRead + AsyncWrite + Unpin> Guest<G> {
             let idle = self.decoder.is_idle() && self.read.buffer.is_empty();
             if !idle && !begun {
                 begun = true;
-                limit = Instant::now() + HEAD_TIMEOUT;
+                limit = Instant::now() + self.limits.head;
             }
             match timeout_at(limit, self.read.fill()).await {
                 Ok(Ok(true)) => {}
@@ -186,7 +220,7 @@ impl<G: AsyncRead + AsyncWrite + Unpin> Guest<G> {
     /// Ends the connection so that the guest sees the last response whole.
     async fn linger(&mut self) -> io::Result<()> {
         self.write.io.shutdown().await?;
-        let _ = timeout(LINGER, self.read.discard(LINGER_BYTES)).await;
+        let _ = timeout(self.limits.linger, self.read.discard(LINGER_BYTES)).await;
         Ok(())
     }
 }

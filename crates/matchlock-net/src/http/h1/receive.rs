@@ -2,13 +2,13 @@
 
 use std::io;
 
-use crate::http::rewrite;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use matchlock_intercept::h1::{
     self, Framing, H1Error, ResponseDecoder, ResponseEncoder, ResponseEvent, ResponseHead, Status,
     Version,
 };
 use matchlock_intercept::headers::{HeaderName, HeaderValue, Headers};
+use matchlock_intercept::rewrite;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
@@ -20,6 +20,7 @@ use crate::http::judge::Admitted;
 use crate::http::{Exchange, HELD_BODY};
 
 /// A response that was received.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Received {
     /// It went to the guest.
     Complete { upstream_persists: bool, guest_persists: bool },
@@ -34,15 +35,15 @@ pub(super) enum ReceiveError {
     Upstream(#[source] io::Error),
     #[error("the upstream's response is malformed")]
     Malformed(#[source] H1Error),
-    #[error("the response cannot be searched for secrets")]
-    Hidden(#[source] DownloadError),
+    #[error("the response does not go to the guest")]
+    Download(#[source] DownloadError),
     #[error("the guest's connection failed")]
     Guest(#[source] io::Error),
 }
 
 impl From<DownloadError> for ReceiveError {
     fn from(error: DownloadError) -> Self {
-        Self::Hidden(error)
+        Self::Download(error)
     }
 }
 
@@ -82,7 +83,7 @@ where
         guest.flush().await.map_err(ReceiveError::Guest)?;
         return Ok(Received::Switched);
     }
-    let mut relay = Relay { source, guest, admitted, client, download, progress };
+    let mut relay = Relay { source, guest, admitted, client, download, progress, trailers: None };
     let (whole, guest_persists) = relay.run(head, framing).await?;
     let upstream_persists = upstream_persists && whole && relay.source.read.buffer.is_empty();
     Ok(Received::Complete { upstream_persists, guest_persists })
@@ -147,6 +148,7 @@ struct Relay<'a, R, W> {
     client: Client,
     download: Download,
     progress: &'a Progress,
+    trailers: Option<Headers>,
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Relay<'_, R, W> {
@@ -154,7 +156,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Relay<'_, R, W> {
     /// can be kept.
     async fn run(
         &mut self,
-        head: ResponseHead,
+        mut head: ResponseHead,
         framing: Framing,
     ) -> Result<(bool, bool), ReceiveError> {
         if framing == Framing::None {
@@ -163,36 +165,57 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Relay<'_, R, W> {
             self.source.next(self.guest).await?;
             return Ok((true, persists));
         }
-        if let Some(body) = self.download.instead() {
+        if self.download.is_instead() {
+            let body = self.download.finish()?;
             let persists = self.whole(head, &body).await?;
             return Ok((false, persists));
         }
         let short = matches!(framing, Framing::Length(length) if length <= HELD_BODY as u64);
-        if self.download.changes() && short && !self.download.is_live() {
-            let mut held = BytesMut::new();
-            while let Some(data) = self.data().await? {
-                held.extend_from_slice(&data.0);
+        let mut held = BytesMut::new();
+        if self.download.gathers() || (self.download.changes() && short && !self.download.is_live())
+        {
+            loop {
+                let Some(data) = self.data().await? else {
+                    let persists = self.whole(head, &held).await?;
+                    return Ok((true, persists));
+                };
+                held.extend_from_slice(&data);
+                if !self.download.gathers() && held.len() > HELD_BODY {
+                    break;
+                }
             }
-            let persists = self.whole(head, &held).await?;
-            return Ok((true, persists));
         }
         let framing = match framing {
             Framing::Length(_) if !self.download.changes() => framing,
             _ if self.client.version < Version::Http11 => Framing::UntilClose,
             _ => Framing::Chunked,
         };
+        if self.download.changes() {
+            Download::fit(&mut head, None);
+        }
+        let persists = self.stream(head, framing, held.freeze()).await?;
+        Ok((true, persists))
+    }
+
+    /// Passes the body on as it comes, after what of it is here already.
+    async fn stream(
+        &mut self,
+        head: ResponseHead,
+        framing: Framing,
+        first: Bytes,
+    ) -> Result<bool, ReceiveError> {
         let mut encoder = ResponseEncoder::new();
         let persists = self.begin(head, framing, &mut encoder);
-        let mut trailers = None;
-        while let Some((data, fields)) = self.data().await? {
+        let mut next = Some(first);
+        while let Some(data) = next {
             self.admitted.record.down(data.len());
             encoder.data(&data, &mut self.guest.out).map_err(encoding)?;
             self.guest.relieve().await.map_err(ReceiveError::Guest)?;
-            trailers = fields.or(trailers);
+            next = self.data().await?;
         }
-        encoder.end(trailers.as_ref(), &mut self.guest.out).map_err(encoding)?;
+        encoder.end(self.trailers.as_ref(), &mut self.guest.out).map_err(encoding)?;
         self.guest.flush().await.map_err(ReceiveError::Guest)?;
-        Ok((true, persists))
+        Ok(persists)
     }
 
     /// Encodes the head; whether the guest may send another request.
@@ -220,9 +243,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Relay<'_, R, W> {
     }
 
     /// Sends a body that is known.
-    async fn whole(&mut self, head: ResponseHead, body: &[u8]) -> Result<bool, ReceiveError> {
+    async fn whole(&mut self, mut head: ResponseHead, body: &[u8]) -> Result<bool, ReceiveError> {
+        let length = body.len() as u64;
+        if self.download.changes() {
+            Download::fit(&mut head, Some(length));
+        }
         let mut encoder = ResponseEncoder::new();
-        let persists = self.begin(head, Framing::Length(body.len() as u64), &mut encoder);
+        let persists = self.begin(head, Framing::Length(length), &mut encoder);
         self.admitted.record.down(body.len());
         encoder.data(body, &mut self.guest.out).map_err(encoding)?;
         encoder.end(None, &mut self.guest.out).map_err(encoding)?;
@@ -230,19 +257,23 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Relay<'_, R, W> {
         Ok(persists)
     }
 
-    /// More of the body as the guest shall see it, with trailers that were met; `None` at the end.
-    async fn data(&mut self) -> Result<Option<(bytes::Bytes, Option<Headers>)>, ReceiveError> {
-        if self.download.is_finished() {
+    /// More of the body as the guest shall see it, perhaps nothing yet; `None` at the end.
+    async fn data(&mut self) -> Result<Option<Bytes>, ReceiveError> {
+        if let Some(more) = self.download.more()? {
+            return Ok(Some(more));
+        }
+        if self.download.is_done() {
             return Ok(None);
         }
         Ok(Some(match self.source.next(self.guest).await? {
-            ResponseEvent::Data(data) => (self.download.push(data)?, None),
+            ResponseEvent::Data(data) => self.download.push(data)?,
             ResponseEvent::Trailers(mut trailers) => {
                 h1::forwardable(&mut trailers, false);
                 rewrite::scrub_headers(&mut trailers, &self.admitted.bound());
-                (bytes::Bytes::new(), Some(trailers))
+                self.trailers = Some(trailers);
+                Bytes::new()
             }
-            ResponseEvent::End => (self.download.finish()?, None),
+            ResponseEvent::End => self.download.finish()?,
             _ => unreachable!("a body follows its head"),
         }))
     }

@@ -2,18 +2,18 @@
 
 use std::io;
 
-use crate::http::rewrite::Leak;
 use bytes::{Bytes, BytesMut};
 use matchlock_intercept::h1::{
     self, EncodeError, Framing, H1Error, RequestDecoder, RequestEncoder, RequestEvent,
 };
 use matchlock_intercept::headers::Headers;
+use matchlock_intercept::rewrite::Leak;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::Progress;
 use super::wire::{Reader, Writer};
 use crate::http::judge::Admitted;
-use crate::http::upload::Upload;
+use crate::http::upload::{Upload, check_trailers};
 
 /// What the guest may send ahead while its response is still on the way.
 const AHEAD: usize = 64 * 1024;
@@ -141,13 +141,13 @@ impl<R: AsyncRead + Unpin> Body<'_, R> {
                     return Ok(Some(self.upload.push(data)?));
                 }
                 Some(RequestEvent::Trailers(mut trailers)) => {
-                    self.upload.trailers(&trailers)?;
+                    check_trailers(&trailers, &self.admitted.bound())?;
                     h1::forwardable(&mut trailers, false);
                     self.trailers = Some(trailers);
                 }
                 Some(RequestEvent::End) => {
                     self.progress.set_complete();
-                    return Ok(Some(self.upload.finish()));
+                    return Ok(Some(self.upload.finish()?));
                 }
                 Some(RequestEvent::Head(..)) => unreachable!("a body ends before the next head"),
                 None => {

@@ -47,25 +47,26 @@ pub(super) fn request_head(
     parts: &http::request::Parts,
     tls: bool,
 ) -> Result<RequestHead, MalformedHead> {
-    let authority = parts.uri.authority().ok_or(MalformedHead::NoAuthority)?.as_str();
+    // RFC 9113 section 8.3.1: without it, Host says it.
+    let named = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let mut hosts = parts.headers.get_all("host").iter().map(http::HeaderValue::as_bytes);
+    let host = named.or_else(|| hosts.next()).ok_or(MalformedHead::NoAuthority)?;
+    if hosts.any(|other| !other.eq_ignore_ascii_case(host)) {
+        return Err(MalformedHead::Host);
+    }
+    let host = HeaderValue::new(Bytes::copy_from_slice(host))?;
     let tunnel = parts.extensions.get::<Protocol>();
     if tunnel.is_some_and(|protocol| protocol.as_str() != "websocket") {
         return Err(MalformedHead::Protocol);
     }
     let is_connect = parts.method == http::Method::CONNECT && tunnel.is_none();
-    let scheme = parts.uri.scheme_str();
-    if !is_connect && scheme != Some(if tls { "https" } else { "http" }) {
+    let own = if tls { "https" } else { "http" };
+    if !is_connect && parts.uri.scheme_str().is_some_and(|scheme| scheme != own) {
         return Err(MalformedHead::Scheme);
     }
     let method = if tunnel.is_some() { "GET" } else { parts.method.as_str() };
     let method = Method::try_from(method)?;
     let mut headers = Headers::new();
-    let host = HeaderValue::try_from(authority)?;
-    for value in parts.headers.get_all("host") {
-        if !value.as_bytes().eq_ignore_ascii_case(host.as_bytes()) {
-            return Err(MalformedHead::Host);
-        }
-    }
     headers.append(HeaderName::from_static("host"), host);
     append(&mut headers, &parts.headers, |name| name != "host")?;
     let target = target(&parts.uri, &method)?;

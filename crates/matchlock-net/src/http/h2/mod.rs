@@ -4,7 +4,9 @@
 //! and trailers of one are those of the other.
 
 mod convert;
+mod failure;
 mod pipe;
+mod receive;
 mod stream;
 
 use std::io;
@@ -17,8 +19,9 @@ use h2::{Ping, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
-use super::{Exchange, HEAD_TIMEOUT};
+use super::{Exchange, HEAD_TIMEOUT, IDLE_TIMEOUT};
 use crate::engine::stream::BoxedStream;
 
 /// What a stream may have on the way to us, and all streams of a connection together: this is also
@@ -82,20 +85,37 @@ where
     let handshake = tokio::time::timeout(HEAD_TIMEOUT, handshake.handshake::<_, Bytes>(guest));
     let mut guest = handshake.await?.map_err(io_error)?;
 
+    let mut ping = guest.ping_pong().expect("it is asked for once");
+    // Settings must wait for the acknowledgement of those before them, and a slow guest may not have
+    // seen ours yet; its answer to a ping comes after that.
+    let opening = async move {
+        if tunnels.changed().await.is_err() || ping.ping(Ping::opaque()).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::pin!(opening);
+    let mut opened = false;
     let mut streams = JoinSet::new();
     let mut draining = false;
+    let mut idle_until = Instant::now() + IDLE_TIMEOUT;
     loop {
+        if !streams.is_empty() {
+            idle_until = Instant::now() + IDLE_TIMEOUT;
+        }
         tokio::select! {
             accepted = guest.accept() => match accepted {
                 Some(Ok((request, respond))) => {
                     let context = Arc::clone(&context);
                     streams.spawn(stream::serve(request, respond, sender.clone(), context));
                 }
+                // Once it is told to go, a guest need not wait for our last words.
+                Some(Err(error)) if draining && error.is_io() && streams.is_empty() => break,
                 Some(Err(error)) => return Err(io_error(error)),
                 None => break,
             },
             Some(_) = streams.join_next(), if !streams.is_empty() => {}
-            Ok(()) = tunnels.changed() => {
+            () = &mut opening, if !opened => {
+                opened = true;
                 // RFC 8441 section 3: it may be enabled at any time.
                 guest.enable_connect_protocol().map_err(io_error)?;
             }
@@ -104,6 +124,10 @@ where
                 guest.graceful_shutdown();
             }
             () = context.drained.notified(), if !draining => {
+                draining = true;
+                guest.graceful_shutdown();
+            }
+            () = tokio::time::sleep_until(idle_until), if streams.is_empty() && !draining => {
                 draining = true;
                 guest.graceful_shutdown();
             }

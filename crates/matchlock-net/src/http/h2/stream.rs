@@ -9,89 +9,22 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{Request, Response};
-use matchlock_intercept::h1::{self, Framing, ResponseHead};
+use http::Request;
 use matchlock_intercept::headers::{HeaderName, HeaderValue, Headers};
 
 use super::convert::{self, MalformedHead};
-use super::pipe::{self, PipeError};
-use super::{Context, reason};
-use crate::audit::AuditLost;
-use crate::http::download::{Download, DownloadError};
+use super::failure::Failure;
+use super::{Context, pipe};
+use crate::http::HELD_BODY;
 use crate::http::judge::{self, Admitted, Verdict, chain};
 use crate::http::local::Local;
-use crate::http::rewrite::{self, Leak};
-use crate::http::upload::Upload;
-use crate::http::{HELD_BODY, answer};
-
-/// Why an exchange failed.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("the audit trail does not take events")]
-    Audit(#[from] AuditLost),
-    #[error("the upstream's response is malformed")]
-    Malformed(#[from] MalformedHead),
-    #[error("the request's body carries the placeholder of a secret for other hosts")]
-    Leak(Leak),
-    #[error("the response cannot be searched for secrets")]
-    Hidden(#[from] DownloadError),
-    #[error("the upstream ended the stream")]
-    Upstream(#[source] h2::Error),
-    #[error("the guest ended the stream")]
-    Guest(#[source] h2::Error),
-    #[error("the guest reset the stream: {0}")]
-    GuestReset(Reason),
-    #[error("the upstream reset the stream: {0}")]
-    UpstreamReset(Reason),
-}
-
-impl Failure {
-    fn up(error: PipeError) -> Self {
-        match error {
-            PipeError::Source(error) => Self::Guest(error),
-            PipeError::Sink(error) => Self::Upstream(error),
-            PipeError::SinkReset(reason) => Self::UpstreamReset(reason),
-        }
-    }
-
-    fn down(error: PipeError) -> Self {
-        match error {
-            PipeError::Source(error) => Self::Upstream(error),
-            PipeError::Sink(error) => Self::Guest(error),
-            PipeError::SinkReset(reason) => Self::GuestReset(reason),
-        }
-    }
-
-    /// What the other side is told.
-    fn reason(&self) -> Reason {
-        match self {
-            Self::Upstream(error) | Self::Guest(error) => reason(error),
-            Self::GuestReset(reason) | Self::UpstreamReset(reason) => *reason,
-            Self::Leak(_) => Reason::CANCEL,
-            Self::Audit(_) | Self::Malformed(_) | Self::Hidden(_) => Reason::INTERNAL_ERROR,
-        }
-    }
-
-    /// What the guest is told in the upstream's place, if it can still be told something.
-    fn local(&self) -> Option<Local> {
-        match self {
-            Self::Leak(_) => Some(Local::BLOCKED),
-            Self::Hidden(_) => Some(Local::HIDDEN),
-            Self::Malformed(_) => Some(Local::BAD_ANSWER),
-            // A reset says more than a status would.
-            Self::Upstream(error) if !error.is_reset() && !error.is_go_away() => {
-                Some(Local::UNREACHABLE)
-            }
-            _ => None,
-        }
-    }
-}
+use crate::http::upload::{Upload, check_trailers};
 
 /// The guest's end of a stream.
-struct Answer {
-    respond: SendResponse<Bytes>,
+pub(super) struct Answer {
+    pub(super) respond: SendResponse<Bytes>,
     /// Once the head of the response is sent.
-    body: Option<SendStream<Bytes>>,
+    pub(super) body: Option<SendStream<Bytes>>,
 }
 
 /// Serves one stream.
@@ -153,7 +86,7 @@ impl Answer {
     }
 
     /// Waits until the guest takes the stream away.
-    async fn cancelled(&mut self) -> Failure {
+    pub(super) async fn cancelled(&mut self) -> Failure {
         let reset = poll_fn(|cx| match &mut self.body {
             Some(body) => body.poll_reset(cx),
             None => self.respond.poll_reset(cx),
@@ -165,11 +98,11 @@ impl Answer {
     }
 }
 
-struct Stream<'a> {
-    context: &'a Context,
-    admitted: &'a Admitted,
-    answer: Answer,
-    tunnel: Option<Protocol>,
+pub(super) struct Stream<'a> {
+    pub(super) context: &'a Context,
+    pub(super) admitted: &'a Admitted,
+    pub(super) answer: Answer,
+    pub(super) tunnel: Option<Protocol>,
     /// The fields that the guest sent.
     known: Headers,
 }
@@ -198,7 +131,7 @@ impl Stream<'_> {
         mut body: RecvStream,
         upstream: SendRequest<Bytes>,
     ) -> Result<(), Failure> {
-        let mut upload = Upload::new(&self.admitted.bound());
+        let mut upload = Upload::new(&self.admitted.bound(), &self.admitted.head.headers);
         let is_tunnel = self.tunnel.is_some();
         let (head, held) = self.hold(&mut body, &mut upload).await?;
         let ends = held.as_ref().map_or_else(|| body.is_end_stream(), Bytes::is_empty);
@@ -272,7 +205,7 @@ impl Stream<'_> {
                     pipe::taken(body, data.len()).map_err(Failure::up)?;
                     whole.extend_from_slice(&upload.push(data).map_err(Failure::Leak)?);
                 }
-                whole.extend_from_slice(&upload.finish());
+                whole.extend_from_slice(&upload.finish().map_err(Failure::Leak)?);
                 let length = HeaderValue::from(whole.len() as u64);
                 head.headers.set(HeaderName::from_static("content-length"), length);
                 held = Some(whole.freeze());
@@ -283,160 +216,6 @@ impl Stream<'_> {
         let tls = self.context.exchange.tls;
         Ok((convert::to_request(&head, &self.known, self.tunnel.clone(), tls)?, held))
     }
-
-    /// Passes the response on, and those before it.
-    async fn receive(&mut self, mut response: ResponseFuture) -> Result<(), Failure> {
-        let (mut head, mut body) = loop {
-            let next = tokio::select! {
-                next = next_head(&mut response) => next.map_err(Failure::Upstream)?,
-                failure = self.answer.cancelled() => return Err(failure),
-            };
-            match next {
-                Next::Informational(interim) => self.inform(&interim)?,
-                Next::Final(response) => {
-                    let (parts, body) = response.into_parts();
-                    let head = convert::response_head(&Response::from_parts(parts, ()))?;
-                    break (head, body);
-                }
-            }
-        };
-        let admitted = self.admitted;
-        admitted.record.status(head.status.code());
-        h1::forwardable(&mut head.headers, false);
-        let has_body = !body.is_end_stream();
-        let download = answer::after(&self.context.exchange, admitted, &mut head, has_body).await?;
-        admitted.record.status(head.status.code());
-        if !has_body {
-            return self.begin(&head, true).map(drop);
-        }
-        if self.tunnel.is_some() {
-            self.begin(&head, false)?;
-            return self.relay(&mut body, Download::default()).await;
-        }
-        self.pass(head, body, download).await
-    }
-
-    fn inform(&mut self, interim: &Response<()>) -> Result<(), Failure> {
-        let mut head = convert::response_head(interim)?;
-        h1::forwardable(&mut head.headers, false);
-        rewrite::scrub_headers(&mut head.headers, &self.admitted.bound());
-        let response = convert::to_response(&head)?;
-        self.answer.respond.send_informational(response).map_err(Failure::Guest)
-    }
-
-    fn begin(&mut self, head: &ResponseHead, ends: bool) -> Result<(), Failure> {
-        let response = convert::to_response(head)?;
-        let body = self.answer.respond.send_response(response, ends).map_err(Failure::Guest)?;
-        self.answer.body = Some(body);
-        Ok(())
-    }
-
-    /// Passes on a response that has a body.
-    async fn pass(
-        &mut self,
-        mut head: ResponseHead,
-        mut body: RecvStream,
-        mut download: Download,
-    ) -> Result<(), Failure> {
-        if let Some(instead) = download.instead() {
-            return self.whole(head, instead).await;
-        }
-        if download.changes() {
-            let length = head.headers.get("content-length").and_then(HeaderValue::to_str);
-            let length = length.and_then(|length| length.parse::<usize>().ok());
-            head.headers.remove("content-length");
-            if length.is_some_and(|length| length <= HELD_BODY) && !download.is_live() {
-                let mut held = BytesMut::new();
-                while let Some(data) = pipe::data(&mut body).await.map_err(Failure::down)? {
-                    pipe::taken(&mut body, data.len()).map_err(Failure::down)?;
-                    held.extend_from_slice(&download.push(data)?);
-                }
-                held.extend_from_slice(&download.finish()?);
-                return self.whole(head, held.freeze()).await;
-            }
-        }
-        self.begin(&head, false)?;
-        self.relay(&mut body, download).await
-    }
-
-    /// Sends a body that is known.
-    async fn whole(&mut self, mut head: ResponseHead, body: Bytes) -> Result<(), Failure> {
-        let length = HeaderValue::from(body.len() as u64);
-        head.headers.set(HeaderName::from_static("content-length"), length);
-        self.admitted.record.down(body.len());
-        self.begin(&head, body.is_empty())?;
-        if body.is_empty() {
-            return Ok(());
-        }
-        let stream = self.answer.body.as_mut().expect("it has begun");
-        pipe::send(stream, body).await.map_err(Failure::down)?;
-        stream.send_data(Bytes::new(), true).map_err(Failure::Guest)
-    }
-
-    /// Passes data and trailers on as they come.
-    async fn relay(
-        &mut self,
-        body: &mut RecvStream,
-        mut download: Download,
-    ) -> Result<(), Failure> {
-        let admitted = self.admitted;
-        let stream = self.answer.body.as_mut().expect("it has begun");
-        loop {
-            let data = tokio::select! {
-                data = pipe::data(body) => data.map_err(Failure::down)?,
-                reason = pipe::reset(stream) => return Err(Failure::GuestReset(reason)),
-            };
-            let Some(data) = data else { break };
-            let length = data.len();
-            let out = download.push(data)?;
-            admitted.record.down(out.len());
-            pipe::send(stream, out).await.map_err(Failure::down)?;
-            pipe::taken(body, length).map_err(Failure::down)?;
-        }
-        let rest = download.finish()?;
-        admitted.record.down(rest.len());
-        pipe::send(stream, rest).await.map_err(Failure::down)?;
-        match body.trailers().await.map_err(Failure::Upstream)? {
-            None => stream.send_data(Bytes::new(), true).map_err(Failure::Guest),
-            Some(trailers) => {
-                let mut trailers = convert::fields(&trailers)?;
-                rewrite::scrub_headers(&mut trailers, &admitted.bound());
-                let trailers = convert::to_fields(&trailers)?;
-                stream.send_trailers(trailers).map_err(Failure::Guest)
-            }
-        }
-    }
-}
-
-impl Failure {
-    /// What the upstream is told.
-    fn upstream_reason(&self) -> Reason {
-        match self {
-            Self::Guest(_) | Self::GuestReset(_) => match self.reason() {
-                Reason::NO_ERROR => Reason::CANCEL,
-                reason => reason,
-            },
-            _ => Reason::CANCEL,
-        }
-    }
-}
-
-enum Next {
-    Informational(Response<()>),
-    Final(Response<RecvStream>),
-}
-
-async fn next_head(response: &mut ResponseFuture) -> Result<Next, h2::Error> {
-    poll_fn(|cx| {
-        use std::task::Poll;
-        match response.poll_informational(cx) {
-            Poll::Ready(Some(Ok(interim))) => return Poll::Ready(Ok(Next::Informational(interim))),
-            Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-            Poll::Ready(None) | Poll::Pending => {}
-        }
-        std::pin::Pin::new(&mut *response).poll(cx).map_ok(Next::Final)
-    })
-    .await
 }
 
 /// Sends a request's body. `plain`: it is a tunnel's, of which nothing is looked at.
@@ -465,12 +244,12 @@ async fn send(
         pipe::taken(body, length).map_err(Failure::up)?;
     }
     if plain.is_none() {
-        pipe::send(sink, upload.finish()).await.map_err(Failure::up)?;
+        pipe::send(sink, upload.finish().map_err(Failure::Leak)?).await.map_err(Failure::up)?;
     }
     let Some(trailers) = body.trailers().await.map_err(Failure::Guest)? else {
         return sink.send_data(Bytes::new(), true).map_err(Failure::Upstream);
     };
     let trailers = convert::fields(&trailers)?;
-    upload.trailers(&trailers).map_err(Failure::Leak)?;
+    check_trailers(&trailers, &admitted.bound()).map_err(Failure::Leak)?;
     sink.send_trailers(convert::to_fields(&trailers)?).map_err(Failure::Upstream)
 }

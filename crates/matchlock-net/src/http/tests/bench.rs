@@ -4,8 +4,10 @@ use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use matchlock_intercept::hooks::Rules;
@@ -13,13 +15,14 @@ use matchlock_policy::{
     Connection, Policy, PolicyConfig, SecretName, SecretSpec, SecretValue, Secrets,
 };
 use matchlock_testkit::origin::Origin;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::audit::{Audit, AuditLost, Decision, Event};
 use crate::engine::Shared;
-use crate::http::{Exchange, Redial, Redialled, h1};
+use crate::http::h1::{self, Limits};
+use crate::http::{Exchange, Redial, Redialled};
 
 /// For anything that is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -101,11 +104,18 @@ impl Bench {
     }
 
     pub(super) async fn connect_as(&self, exchange: Exchange) -> Guest {
+        self.connect_within(Limits::default(), exchange).await
+    }
+
+    pub(super) async fn connect_within(&self, limits: Limits, exchange: Exchange) -> Guest {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let to = self.origin.http();
-        let upstream = TcpStream::connect(to).await.unwrap();
-        let server = tokio::spawn(h1::serve(far, Box::new(upstream), Dial(to), exchange));
-        Guest { io: near, read: Vec::new(), server }
+        let read = Arc::new(AtomicU64::new(0));
+        let upstream =
+            Counting { inner: TcpStream::connect(to).await.unwrap(), read: read.clone() };
+        let server =
+            tokio::spawn(h1::serve_within(limits, far, Box::new(upstream), Dial(to), exchange));
+        Guest { io: near, read: Vec::new(), server, from_upstream: read }
     }
 
     /// Every request of the trail, with what was decided.
@@ -172,6 +182,45 @@ pub(super) struct Guest {
     pub(super) io: DuplexStream,
     read: Vec<u8>,
     pub(super) server: JoinHandle<io::Result<()>>,
+    /// Bytes that were read from the first connection to the outside.
+    pub(super) from_upstream: Arc<AtomicU64>,
+}
+
+/// Counts what is read.
+struct Counting {
+    inner: TcpStream,
+    read: Arc<AtomicU64>,
+}
+
+impl AsyncRead for Counting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.inner).poll_read(cx, buf);
+        self.read.fetch_add((buf.filled().len() - before) as u64, Ordering::SeqCst);
+        result
+    }
+}
+
+impl AsyncWrite for Counting {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
 }
 
 impl Guest {

@@ -1,6 +1,13 @@
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use super::bench::{Bench, Guest, bounded, eventually};
 use crate::audit::Decision;
+use crate::http::ProxyHop;
+use crate::http::h1::Limits;
+use matchlock_intercept::headers::HeaderValue;
 use matchlock_testkit::origin::pattern;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: api.example.com\r\n\r\n")
@@ -47,14 +54,30 @@ async fn heads_arrive_as_they_were_sent() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let bench = Bench::new();
-    let mut guest = bench.connect().await;
-    let all: String = (0..20).map(|i| get(&format!("/echo?n={i}"))).collect();
-    guest.send(all).await;
-    for i in 0..20 {
-        let (_, body) = guest.response().await;
-        let wanted = format!(r#""target":"/echo?n={i}""#);
-        assert!(String::from_utf8_lossy(&body).contains(&wanted));
+    let guest = bench.connect().await;
+    let all: String = (0..300).map(|i| get(&format!("/echo?n={i}"))).collect();
+    let (mut read, mut write) = tokio::io::split(guest.io);
+    let sending = tokio::spawn(async move {
+        write.write_all(all.as_bytes()).await.unwrap();
+        write
+    });
+    let mut seen = String::new();
+    let mut next = 0;
+    while next < 300 {
+        let mut more = [0; 4096];
+        let n = bounded(read.read(&mut more)).await.unwrap();
+        assert_ne!(n, 0);
+        seen += &String::from_utf8_lossy(&more[..n]);
+        while let Some(at) = seen.find(&format!("\"target\":\"/echo?n={next}\"")) {
+            seen.drain(..at);
+            next += 1;
+        }
     }
+    drop((bounded(sending).await.unwrap(), read));
+    bounded(guest.server).await.unwrap().unwrap();
+    // The trail has each of them, and how each of them ended.
+    assert_eq!((bench.requests().len(), bench.responses().len()), (300, 300));
+    assert_eq!(bench.origin.requests().len(), 300);
 }
 
 #[tokio::test]
@@ -175,7 +198,7 @@ async fn either_side_may_close() {
     let (head, _) = guest.response().await;
     assert!(head.contains("Connection: close"), "{head}");
     assert_eq!(guest.rest().await, b"");
-    bounded(guest.server).await.unwrap().unwrap();
+    guest.close().await.unwrap();
     assert_eq!(bench.requests().len(), 5);
 }
 
@@ -239,7 +262,6 @@ async fn large_bodies_pass_in_both_directions() {
     let Guest { io, server, .. } = guest;
     let (mut read, mut write) = tokio::io::split(io);
     let sending = tokio::spawn(async move {
-        use tokio::io::AsyncWriteExt;
         let head = format!(
             "POST /reflect HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: {LENGTH}\r\n\
              Connection: close\r\n\r\n"
@@ -254,7 +276,6 @@ async fn large_bodies_pass_in_both_directions() {
     let mut received = 0;
     let mut buffer = vec![0; 1 << 16];
     loop {
-        use tokio::io::AsyncReadExt;
         let n = bounded(read.read(&mut buffer)).await.unwrap();
         if n == 0 {
             break;
@@ -292,7 +313,7 @@ async fn what_could_be_read_in_two_ways_is_refused() {
         format!("GET / HTTP/1.1\r\n{host}{host}\r\n"),
         "GET / HTTP/1.1\r\n\r\n".into(),
         format!("GET http://other.example.com/ HTTP/1.1\r\n{host}\r\n"),
-        format!("GET http://api.example.com:443/ HTTP/1.1\r\nHost: api.example.com:443\r\n\r\n"),
+        "GET http://api.example.com:443/ HTTP/1.1\r\nHost: api.example.com:443\r\n\r\n".into(),
         format!("POST / HTTP/1.1\r\n{host}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"),
         format!("POST / HTTP/1.1\r\n{host}Content-Length: 1\r\nContent-Length: 1\r\n\r\n"),
         format!("POST / HTTP/1.1\r\n{host}Transfer-Encoding: xchunked\r\n\r\n"),
@@ -339,7 +360,7 @@ async fn nothing_passes_without_an_audit_trail() {
     let mut guest = bench.connect().await;
     guest.send(get("/echo")).await;
     guest.response().await;
-    bench.log.broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    bench.log.broken.store(true, Ordering::SeqCst);
     guest.send(get("/echo")).await;
     assert_eq!(guest.rest().await, b"");
     bounded(guest.server).await.unwrap().unwrap_err();
@@ -356,4 +377,77 @@ async fn a_guest_that_goes_away_ends_the_exchange() {
     bench.origin.release(2);
     let _ = bounded(guest.server).await.unwrap();
     eventually("a response record", || bench.responses().len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_the_whole() {
+    let bench = Bench::new();
+    let mut exchange = bench.exchange();
+    exchange.tls = false;
+    exchange.connection.sni = None;
+    exchange.connection.address.set_port(80);
+    let authorization = Some(HeaderValue::from_static("Basic dTpw"));
+    exchange.proxy = Some(ProxyHop { authorization });
+    let mut guest = bench.connect_as(exchange.clone()).await;
+    let host = "Host: api.example.com\r\nProxy-Authorization: mine\r\n\r\n";
+    guest.send(format!("GET /echo?x=1 HTTP/1.1\r\n{host}")).await;
+    guest.response().await;
+    let seen = bench.origin.last();
+    assert_eq!(seen.target, "http://api.example.com/echo?x=1");
+    assert_eq!(seen.header("proxy-authorization"), Some("Basic dTpw"));
+
+    // An origin is not, whatever the guest writes.
+    exchange.proxy = None;
+    let mut guest = bench.connect_as(exchange).await;
+    guest.send(format!("GET http://api.example.com/echo?x=2 HTTP/1.1\r\n{host}")).await;
+    guest.response().await;
+    let seen = bench.origin.last();
+    assert_eq!((&*seen.target, seen.header("proxy-authorization")), ("/echo?x=2", None));
+}
+
+#[tokio::test]
+async fn a_connection_to_nowhere_in_particular_is_not_served() {
+    let bench = Bench::new();
+    let mut exchange = bench.exchange();
+    exchange.connection.bound = false;
+    exchange.connection.sni = None;
+    let mut guest = bench.connect_as(exchange).await;
+    guest.send(get("/echo")).await;
+    assert_eq!(guest.rest().await, b"");
+    assert!(bench.origin.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_slow_guest_holds_the_upstream_back() {
+    const LENGTH: usize = 20_000_000;
+    // The pipe of the test, and what is read, decoded and encoded at a time.
+    const BOUND: u64 = 64 * 1024 + 256 * 1024;
+    let bench = Bench::new();
+    let mut guest = bench.connect().await;
+    guest.send(get(&format!("/bytes/{LENGTH}"))).await;
+    let mut taken = guest.until("\r\n\r\n").await.len() as u64;
+    for _ in 0..LENGTH / 500_000 {
+        taken += guest.exactly(500_000).await.len() as u64;
+        // What the guest's end has read ahead is counted as taken.
+        let ahead = guest.from_upstream.load(Ordering::SeqCst).saturating_sub(taken);
+        assert!(ahead <= BOUND, "{ahead} bytes ahead of the guest");
+    }
+}
+
+#[tokio::test]
+async fn a_guest_may_not_take_for_ever() {
+    let bench = Bench::new();
+    let short = Duration::from_millis(50);
+    let mut guest =
+        bench.connect_within(Limits { head: short, ..Limits::default() }, bench.exchange()).await;
+    guest.send("GET /echo HTTP/1.1\r\nHost: api").await;
+    assert_eq!(guest.rest().await, b"");
+    let error = bounded(guest.server).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    let mut guest =
+        bench.connect_within(Limits { idle: short, ..Limits::default() }, bench.exchange()).await;
+    guest.send(get("/echo")).await;
+    assert!(guest.response().await.0.starts_with("HTTP/1.1 200"));
+    assert_eq!(guest.rest().await, b"");
+    bounded(guest.server).await.unwrap().unwrap();
 }

@@ -2,3 +2,8 @@
 
 mod bench;
 mod h1;
+mod h2;
+mod hooks;
+mod properties;
+mod secrets;
+mod settings;

@@ -1,4 +1,5 @@
-//! The stack against a real kernel: sockets in a network namespace, whose TAP is pumped to the stack.
+//! The stack against a real kernel: sockets in a network namespace, whose TAP is pumped to the
+//! stack.
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;

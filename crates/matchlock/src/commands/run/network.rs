@@ -93,7 +93,9 @@ impl NetworkPlan {
         } else {
             Some(settings(args, mtu, secrets, hosts.clone(), surroundings, warnings)?)
         };
-        let audit_log = args.audit_log.as_ref().map(PathBuf::from);
+        let audit_log = args.audit_log.as_ref().map(std::path::absolute).transpose();
+        let audit_log = audit_log
+            .map_err(|error| CliError::new(format!("invalid argument for --audit-log: {error}")))?;
         Ok(Self { settings, hosts, forwards, addresses, audit_log })
     }
 }

@@ -1,0 +1,3 @@
+//! The first bytes of a flow.
+
+pub use matchlock_net::fuzzing::speech;
