@@ -24,6 +24,7 @@ macro_rules! cases {
 mod audit;
 mod fronting;
 mod lab;
+mod leaks;
 mod names;
 mod public;
 mod sealed;
