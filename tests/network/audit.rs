@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use matchlock_testkit::{PATIENCE, wait_until};
 use rustix::process::Signal;
@@ -253,20 +252,26 @@ fn a_killed_supervisor_leaves_a_trail_that_verifies() {
 fn a_trail_that_cannot_be_written_stops_the_traffic() {
     let lab = NetLab::new();
     let script = format!(
-        "for n in $(seq 400); do curl -sS --http1.1 --max-time 10 -o /dev/null -w '%{{http_code}} ' \
+        "for n in $(seq 200); do curl -sS --http1.1 --max-time 10 -o /dev/null -w '%{{http_code}} ' \
          http://{API}/$n 2>/dev/null; done; echo end"
     );
-    let limited = lab.sh(&["--allow-host", API], &script).under(&["prlimit", "--fsize=40000"]);
-    let finished = limited.spawn().finish(PATIENCE + Duration::from_secs(120));
+    let running = lab.sh(&["--allow-host", API], &script).spawn();
+    wait_until("some requests", PATIENCE, || (lab.origin.requests().len() > 3).then_some(()));
+    // From now on the file may grow by little.
+    let size = fs::metadata(lab.path("audit.jsonl")).expect("there").len() + 5000;
+    let limit = [format!("--pid={}", running.pid()), format!("--fsize={size}")];
+    let limited = std::process::Command::new("prlimit").args(&limit).status();
+    assert!(limited.expect("prlimit runs").success());
+    let finished = running.finish(PATIENCE);
     let (out, err) = (finished.out(), finished.err());
     let arrived = lab.origin.requests().len();
-    assert!(arrived > 0 && arrived < 400, "{arrived}: {out} {err}");
+    assert!(arrived < 100, "{arrived}: {out} {err}");
     let text = fs::read_to_string(lab.path("audit.jsonl")).expect("read");
-    assert!(text.len() <= 40000);
+    assert!(text.len() as u64 <= size);
     let records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let recorded = records.filter(|record| record["event"] == "request").count();
     assert!(recorded >= arrived, "no request without its record: {recorded} of {arrived}");
-    assert_ne!(finished.code(), 0, "the loss is told: {err}");
+    assert!(finished.code() > 0, "the loss is told: {:?} {err}", finished.status);
     assert!(err.contains("audit"), "{err}");
 
     let full = lab.lab().run(&["--audit-log", "/dev/full"], &["true"]).finish();
@@ -279,7 +284,7 @@ fn the_guest_neither_sees_nor_reaches_the_trail() {
     let path = lab.path("audit.jsonl").display().to_string();
     let own = lab.home().display().to_string();
     let script = format!(
-        "ls -d {path} {own}; find / -xdev -name '*.jsonl' -newermt 2026-01-01 2>/dev/null; \
+        "ls -d {path} {own}; find /tmp /run /var /root /home /mnt /srv /dev -name '*.jsonl' -newermt 2026-01-01 2>/dev/null; \
          echo forged > {path}; ls /proc/*/fd/* -l 2>/dev/null | grep -c jsonl; \
          grep -c . /proc/mounts > /dev/null; exit 0"
     );

@@ -25,6 +25,7 @@ mod audit;
 mod clients;
 mod fronting;
 mod lab;
+mod leaks;
 mod names;
 mod ports;
 mod protocols;

@@ -36,7 +36,10 @@ class H2:
         head = read_exactly(self.stream, 9)
         length, kind, flags = int.from_bytes(head[:3]), head[3], head[4]
         number, payload = int.from_bytes(head[5:]), read_exactly(self.stream, length)
-        if kind == 1:
+        if kind == 0 and length:
+            # As much as came may come again on this connection.
+            self.stream.sendall(frame(8, 0, 0, length.to_bytes(4)))
+        elif kind == 1:
             if (code := decode_status(payload)) >= 200:
                 self.answers.setdefault(number, str(code))
         elif kind == 3:
