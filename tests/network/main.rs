@@ -52,6 +52,7 @@ const ALL: &[&[Case]] = &[
     audit::CASES,
     clients::CASES,
     fronting::CASES,
+    leaks::CASES,
     names::CASES,
     ports::CASES,
     protocols::CASES,
