@@ -22,6 +22,7 @@ cases![
     grpc_calls_and_streams,
     a_websocket_has_the_secret_in_its_handshake_only,
     openssl_and_wget_verify_and_ask,
+    many_requests_to_many_names_go_at_once,
 ];
 
 const SECRET: &str = "sk-live-5f2c81d09a";
@@ -52,6 +53,8 @@ fn innocent(lab: &NetLab, finished: Finished) -> String {
     for text in [finished.out(), finished.err(), trail] {
         assert!(!text.contains(SECRET), "{text}");
     }
+    let kept = Command::new("grep").args(["-rlaF", SECRET]).arg(lab.home()).output();
+    assert_eq!(String::from_utf8_lossy(&kept.expect("grep runs").stdout), "", "files with it");
     finished.out()
 }
 
@@ -281,5 +284,32 @@ fn openssl_and_wget_verify_and_ask() {
     for who in ["openssl", "wget"] {
         let request = received(&lab, who);
         assert_eq!(request.header("authorization"), Some(&*bearer()), "{who}");
+    }
+}
+
+fn many_requests_to_many_names_go_at_once() {
+    let lab = NetLab::with(&["*.example.com"]);
+    let secret = secret_for("*.example.com");
+    let urls = |host: &str| format!("'https://{host}.example.com/status/200?[1-30]' -o /dev/null");
+    // Emulated, each handshake costs the guest seconds: few connections, many requests.
+    let script = format!(
+        "ask() {{ curl -sS -Z -w '%{{http_code}}\\n' \
+             -H \"Authorization: Bearer $API_KEY\" \"$@\" | sort | uniq -c; }}
+         ask --parallel-max 60 --http2 {one} {two}
+         ask --parallel-max 4 --http1.1 {one} {two}
+         ask 'https://n[1-6].example.com/status/200' -o /dev/null",
+        one = urls("one"),
+        two = urls("two"),
+    );
+    let out = innocent(&lab, lab.finish(&["--secret", &secret], &script));
+    let counts: Vec<String> =
+        out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(counts, ["60 200", "60 200", "6 200"], "{out}");
+    let requests = lab.origin.requests();
+    assert_eq!(requests.len(), 126);
+    for request in &requests {
+        assert_eq!(request.header("authorization"), Some(&*bearer()));
+        let host = request.authority.as_deref().or(request.header("host"));
+        assert_eq!(host, request.sni.as_deref(), "each to its own name");
     }
 }
