@@ -41,8 +41,15 @@ pub(crate) struct Case {
     run: fn(),
 }
 
-const ALL: &[&[Case]] =
-    &[audit::CASES, fronting::CASES, names::CASES, public::CASES, sealed::CASES, secrets::CASES];
+const ALL: &[&[Case]] = &[
+    audit::CASES,
+    fronting::CASES,
+    leaks::CASES,
+    names::CASES,
+    public::CASES,
+    sealed::CASES,
+    secrets::CASES,
+];
 
 fn main() -> ExitCode {
     if std::env::var_os(INSIDE).is_none() {
