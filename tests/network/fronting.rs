@@ -268,7 +268,7 @@ for name, data in cases.items():
         match &**case {
             // An encrypted hello inside goes nowhere: the outer name is the one that is judged.
             "own" | "own in many records" | "own with ECH" => {
-                assert_eq!(got, "handshake", "{case}")
+                assert_eq!(got, "handshake", "{case}");
             }
             "other with ECH" => assert_eq!(got, "alert 49", "{case}"),
             "other" | "none" | "none with ECH" => assert_eq!(got, "alert 112", "{case}"),

@@ -12,6 +12,7 @@ cases![
     a_placeholder_leaves_for_no_other_host_in_any_form,
     a_placeholder_leaves_for_no_other_host_over_http2,
     the_value_is_nowhere_but_at_its_server,
+    each_sandbox_has_an_authority_of_its_own_whose_key_is_nowhere,
 ];
 
 fn a_placeholder_leaves_for_no_other_host_in_any_form() {
@@ -225,6 +226,39 @@ seen['processes after'] = holders()
     let trail = std::fs::read(lab.path("audit.jsonl")).expect("read");
     assert!(!contains(&trail, CANARY));
     assert_eq!(lab.origin.last().header("authorization"), Some(&*format!("Bearer {CANARY}")));
+}
+
+fn each_sandbox_has_an_authority_of_its_own_whose_key_is_nowhere() {
+    let program = r"
+with open('/etc/ssl/certs/matchlock-ca.crt') as file:
+    seen['authority'] = file.read()
+places = ['/etc/ssl', '/run', '/tmp', '/root', '/var/lib', '/usr/local', '/dev/shm']
+done = subprocess.run(['grep', '-rIlsF', '-D', 'skip', '-e', 'PRIVATE KEY--', *places],
+                      capture_output=True)
+seen['keys'] = done.stdout.decode()
+stream = tls('api.example.com', 443, 'api.example.com')
+certificate = stream.getpeercert()
+seen['names'] = sorted(name for _, name in certificate['subjectAltName'])
+for name in ('evil.example.net', 'www.example.com', 'example.com'):
+    seen[name] = outcome(lambda: tls('api.example.com', 443, name) and 'issued')
+";
+    let made = || {
+        let lab = NetLab::new();
+        let running = lab.program(&["--allow-host", API], program, &[]).spawn();
+        let seen: serde_json::Value =
+            serde_json::from_str(&running.finish(PATIENCE).expect(0).out()).expect("JSON");
+        assert_eq!((&seen["keys"], &seen["names"]), (&json!(""), &json!([API])), "{seen}");
+        for other in [EVIL, "www.example.com", "example.com"] {
+            assert!(seen[other].to_string().contains("tls: "), "{other}: {seen}");
+        }
+        for file in files(lab.home()) {
+            let bytes = std::fs::read(&file).unwrap_or_default();
+            assert!(!contains(&bytes, "PRIVATE KEY--"), "{}", file.display());
+        }
+        seen["authority"].as_str().expect("text").to_owned()
+    };
+    let (one, other) = (made(), made());
+    assert!(one.starts_with("-----BEGIN CERTIFICATE-----") && one != other, "{one}");
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {

@@ -403,6 +403,7 @@ seen['real address'] = status(f'https://{origin}/', *proxy)
 seen['metadata'] = status('http://169.254.169.254/', '-p', *proxy)
 seen['other inside'] = status('https://evil.example.net/', '--connect-to',
                               'evil.example.net:443:api.example.com:443', *proxy)
+seen['DNS over HTTPS'] = status('https://evil.example.net/', '--doh-url', 'https://8.8.8.8/dns-query')
 seen['other Host'] = status('https://api.example.com/', '-H', 'Host: evil.example.net', *proxy)
 ",
         &[&origin],
@@ -412,6 +413,7 @@ seen['other Host'] = status('https://api.example.com/', '-H', 'Host: evil.exampl
         assert_eq!(seen[name], "curl 56", "{seen}");
     }
     assert_eq!(seen["other inside"], "curl 35", "{seen}");
+    assert_eq!(seen["DNS over HTTPS"], "curl 6", "{seen}");
     assert_eq!(seen["other Host"], "421", "{seen}");
     assert_eq!(lab.origin.requests().len(), 1);
     assert!(lab.dns.received().iter().all(|asked| asked.name == API));

@@ -176,13 +176,13 @@ seen['key'] = key
         assert_eq!(requests.len(), 5, "{seen}");
         for (path, request) in &requests {
             let text = String::from_utf8_lossy(&request.body);
-            let length = request.header("content-length").map(|length| length.parse::<u64>());
+            let length = request.header("content-length").map(str::parse::<u64>);
             if let Some(length) = length {
                 assert_eq!(length, Ok(request.body_length), "{path}");
             }
             match &**path {
                 "/json" => {
-                    assert_eq!(text, format!("{{\"key\": \"{wanted}\", \"again\": \"{wanted}\"}}"))
+                    assert_eq!(text, format!("{{\"key\": \"{wanted}\", \"again\": \"{wanted}\"}}"));
                 }
                 "/form" | "/chunk" => assert_eq!(text, format!("a=1&key={wanted}")),
                 "/none" => assert_eq!(text, "nothing"),
