@@ -13,6 +13,7 @@ const HOSTS: &[&str] = &[
     "127.0.0.1",
     "169.254.169.254",
     "198.18.0.1",
+    "8.8.8.8",
     "docs.kernel.org",
     "docs.oasis-open.org",
     "example.com",
