@@ -1,6 +1,6 @@
 //! A sandbox with servers around it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -13,11 +13,39 @@ use serde_json::Value;
 /// All of it is on the namespace's loopback interface.
 pub(crate) const PUBLIC_NETWORK: &str = "11.0.0.1/8";
 
+/// Addresses of the namespace that no sandbox may reach without more than a name.
+const FORBIDDEN: &[&str] = &[
+    "10.66.0.1/24",
+    "172.20.0.1/32",
+    "192.168.66.1/24",
+    "100.64.0.9/32",
+    "100.100.100.200/32",
+    "169.254.169.254/32",
+    "169.254.170.2/32",
+    "169.254.7.7/32",
+    "192.0.2.7/32",
+    "fd00:ec2::254/128",
+    "fd12::1/128",
+    "64:ff9b::a9fe:a9fe/128",
+    "64:ff9b::7f00:1/128",
+    "2002:a42:1::1/128",
+    "2001:db8::7/128",
+];
+
 /// A host whose name and certificate are in order, with a server on ports 80 and 443.
 pub(crate) const API: &str = "api.example.com";
 
 /// Another name of the same server, which no test allows.
 pub(crate) const EVIL: &str = "evil.example.net";
+
+/// What the Python programs of the guest have in common.
+pub(crate) const PRELUDE: &str = include_str!("guest/prelude.py");
+
+/// A client of HTTP/2 by hand.
+pub(crate) const H2: &str = include_str!("guest/h2.py");
+
+/// Ethernet frames by hand, for programs in a `--privileged` guest.
+pub(crate) const FRAMES: &str = include_str!("guest/frames.py");
 
 /// Makes the namespace of the tests: its loopback interface holds a public network.
 pub(crate) fn prepare_namespace() {
@@ -26,8 +54,50 @@ pub(crate) fn prepare_namespace() {
         &["address", "add", PUBLIC_NETWORK, "dev", "lo"],
         &["-6", "address", "add", "2a00::1/128", "dev", "lo"],
     ] {
-        let status = Command::new("ip").args(arguments).status().expect("ip runs");
-        assert!(status.success(), "ip {arguments:?}");
+        ip(arguments);
+    }
+    for address in FORBIDDEN {
+        ip(&["address", "add", address, "dev", "lo"]);
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status().expect("ip runs");
+    assert!(status.success(), "ip {arguments:?}");
+}
+
+/// Listeners on all addresses of the host, for what must never get there.
+pub(crate) struct Traps {
+    tcp: TcpListener,
+    udp: UdpSocket,
+}
+
+impl Traps {
+    pub(crate) fn new() -> Self {
+        let tcp = TcpListener::bind("[::]:0").expect("a port");
+        tcp.set_nonblocking(true).expect("set");
+        let udp = UdpSocket::bind(tcp.local_addr().expect("an address")).expect("a port");
+        udp.set_nonblocking(true).expect("set");
+        Self { tcp, udp }
+    }
+
+    /// Their port, of TCP and UDP.
+    pub(crate) fn port(&self) -> String {
+        self.tcp.local_addr().expect("an address").port().to_string()
+    }
+
+    /// The addresses of the host that were connected to since the last call.
+    pub(crate) fn caught(&self) -> Vec<String> {
+        let accepted = std::iter::from_fn(|| self.tcp.accept().ok());
+        let local = accepted.map(|(stream, _)| stream.local_addr().expect("an address"));
+        local.map(|address| address.ip().to_canonical().to_string()).collect()
+    }
+
+    /// Nothing got here.
+    #[track_caller]
+    pub(crate) fn assert_untouched(&self) {
+        assert_eq!(self.caught(), [""; 0], "connections reached the host");
+        assert!(self.udp.recv(&mut [0; 16]).is_err(), "a datagram reached the host");
     }
 }
 
@@ -100,6 +170,11 @@ impl NetLab {
         SocketAddr::new(IpAddr::V4(self.address), port)
     }
 
+    /// The home itself, for calls with other flags.
+    pub(crate) fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
     /// `sh -c SCRIPT` in a sandbox that asks our name server and keeps its audit trail.
     pub(crate) fn sh(&self, flags: &[&str], script: &str) -> Invocation {
         self.argv(flags, &["sh", "-c", script])
@@ -130,6 +205,20 @@ impl NetLab {
         self.sh(flags, script).finish()
     }
 
+    /// Runs a Python program in the guest, after [`PRELUDE`]; returns the JSON that it printed.
+    #[track_caller]
+    pub(crate) fn python(&self, flags: &[&str], program: &str, arguments: &[&str]) -> Value {
+        let out = self.program(flags, program, arguments).finish().expect(0).out();
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error} in {out}"))
+    }
+
+    /// A Python program in the guest, after [`PRELUDE`].
+    pub(crate) fn program(&self, flags: &[&str], program: &str, arguments: &[&str]) -> Invocation {
+        let program = format!("{PRELUDE}\n{program}\nreport()\n");
+        let argv = [&["/usr/bin/python3", "-c", &program], arguments].concat();
+        self.argv(flags, &argv)
+    }
+
     /// The records of the audit trail so far.
     pub(crate) fn audit(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.path("audit.jsonl")).expect("an audit trail");
@@ -147,7 +236,9 @@ impl Drop for NetLab {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let trail = std::fs::read_to_string(self.path("audit.jsonl")).unwrap_or_default();
-            std::io::Write::write_all(&mut std::io::stderr(), trail.as_bytes()).unwrap_or_default();
+            let lines: Vec<&str> = trail.lines().rev().take(40).collect();
+            let text = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
+            std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes()).unwrap_or_default();
         }
     }
 }

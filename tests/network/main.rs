@@ -21,11 +21,17 @@ macro_rules! cases {
     };
 }
 
+mod audit;
 mod clients;
+mod fronting;
 mod lab;
+mod leaks;
+mod names;
 mod ports;
 mod protocols;
+mod public;
 mod raw;
+mod sealed;
 mod secrets;
 mod servers;
 mod trust;
@@ -43,10 +49,16 @@ pub(crate) struct Case {
 }
 
 const ALL: &[&[Case]] = &[
+    audit::CASES,
     clients::CASES,
+    fronting::CASES,
+    leaks::CASES,
+    names::CASES,
     ports::CASES,
     protocols::CASES,
+    public::CASES,
     raw::CASES,
+    sealed::CASES,
     secrets::CASES,
     trust::CASES,
     upstream::CASES,

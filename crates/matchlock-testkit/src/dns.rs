@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 /// How long a client over TCP may keep its thread waiting.
@@ -111,6 +111,21 @@ impl Reply {
     pub fn of(mut self, owner: &str, data: RData) -> Self {
         self.records.push((Some(owner.to_owned()), data));
         self
+    }
+
+    /// With a TXT record.
+    #[must_use]
+    pub fn text(self, text: &str) -> Self {
+        self.and(RData::TXT(TXT::new(vec![text.to_owned()])))
+    }
+
+    /// With an address of another name: what an alias leads to.
+    ///
+    /// # Panics
+    /// When `address` is none.
+    #[must_use]
+    pub fn address_of(self, owner: &str, address: &str) -> Self {
+        self.of(owner, address_data(address.parse().expect("an address")))
     }
 
     /// With this TTL, in seconds.

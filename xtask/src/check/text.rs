@@ -7,12 +7,18 @@ use anyhow::{Context as _, Result};
 
 /// Hosts that a URL in this repository may have: documents that the code cites, and reserved names.
 /// Nothing here is fetched by a build; packages come by name from where the reader's own package
-/// managers take them.
+/// managers take them. The addresses are those that tests try to reach from within a sandbox.
 const HOSTS: &[&str] = &[
+    "1.1.1.1",
     "127.0.0.1",
+    "169.254.169.254",
+    "198.18.0.1",
+    "8.8.8.8",
     "docs.kernel.org",
     "docs.oasis-open.org",
     "example.com",
+    "example.net",
+    "example.org",
     "keepachangelog.com",
     "localhost",
     "semver.org",
@@ -87,8 +93,17 @@ fn url_hosts(line: &str) -> impl Iterator<Item = &str> {
 
 fn is_allowed(host: &str) -> bool {
     // Reserved by RFC 2606 and RFC 6761 for examples and tests.
-    let reserved = [".example", ".example.com", ".test", ".invalid", ".localhost"];
-    HOSTS.contains(&host) || reserved.iter().any(|suffix| host.ends_with(suffix))
+    let reserved = [
+        ".example",
+        ".example.com",
+        ".example.net",
+        ".example.org",
+        ".invalid",
+        ".localhost",
+        ".test",
+    ];
+    let host = host.to_ascii_lowercase();
+    HOSTS.contains(&&*host) || reserved.iter().any(|suffix| host.ends_with(suffix))
 }
 
 #[cfg(test)]
@@ -107,6 +122,7 @@ mod tests {
         let line = "a https://one.test/x, (git+ssh://two.test) and https://{host}/";
         assert_eq!(url_hosts(line).collect::<Vec<_>>(), ["one.test", "two.test"]);
         assert!(is_allowed("api.example.com"));
+        assert!(is_allowed("API.Example.net"));
         assert!(!is_allowed("notexample.com"));
     }
 }

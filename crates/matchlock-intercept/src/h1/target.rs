@@ -220,13 +220,16 @@ mod tests {
         let path = |text: &'static str| PathAndQuery::new(text.as_bytes()).unwrap();
         let host = |text: &str| Authority::parse(text.as_bytes()).unwrap();
         assert_eq!(parse("GET", "/a?b?c"), Ok(Target::Origin(path("/a?b?c"))));
-        assert_eq!(parse("GET", "//a.com/b"), Ok(Target::Origin(path("//a.com/b"))));
+        assert_eq!(parse("GET", "//a.test/b"), Ok(Target::Origin(path("//a.test/b"))));
         let absolute = |scheme, authority, rest| {
             Ok(Target::Absolute { scheme, authority: host(authority), path_and_query: path(rest) })
         };
-        assert_eq!(parse("GET", "HTTP://a.com:8080/b"), absolute(Scheme::Http, "a.com:8080", "/b"));
-        assert_eq!(parse("GET", "https://a.com?b"), absolute(Scheme::Https, "a.com", "/?b"));
-        assert_eq!(parse("CONNECT", "a.com:443"), Ok(Target::Authority(host("a.com:443"))));
+        assert_eq!(
+            parse("GET", "HTTP://a.test:8080/b"),
+            absolute(Scheme::Http, "a.test:8080", "/b")
+        );
+        assert_eq!(parse("GET", "https://a.test?b"), absolute(Scheme::Https, "a.test", "/?b"));
+        assert_eq!(parse("CONNECT", "a.test:443"), Ok(Target::Authority(host("a.test:443"))));
         assert_eq!(parse("OPTIONS", "*"), Ok(Target::Asterisk));
     }
 
@@ -234,7 +237,7 @@ mod tests {
     fn other_targets_are_refused() {
         let table = [
             ("GET", "*", InvalidTarget::Method),
-            ("GET", "a.com:443", InvalidTarget::Form),
+            ("GET", "a.test:443", InvalidTarget::Form),
             ("GET", "a", InvalidTarget::Form),
             ("GET", "", InvalidTarget::Form),
             ("GET", "/a#b", InvalidTarget::Byte),
@@ -242,8 +245,8 @@ mod tests {
             ("GET", "/a\tb", InvalidTarget::Byte),
             ("GET", "/a\0", InvalidTarget::Byte),
             ("GET", "/a%00.txt", InvalidTarget::Nul),
-            ("GET", "ftp://a.com/", InvalidTarget::Scheme),
-            ("CONNECT", "a.com", InvalidTarget::Form),
+            ("GET", "ftp://a.test/", InvalidTarget::Scheme),
+            ("CONNECT", "a.test", InvalidTarget::Form),
         ];
         for (method, target, error) in table {
             assert_eq!(parse(method, target), Err(error), "{method} {target:?}");
@@ -252,7 +255,7 @@ mod tests {
             ("CONNECT", "/"),
             ("GET", "http:///a"),
             ("GET", "http://a@b.com/"),
-            ("GET", "http://a.com#b/"),
+            ("GET", "http://a.test#b/"),
         ] {
             let error = parse(method, target).unwrap_err();
             assert!(matches!(error, InvalidTarget::Authority(_)), "{method} {target:?}: {error}");

@@ -328,11 +328,12 @@ fn bodies_are_written_as_long_as_their_heads_say() {
 
 #[test]
 fn targets_change_between_the_forms_for_servers_and_for_proxies() {
-    let (mut head, ..) = one_request("GET http://a.com:81/b?c HTTP/1.1\r\nHost: A.com:81\r\n\r\n");
+    let (mut head, ..) =
+        one_request("GET http://a.test:81/b?c HTTP/1.1\r\nHost: A.test:81\r\n\r\n");
     head.use_origin_form();
     assert_eq!(head.target, Target::Origin(PathAndQuery::new("/b?c").unwrap()));
     head.use_absolute_form(Scheme::Http).unwrap();
     let mut out = BytesMut::new();
     RequestEncoder::new().head(&head, Framing::None, &mut out);
-    assert_eq!(out, "GET http://a.com:81/b?c HTTP/1.1\r\nHost: A.com:81\r\n\r\n");
+    assert_eq!(out, "GET http://a.test:81/b?c HTTP/1.1\r\nHost: A.test:81\r\n\r\n");
 }

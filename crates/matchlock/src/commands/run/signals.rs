@@ -18,6 +18,9 @@ impl Interrupts {
         let listen = |kind| {
             signal(kind).map_err(|error| CliError::new(format!("cannot handle signals: {error}")))
         };
+        // A write beyond RLIMIT_FSIZE is to fail, so that a trail which cannot grow stops the
+        // traffic in order. The handler stays when the stream is gone.
+        drop(listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
