@@ -235,7 +235,7 @@ fn each_sandbox_has_an_authority_of_its_own_whose_key_is_nowhere() {
     let program = r"
 with open('/etc/ssl/certs/matchlock-ca.crt') as file:
     seen['authority'] = file.read()
-places = ['/etc/ssl', '/run', '/tmp', '/root', '/var/lib', '/usr/local', '/dev/shm']
+places = ['/etc/ssl', '/run', '/tmp', '/root', '/dev/shm']
 done = subprocess.run(['grep', '-rIlsF', '-D', 'skip', '-e', 'PRIVATE KEY--', *places],
                       capture_output=True)
 seen['keys'] = done.stdout.decode()
