@@ -9,6 +9,7 @@ mod client_hello;
 mod dns;
 mod fuse;
 mod h1;
+mod http2;
 mod policy;
 mod proto;
 mod rewrite;
@@ -20,6 +21,7 @@ pub use client_hello::client_hello;
 pub use dns::{dns_answer, dns_query};
 pub use fuse::fuse_server;
 pub use h1::{h1_request, h1_response};
+pub use http2::http2;
 pub use policy::{host_pattern, secret_spec};
 pub use proto::{proto_agent, proto_host};
 pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
@@ -42,6 +44,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("h1_request", h1_request),
     ("h1_response", h1_response),
     ("hook_reply", hook_reply),
+    ("http2", http2),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
     ("rewrite_request", rewrite_request),

@@ -2,4 +2,5 @@
 
 pub use crate::dns::fuzzing::{dns_answer, dns_query};
 pub use crate::engine::sniff::speech;
+pub use crate::http::h2::fuzzing::http2;
 pub use crate::stack::fuzzing::ethernet_stack;

@@ -5,6 +5,8 @@
 
 mod convert;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod pipe;
 mod receive;
 mod stream;
