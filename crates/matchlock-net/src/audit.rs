@@ -183,6 +183,9 @@ pub enum Event {
         /// What went wrong.
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
+        /// Names of the secrets that were put into the request's body.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        secrets: Vec<String>,
     },
     /// The placeholder of a secret was sent towards a host that the secret is not for.
     SecretLeak {

@@ -18,7 +18,11 @@ pub(super) struct Record {
     up: AtomicU64,
     down: AtomicU64,
     error: Mutex<Option<String>>,
+    in_body: InBody,
 }
+
+/// The names of the secrets that were put into the body of a request.
+pub(super) type InBody = Arc<Mutex<Vec<String>>>;
 
 impl Record {
     pub(super) fn new(shared: Arc<Shared>, request: u64, started: Instant) -> Self {
@@ -30,7 +34,13 @@ impl Record {
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
             error: Mutex::default(),
+            in_body: InBody::default(),
         }
+    }
+
+    /// Where to note secrets that go into the body.
+    pub(super) fn in_body(&self) -> InBody {
+        Arc::clone(&self.in_body)
     }
 
     /// The status that the guest sees.
@@ -69,6 +79,7 @@ impl Drop for Record {
             bytes_down: *self.down.get_mut(),
             duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             error,
+            secrets: self.in_body.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         };
         // A lost event closes the network; there is nothing more to refuse here.
         let _ = self.shared.audit(&event);

@@ -1,24 +1,30 @@
 //! The body of a request on its way out.
 
+use std::sync::PoisonError;
+
 use bytes::Bytes;
 use matchlock_intercept::headers::Headers;
 use matchlock_intercept::rewrite::{BodyReplacer, Leak, LeakScanner, content_encoding};
 use matchlock_policy::Bound;
+
+use super::record::InBody;
 
 /// Looks for placeholders that must not go where the request goes, and puts in the secrets that
 /// may. However the body is cut, the same goes out.
 pub(super) struct Upload {
     scanner: LeakScanner,
     replacer: BodyReplacer,
+    record: InBody,
 }
 
 impl Upload {
-    /// For a request with these fields.
-    pub(super) fn new(bound: &Bound<'_>, headers: &Headers) -> Self {
+    /// For a request with these fields; the secrets that it puts in are noted in `record`.
+    pub(super) fn new(bound: &Bound<'_>, headers: &Headers, record: InBody) -> Self {
         let encoding = content_encoding(headers);
         Self {
             scanner: LeakScanner::encoded(bound, encoding.as_deref()),
             replacer: BodyReplacer::new(bound),
+            record,
         }
     }
 
@@ -37,6 +43,7 @@ impl Upload {
         }
         let mut out = Vec::with_capacity(data.len());
         self.replacer.push(&data, &mut out);
+        self.note();
         Ok(out.into())
     }
 
@@ -45,7 +52,16 @@ impl Upload {
         self.scanner.finish()?;
         let mut out = Vec::new();
         self.replacer.finish(&mut out);
+        self.note();
         Ok(out.into())
+    }
+
+    /// Tells the record which secrets are in the body by now.
+    fn note(&self) {
+        let mut names = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() != self.replacer.used().count() {
+            *names = self.replacer.used().map(ToString::to_string).collect();
+        }
     }
 }
 

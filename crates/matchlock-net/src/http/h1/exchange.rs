@@ -85,7 +85,8 @@ where
         client: Client,
     ) -> io::Result<Next> {
         set_target(&mut admitted, &self.exchange);
-        let mut upload = Upload::new(&admitted.bound(), &admitted.head.headers);
+        let mut upload =
+            Upload::new(&admitted.bound(), &admitted.head.headers, admitted.record.in_body());
         let progress = Progress::default();
         let (framing, held) = match self.hold(&admitted, framing, &mut upload, &progress).await {
             Ok(held) => held,

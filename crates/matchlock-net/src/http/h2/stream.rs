@@ -131,7 +131,8 @@ impl Stream<'_> {
         mut body: RecvStream,
         upstream: SendRequest<Bytes>,
     ) -> Result<(), Failure> {
-        let mut upload = Upload::new(&self.admitted.bound(), &self.admitted.head.headers);
+        let record = self.admitted.record.in_body();
+        let mut upload = Upload::new(&self.admitted.bound(), &self.admitted.head.headers, record);
         let is_tunnel = self.tunnel.is_some();
         let (head, held) = self.hold(&mut body, &mut upload).await?;
         let ends = held.as_ref().map_or_else(|| body.is_end_stream(), Bytes::is_empty);

@@ -60,6 +60,11 @@ async fn a_long_or_chunked_body_is_replaced_as_it_goes() {
         .await;
     guest.response().await;
     assert_eq!(bench.origin.last().body, VALUE.as_bytes());
+    let used = bench.events().into_iter().find_map(|event| match event {
+        Event::Response { secrets, .. } => Some(secrets),
+        _ => None,
+    });
+    assert_eq!(used, Some(vec!["API_KEY".to_owned()]), "the trail names it");
 }
 
 #[tokio::test]
