@@ -354,7 +354,7 @@ seen['after questions'] = status('https://api.example.com/')
         assert_eq!(seen[step], "200", "{seen}");
     }
     let open = seen["states"]["open"].as_u64().expect("a number");
-    assert!((1..=1024).contains(&open), "{seen}");
+    assert!((1..=2048).contains(&open), "{seen}");
     assert_eq!(lab.dns.received().iter().filter(|asked| asked.name != API).count(), 0);
 }
 

@@ -39,7 +39,7 @@ pub(crate) use outside::Outside;
 pub(crate) use shared::Shared;
 
 /// TCP connections at a time.
-const FLOWS: usize = 1024;
+const FLOWS: usize = 2048;
 /// Questions over UDP that are being answered at a time.
 const QUESTIONS: usize = 256;
 
