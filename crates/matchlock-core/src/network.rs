@@ -6,12 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use matchlock_intercept::hooks::Rules;
-use matchlock_net::{Audit, GuestNetwork, NetConfig, Network, ProxySettings};
+use matchlock_net::{Audit, CertificateDer, GuestNetwork, NetConfig, Network, ProxySettings};
 use matchlock_policy::Policy;
 use matchlock_proto::NetworkConfig;
 use matchlock_vmm::Nic;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 
 use crate::audit;
 use crate::config::InvalidConfig;
@@ -38,19 +36,6 @@ pub struct NetworkSettings {
     /// Proxies between the host and the network.
     pub proxy: ProxySettings,
 }
-
-/// Certificates in PEM (RFC 7468), of which there may be any number between other text.
-///
-/// # Errors
-/// When what looks like PEM is none.
-pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidPem> {
-    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| InvalidPem)
-}
-
-/// Not PEM. What was found instead is not told: it may be a private key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is not valid PEM")]
-pub struct InvalidPem;
 
 /// Largest packet of the guest's network device in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

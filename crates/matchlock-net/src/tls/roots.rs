@@ -2,7 +2,7 @@
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::PemObject;
 
 /// Where trust towards the outside begins.
 #[derive(Clone, Debug, Default)]
@@ -32,20 +32,27 @@ impl Roots {
     }
 }
 
-/// The text is not a list of certificates in PEM.
-#[derive(Debug, thiserror::Error)]
-#[error("not certificates in PEM")]
-pub struct InvalidPem(#[source] Option<pem::Error>);
+/// Not a list of certificates in PEM. What was found instead is not told: it may be a private key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPem {
+    /// What looks like PEM is none.
+    #[error("it is not valid PEM")]
+    NotPem,
+    /// There is no certificate in it.
+    #[error("it holds no certificate")]
+    NoCertificate,
+}
 
-/// Reads certificates in PEM (RFC 7468), for [`NetConfig::upstream_ca`](crate::NetConfig).
+/// Reads certificates in PEM (RFC 7468), of which there may be any number between other text, for
+/// [`NetConfig::upstream_ca`](crate::NetConfig).
 ///
 /// # Errors
 ///
-/// There is none, or one that is not readable.
+/// [`InvalidPem`]: there is none, or one that is not readable.
 pub fn read_certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidPem> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    let all = all.map_err(|error| InvalidPem(Some(error)))?;
-    if all.is_empty() { Err(InvalidPem(None)) } else { Ok(all) }
+    let all = all.map_err(|_| InvalidPem::NotPem)?;
+    if all.is_empty() { Err(InvalidPem::NoCertificate) } else { Ok(all) }
 }
 
 #[cfg(test)]

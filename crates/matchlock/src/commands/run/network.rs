@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use matchlock_core::hooks::Rules;
+use matchlock_core::net::{CertificateDer, read_certificates};
 use matchlock_core::policy::{
     HostName, HostPattern, Policy, PolicyConfig, PrivateAccess, Secrets, parse_add_host,
 };
-use matchlock_core::{CertificateDer, DescribeChain, Mtu, NetworkSettings, PortForward};
+use matchlock_core::{DescribeChain, Mtu, NetworkSettings, PortForward};
 
 use super::{lists, secrets};
 use crate::cli::NetworkArgs;
@@ -186,8 +187,7 @@ fn certificates(path: &OsString) -> Result<Vec<CertificateDer<'static>>, CliErro
         CliError::new(format!("--upstream-ca {name}: {why}"))
             .hinted("give a PEM file with one or more \"BEGIN CERTIFICATE\" blocks")
     };
-    let found = matchlock_core::certificates(&pem).map_err(|error| bad(&error.to_string()))?;
-    if found.is_empty() { Err(bad("it holds no certificate")) } else { Ok(found) }
+    read_certificates(&pem).map_err(|error| bad(&error.to_string()))
 }
 
 #[cfg(test)]
