@@ -1,0 +1,17 @@
+//! OCI images: registries, the store of layers on this host, and the file-system images made of
+//! them.
+//!
+//! ```text
+//!   registry ─► layer (tar, gzip, zstd) ─► Tree + data ─► <diff id>.erofs ──┐
+//!   archive  ─┘                                                             ├─► RootImage: one disk
+//!   build    ───────────────────────────────────────────► merge ─► index ───┘
+//! ```
+//!
+//! Each layer is stored once, as an EROFS image of its own. An image is an index: the merged
+//! metadata of its layers, an EROFS image whose files lie in the layers behind it. The crate knows
+//! no virtual machine and no guest: it hands out files and their order.
+
+#![forbid(unsafe_code)]
+
+pub mod digest;
+pub mod tree;
