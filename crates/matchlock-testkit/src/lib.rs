@@ -4,6 +4,9 @@
 #![forbid(unsafe_code)]
 
 pub mod dns;
+pub mod docker_registry;
+pub mod image_archive;
+mod images;
 mod lab;
 mod leaks;
 pub mod origin;
@@ -12,6 +15,7 @@ mod program;
 mod pty;
 mod wait;
 
+pub use images::{TEST_IMAGES, TestImage};
 pub use lab::{Invocation, Lab, binary, repository};
 pub use leaks::leaks;
 pub use process::{Finished, Running};

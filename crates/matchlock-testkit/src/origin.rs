@@ -29,7 +29,7 @@ mod encode;
 mod h1;
 mod h2;
 mod routes;
-mod tls;
+pub(crate) mod tls;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
