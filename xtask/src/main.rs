@@ -17,6 +17,7 @@ mod cpio;
 mod demo;
 mod fuzz;
 mod guest;
+mod image;
 mod kernel;
 mod lint;
 mod run;
@@ -57,6 +58,8 @@ enum Command {
     Lint,
     /// Run every fuzz target for a short time.
     Fuzz(fuzz::Args),
+    /// Make the images of the tests, and import one of Debian.
+    Image(image::Args),
     /// Make or check the empty ext4 image that becomes the writable layer of a sandbox.
     Template(template::Args),
     /// Build or check the guest kernel.
@@ -84,6 +87,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Test(args) => test::run(&workspace, &args),
         Command::Lint => lint::run(&workspace),
         Command::Fuzz(args) => fuzz::run(&workspace, &args),
+        Command::Image(args) => image::run(&workspace, &args),
         Command::Template(args) => template::run(&workspace, &args),
         Command::Kernel(args) => kernel::run(&args),
     }

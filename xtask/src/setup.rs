@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use tempfile::TempDir;
 
 use crate::run;
 use crate::workspace::Workspace;
@@ -41,6 +42,14 @@ pub(crate) enum Need {
     Openssl,
     /// `ip`, for the network namespace of the network tests.
     Iproute,
+    /// Makes the root file system of the test images.
+    Mmdebstrap,
+    /// The registry that tests push to and pull from.
+    DockerRegistry,
+    /// Fills that registry, and is what pulling is compared to.
+    Skopeo,
+    /// `fsck.erofs`, a second opinion on what the writer of EROFS writes.
+    ErofsUtils,
 }
 
 /// What the network tests run, in a sandbox or around it.
@@ -57,8 +66,14 @@ pub(crate) const NETWORK_TESTS: [Need; 10] = [
     Need::Iproute,
 ];
 
+/// What the tests of images run on the host.
+pub(crate) const IMAGE_TESTS: [Need; 3] = [Need::DockerRegistry, Need::Skopeo, Need::ErofsUtils];
+
 /// A package manager: its name and the words that make it install.
 type Manager = (&'static str, &'static str);
+
+/// Where the scripts of packages look for programs, by APT's default.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const APT: Manager = ("apt-get", "apt-get install --no-install-recommends");
 const DNF: Manager = ("dnf", "dnf install");
@@ -83,6 +98,10 @@ impl Need {
             Self::WebSockets => "websockets",
             Self::Openssl => "openssl",
             Self::Iproute => "ip",
+            Self::Mmdebstrap => "mmdebstrap",
+            Self::DockerRegistry => "docker-registry",
+            Self::Skopeo => "skopeo",
+            Self::ErofsUtils => "fsck.erofs",
         }
     }
 
@@ -128,7 +147,16 @@ impl Need {
             (Self::WebSockets, _) => "python3-websockets",
             (Self::Iproute, APT | APK) => "iproute2",
             (Self::Iproute, _) => "iproute",
-            (Self::Curl | Self::Git | Self::Openssl, _) => self.program(),
+            (Self::ErofsUtils, _) => "erofs-utils",
+            (
+                Self::Curl
+                | Self::Git
+                | Self::Openssl
+                | Self::Mmdebstrap
+                | Self::DockerRegistry
+                | Self::Skopeo,
+                _,
+            ) => self.program(),
         }
     }
 }
@@ -179,12 +207,30 @@ fn advice(missing: &[Need], manager: Option<Manager>) -> String {
 
 fn install(missing: &[Need]) -> Result<()> {
     let packages = missing.iter().flat_map(|need| need.packages(APT).split(' '));
-    run::checked(quiet_apt().args(["-qq", "update"]))
-        .context("cannot refresh the package lists")?;
+    refresh()?;
+    let no_services = no_services().context("cannot keep packages from starting services")?;
+    let path = format!("DPkg::Path={}:{SYSTEM_PATH}", no_services.path().display());
     run::checked(
-        quiet_apt().args(["-qq", "-y", "install", "--no-install-recommends"]).args(packages),
+        quiet_apt()
+            .args(["-qq", "-y", "install", "--no-install-recommends", "-o", &path])
+            .args(packages),
     )
     .context("cannot install Debian packages")
+}
+
+/// Has APT read again what its sources have.
+pub(crate) fn refresh() -> Result<()> {
+    run::checked(quiet_apt().args(["-qq", "update"])).context("cannot refresh the package lists")
+}
+
+/// Programs that do nothing, in the place of those with which packages start and enable services
+/// (invoke-rc.d(8), deb-systemd-helper(1p)): we want the programs, not a registry on this machine.
+fn no_services() -> Result<TempDir> {
+    let directory = tempfile::tempdir()?;
+    for name in ["invoke-rc.d", "update-rc.d", "deb-systemd-invoke", "deb-systemd-helper"] {
+        std::os::unix::fs::symlink("/bin/true", directory.path().join(name))?;
+    }
+    Ok(directory)
 }
 
 fn quiet_apt() -> Command {

@@ -4,9 +4,10 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use matchlock_testkit::TEST_IMAGES;
 
 use crate::workspace::Workspace;
-use crate::{build, fuzz, guest, lint, run, setup};
+use crate::{build, fuzz, guest, image, lint, run, setup};
 
 /// Package of the end-to-end tests, which start real virtual machines.
 const END_TO_END: &str = "matchlock-e2e";
@@ -26,6 +27,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::run()?;
     guest::run(workspace)?;
     let mut report = Report::default();
+    report.step("tools of the image tests", || setup::ensure(&setup::IMAGE_TESTS));
     report.step("format", || lint::format(workspace));
     report.step("clippy", || lint::clippy(workspace));
     report.tests("unit tests", &mut unit_tests(workspace));
@@ -39,12 +41,14 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     if has_end_to_end(workspace) && !args.no_vm {
         report.step("network clients", || setup::ensure(&setup::NETWORK_TESTS));
+        let mut tests = workspace.cargo();
+        tests.args(["test", "--no-fail-fast", "--package", END_TO_END]);
+        report.step("images", || {
+            tests.env(TEST_IMAGES, image::make(workspace)?);
+            Ok(())
+        });
         match build::run(workspace) {
-            Ok(binary) => {
-                let mut tests = workspace.cargo();
-                tests.args(["test", "--no-fail-fast", "--package", END_TO_END]);
-                report.tests("end to end", tests.env("MATCHLOCK_BIN", binary));
-            }
+            Ok(binary) => report.tests("end to end", tests.env("MATCHLOCK_BIN", binary)),
             Err(error) => report.step("build", || Err(error)),
         }
     }
