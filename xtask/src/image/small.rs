@@ -25,8 +25,11 @@ pub(super) fn many_layers(busybox: &[u8]) -> Vec<Vec<u8>> {
             .directory("layers")
             .file(&format!("layers/{number}"), 0o644, content.as_bytes())
             .file("layers/top", 0o644, content.as_bytes());
-        let tar =
-            if number % 2 == 0 { tar.whiteout(&format!("layers/{}", number - 1)) } else { tar };
+        let tar = if number.is_multiple_of(2) {
+            tar.whiteout(&format!("layers/{}", number - 1))
+        } else {
+            tar
+        };
         tar.finish()
     };
     std::iter::once(base.finish()).chain((1..=MANY).map(layer)).collect()
