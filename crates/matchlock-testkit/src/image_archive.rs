@@ -16,6 +16,9 @@ use tar::{EntryType, Header};
 /// Of every layer in `zstd`: the default of the tools that make such images.
 const ZSTD_LEVEL: i32 = 3;
 
+/// When every image was made.
+const CREATED: &str = "2026-01-01T00:00:00Z";
+
 /// What an entry of a layer is.
 #[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
@@ -230,6 +233,7 @@ impl ImageArchive {
         json!({
             "architecture": architecture(),
             "os": "linux",
+            "created": CREATED,
             "config": self.config,
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         })

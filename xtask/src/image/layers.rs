@@ -63,10 +63,11 @@ fn size(entry: &Entry) -> usize {
     if let Kind::File(data) = &entry.kind { data.len() } else { 0 }
 }
 
-/// Whether a path is one of a small image: no documentation and translations, and nothing of the
-/// package manager, which is not in it, that would name this machine's mirror.
+/// Whether a path is one of a small image: no documentation and translations, and nothing of this
+/// machine, which are its names and the mirror of a package manager that is not in the image.
 fn is_wanted(path: &str) -> bool {
-    const LEFT_OUT: [&str; 4] = ["etc/apt/", "var/cache/", "var/lib/apt/", "var/log/"];
+    const LEFT_OUT: [&str; 6] =
+        ["etc/apt/", "etc/hostname", "etc/resolv.conf", "var/cache/", "var/lib/apt/", "var/log/"];
     !LEFT_OUT.iter().any(|start| path.starts_with(start))
         && (!is_documentation(path) || path.ends_with("/copyright"))
 }
@@ -172,6 +173,7 @@ mod tests {
             .directory("var/lib/dpkg")
             .directory("var/lib/dpkg/info")
             .file("etc/apt/sources.list", 0o644, b"a mirror")
+            .file("etc/hostname", 0o644, b"this machine")
             .file("etc/passwd", 0o644, b"root")
             .file("usr/bin/curl", 0o755, b"curl")
             .add("usr/bin/curl2", of_root(0o755), Content::HardLink("./usr/bin/curl"))
@@ -210,12 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn ten_layers_have_documentation_too_and_no_mirror() -> Result<()> {
+    fn ten_layers_have_documentation_too_and_nothing_of_this_machine() -> Result<()> {
         let layers = by_size(&rootfs()?)?;
         assert_eq!(layers.len(), TEN);
         let lowest = files(&layers[0])?;
         assert!(lowest.contains(&"usr/share/doc/curl/README".to_owned()));
-        assert!(!lowest.contains(&"etc/apt/sources.list".to_owned()));
+        assert!(lowest.contains(&"etc/passwd".to_owned()));
+        assert!(!lowest.iter().any(|path| path == "etc/apt/sources.list"));
+        assert!(!lowest.iter().any(|path| path == "etc/hostname"));
         assert!(layers[1..].iter().all(|layer| files(layer).is_ok_and(|files| files.is_empty())));
         Ok(())
     }
