@@ -337,6 +337,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_package_that_is_installed_starts_no_service() -> Result<()> {
+        let directory = no_services()?;
+        let path = format!("{}:{SYSTEM_PATH}", directory.path().display());
+        // As the script of a package calls it, which Debian's own answers with a usage.
+        let mut script = Command::new("/bin/sh");
+        script.args(["-c", "command -v invoke-rc.d && invoke-rc.d nothing start"]);
+        let program = run::output(script.env("PATH", path))?;
+        assert!(Path::new(&program).starts_with(directory.path()));
+        Ok(())
+    }
+
+    #[test]
     fn the_advice_is_a_command_to_type() {
         let text = advice(&[Need::Qemu, Need::MuslCompiler], Some(APT));
         assert!(
