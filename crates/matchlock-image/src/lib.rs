@@ -14,4 +14,6 @@
 #![forbid(unsafe_code)]
 
 pub mod digest;
+pub mod erofs;
+pub mod merge;
 pub mod tree;
