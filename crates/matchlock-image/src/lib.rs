@@ -15,5 +15,7 @@
 
 pub mod digest;
 pub mod erofs;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 pub mod merge;
 pub mod tree;
