@@ -14,4 +14,8 @@
 #![forbid(unsafe_code)]
 
 pub mod digest;
+pub mod erofs;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
+pub mod merge;
 pub mod tree;
