@@ -14,4 +14,6 @@
 #![forbid(unsafe_code)]
 
 pub mod digest;
+pub mod layer;
+pub mod tar;
 pub mod tree;

@@ -127,6 +127,13 @@ impl Name {
     }
 }
 
+/// Look-ups without a [`Name`]: bytes that are no name are found nowhere.
+impl std::borrow::Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Inode {
     /// An empty directory.
     #[must_use]
