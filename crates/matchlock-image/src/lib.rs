@@ -14,6 +14,8 @@
 #![forbid(unsafe_code)]
 
 pub mod digest;
+pub mod erofs;
 pub mod layer;
+pub mod merge;
 pub mod tar;
 pub mod tree;
