@@ -18,4 +18,6 @@ pub mod erofs;
 pub mod layer;
 pub mod merge;
 pub mod tar;
+#[cfg(test)]
+mod testing;
 pub mod tree;
