@@ -329,6 +329,23 @@ fn sparse_files_take_no_space() {
 }
 
 #[test]
+fn sparse_files_of_gnu_tar_are_read() {
+    let archives: [&[u8]; 4] = [
+        include_bytes!("../../../../fuzz/corpus/layer/seed-sparse-old"),
+        include_bytes!("../../../../fuzz/corpus/layer/seed-sparse-00"),
+        include_bytes!("../../../../fuzz/corpus/layer/seed-sparse-01"),
+        include_bytes!("../../../../fuzz/corpus/layer/seed-sparse-10"),
+    ];
+    let mut wanted = vec![0; 200 * 1024];
+    wanted[65536..65542].copy_from_slice(b"middle");
+    for archive in archives {
+        let mut found = read(archive).expect("a good layer");
+        assert_eq!(paths(&found), ["/s"]);
+        assert!(bytes(&mut found, "s") == wanted);
+    }
+}
+
+#[test]
 fn floods_of_entries_end() {
     let limits = Limits { entries: 100, metadata_bytes: 1000, ..Limits::default() };
     let refused = |tar: &TestTar| read_with(&limits, &tar.end()).expect_err("refused");
@@ -459,7 +476,8 @@ fn a_disk_that_takes_no_more_is_an_error_of_writing() {
 #[test]
 fn a_built_layer_has_a_digest_of_what_is_in_it() {
     let attributes = || Attributes { mode: 0o644, uid: 5, ..Attributes::default() };
-    let build = |steps: &[fn(&mut Builder) -> Result<(), LayerError>]| {
+    type Step = fn(&mut Builder) -> Result<(), LayerError>;
+    let build = |steps: &[Step]| {
         let mut builder = Builder::new(tempfile::tempfile().expect("a file")).expect("a blob");
         for step in steps {
             step(&mut builder).expect("a good step");
