@@ -15,6 +15,8 @@
 
 pub mod digest;
 pub mod erofs;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 pub mod layer;
 pub mod merge;
 pub mod tar;
