@@ -23,7 +23,7 @@ pub use dns::{dns_answer, dns_query};
 pub use fuse::fuse_server;
 pub use h1::{h1_request, h1_response};
 pub use http2::http2;
-pub use image::erofs;
+pub use image::{erofs, layer};
 pub use policy::{host_pattern, secret_spec};
 pub use proto::{proto_agent, proto_host};
 pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
@@ -48,6 +48,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("h1_response", h1_response),
     ("hook_reply", hook_reply),
     ("http2", http2),
+    ("layer", layer),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
     ("rewrite_request", rewrite_request),

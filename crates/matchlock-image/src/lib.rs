@@ -17,5 +17,9 @@ pub mod digest;
 pub mod erofs;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
+pub mod layer;
 pub mod merge;
+pub mod tar;
+#[cfg(test)]
+mod testing;
 pub mod tree;
