@@ -14,4 +14,6 @@
 #![forbid(unsafe_code)]
 
 pub mod digest;
+pub mod reference;
+pub mod registry;
 pub mod tree;
