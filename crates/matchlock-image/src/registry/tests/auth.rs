@@ -1,8 +1,8 @@
 //! Who is shown what.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use matchlock_testkit::registry::{Auth, FakeRegistry, Grants, Reply};
 use serde_json::json;
@@ -317,9 +317,44 @@ async fn denials_say_what_helps() {
     assert!(chain(&error).contains("credential helper \"missing\""), "{}", chain(&error));
 }
 
+/// Takes everything that is logged.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        let mut text = self.0.lock().expect("no panic");
+        span.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            *text += &format!("{field}={value:?} ");
+        });
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = self.0.lock().expect("no panic");
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            *text += &format!("{field}={value:?} ");
+        });
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
 /// Everything that could be shown, from every failure that has seen a secret.
 #[tokio::test]
 async fn no_secret_is_ever_shown() {
+    let log = Log::default();
+    let _logging = tracing::subscriber::set_default(log.clone());
     let registry = stocked();
     let echo = |request: &matchlock_testkit::registry::Request| {
         let shown = request.header("authorization").unwrap_or_default().to_owned();
@@ -342,6 +377,22 @@ async fn no_secret_is_ever_shown() {
     registry.script(move |request| echo_bearer(request));
     let error = rig.manifest("r.example/app").await.expect_err("an echo");
     seen += &format!("{error:?} {} {rig:?}", chain(&error));
+    // What is logged on the way, and a helper and an entry that are broken, with it.
+    for config in [
+        json!({"credsStore": CANARY.replace('-', "/")}),
+        json!({"auths": {"r.example": {"auth": CANARY}}}),
+    ] {
+        let docker = Docker::new(&config);
+        let hosts = Hosts::default().public("r.example", &registry);
+        let rig = hosts.rig_with(registries(PLAIN), docker.credentials());
+        let error = rig.manifest("r.example/app").await.expect_err("denied");
+        assert!(matches!(error, RegistryError::Denied { .. }), "{error:?}");
+        seen += &format!("{error:?} {}", chain(&error));
+    }
+    let logged = log.0.lock().expect("no panic").clone();
+    assert!(logged.contains("credentials cannot be read"), "{logged}");
+    assert!(logged.contains("a request is repeated"), "{logged}");
+    seen += &logged;
     let encoded = "bWU6aHVudGVyMi1jYW5hcnk";
     for secret in [CANARY, encoded, FakeRegistry::TOKEN] {
         assert!(!seen.contains(secret), "{secret} in {seen}");
