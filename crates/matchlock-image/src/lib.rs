@@ -22,4 +22,6 @@ pub mod merge;
 pub mod tar;
 #[cfg(test)]
 mod testing;
+pub mod reference;
+pub mod registry;
 pub mod tree;

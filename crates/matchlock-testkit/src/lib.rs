@@ -13,6 +13,7 @@ pub mod origin;
 mod process;
 mod program;
 mod pty;
+pub mod registry;
 mod wait;
 
 pub use images::{TEST_IMAGES, TestImage};
