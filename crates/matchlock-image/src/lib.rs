@@ -23,4 +23,5 @@ pub mod pull;
 pub mod reference;
 pub mod registry;
 pub mod store;
+pub mod tar;
 pub mod tree;
