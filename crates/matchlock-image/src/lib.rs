@@ -16,6 +16,8 @@
 pub mod archive;
 pub mod digest;
 pub mod erofs;
+#[cfg(test)]
+mod fixture;
 pub mod layer;
 pub mod manifest;
 pub mod merge;
