@@ -27,6 +27,7 @@ pub use data::BlobWriter;
 pub use read::read_layer_bytes;
 pub use read::{ReadError, read_index, read_layer};
 pub use write::write_index;
+pub(crate) use xattrs::is_stored;
 
 /// Unit in which a file's data is addressed, in bytes.
 pub const BLOCK_SIZE: u64 = BlockSize::PRODUCT.bytes();
