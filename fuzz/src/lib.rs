@@ -11,6 +11,7 @@ mod fuse;
 mod h1;
 mod http2;
 mod layer;
+mod image;
 mod policy;
 mod proto;
 mod rewrite;
@@ -24,6 +25,7 @@ pub use fuse::fuse_server;
 pub use h1::{h1_request, h1_response};
 pub use http2::http2;
 pub use layer::layer;
+pub use image::erofs;
 pub use policy::{host_pattern, secret_spec};
 pub use proto::{proto_agent, proto_host};
 pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
@@ -40,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("client_hello", client_hello),
     ("dns_answer", dns_answer),
     ("dns_query", dns_query),
+    ("erofs", erofs),
     ("ethernet_stack", ethernet_stack),
     ("fuse_server", fuse_server),
     ("host_pattern", host_pattern),

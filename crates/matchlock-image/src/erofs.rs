@@ -14,6 +14,8 @@
 mod data;
 mod dirents;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod layout;
 mod output;
 mod read;
@@ -23,8 +25,6 @@ mod xattrs;
 use std::io;
 
 pub use data::BlobWriter;
-#[cfg(feature = "fuzzing")]
-pub use read::read_layer_bytes;
 pub use read::{ReadError, read_index, read_layer};
 pub use write::write_index;
 pub(crate) use xattrs::is_stored;
