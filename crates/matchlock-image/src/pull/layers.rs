@@ -132,20 +132,17 @@ impl Fetch<'_> {
         }
     }
 
-    /// Waits for the part file; `None` when the layer is stored.
+    /// Waits for the part file; `None` when the layer is stored. Who has the part file is who may store
+    /// the layer, so it is looked for only then.
     async fn part(&self) -> Result<Option<PartFile>, PullError> {
         let mut waited = false;
         loop {
-            if self.store.has_blob(&self.diff_id)? {
-                return Ok(None);
-            }
             if let Some(part) = self.store.part(&self.layer.blob.digest)? {
-                // Whoever had it may have stored the layer just before.
-                if self.store.has_blob(&self.diff_id)? {
-                    part.remove()?;
-                    return Ok(None);
+                if !self.store.has_blob(&self.diff_id)? {
+                    return Ok(Some(part));
                 }
-                return Ok(Some(part));
+                part.remove()?;
+                return Ok(None);
             }
             if !std::mem::replace(&mut waited, true) {
                 self.report(LayerState::Waiting);
