@@ -19,7 +19,7 @@ use matchlock_proto::{
     AGENT_PORT, AgentFrame, BootConfig, BootReport, ExecRequest, HostEntry, HostFrame, LowerLayer,
     PROTOCOL_VERSION, Request, RootConfig, UpperLayer, WireMessage,
 };
-use matchlock_vmm::{Disk, FsDevice, FuseHandler, Vm, VmSpec, Vmm};
+use matchlock_vmm::{Disk, DiskSource, FsDevice, FuseHandler, Vm, VmSpec, Vmm};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
@@ -133,7 +133,7 @@ impl Sandbox {
             cmdline: config.extra_cmdline.clone(),
             vcpus: config.cpus.vcpus(),
             memory_mib: config.memory.mib(),
-            disks: vec![Disk { file: disk, read_only: false, ephemeral: true }],
+            disks: vec![Disk { source: DiskSource::File(disk), read_only: false, ephemeral: true }],
             filesystems: vec![root_device(&config.image)?],
             nic,
         };
