@@ -52,7 +52,10 @@ impl Machine for Namespaces {
             ready_us: 0,
             kernel: String::new(),
         };
-        Ok((Guest { env: config.env, privileged: config.privileged, cgroups }, report))
+        Ok((
+            Guest { env: config.env, privileged: config.privileged, export: None, cgroups },
+            report,
+        ))
     }
 
     fn sync(&mut self) {}
@@ -80,7 +83,12 @@ impl Agent {
             hostname: name.to_owned(),
             realtime: (0, 0),
             entropy: [0; 32],
-            root: RootConfig { lower: Vec::new(), upper: UpperLayer::Tmpfs { size: 0 } },
+            root: RootConfig {
+                lower: Vec::new(),
+                upper: UpperLayer::Tmpfs { size: 0 },
+                export: false,
+            },
+            disks: Vec::new(),
             hosts: Vec::new(),
             dns_servers: Vec::new(),
             network: None,
