@@ -259,7 +259,7 @@ async fn boot(
     })?;
     let reached = Instant::now();
     // Put together only now: the guest's clock starts with this message.
-    let request = Request::Boot(boot_config(config, id, network)?);
+    let request = Request::Boot(Box::new(boot_config(config, id, network)?));
     let left = deadline.saturating_duration_since(reached);
     match tokio::time::timeout(left, ask(stream, request)).await {
         Ok(Ok(AgentFrame::Booted(report))) => Ok((reached, report)),

@@ -9,7 +9,7 @@ use crate::boot::{BootConfig, BootReport, BootStep};
 pub enum Request {
     /// Set up the guest. Answered by [`AgentFrame::Booted`] or [`AgentFrame::Refused`], accepted
     /// once.
-    Boot(BootConfig),
+    Boot(Box<BootConfig>),
     /// Run a program. Answered by [`AgentFrame::Started`] or [`AgentFrame::Refused`], ended by
     /// [`AgentFrame::Exited`]. Closing the connection before that cancels the execution.
     Exec(ExecRequest),

@@ -210,7 +210,7 @@ impl<M: Machine> Server<M> {
     fn carry_out(&mut self, id: u32, request: Request, now: Instant) {
         let answer = match request {
             Request::Ping => Some(AgentFrame::Done),
-            Request::Boot(config) => Some(self.boot(id, config, now)),
+            Request::Boot(config) => Some(self.boot(id, *config, now)),
             Request::Exec(request) => self.execute(id, &request).err().map(AgentFrame::Refused),
             Request::Export => self.export(id).err().map(AgentFrame::Refused),
             Request::Forward { port } => self.forward(id, port).err().map(AgentFrame::Refused),

@@ -99,7 +99,7 @@ impl Agent {
         };
         change(&mut config);
         let mut client = agent.connect();
-        client.send(&HostFrame::Open(Box::new(Request::Boot(config))));
+        client.send(&HostFrame::Open(Box::new(Request::Boot(Box::new(config)))));
         assert!(matches!(client.next(), Some(AgentFrame::Booted(_))));
         Some(agent)
     }
