@@ -16,5 +16,12 @@
 pub mod archive;
 pub mod digest;
 pub mod erofs;
+pub mod layer;
+pub mod manifest;
 pub mod merge;
+pub mod pull;
+pub mod reference;
+pub mod registry;
+pub mod store;
+pub mod tar;
 pub mod tree;
