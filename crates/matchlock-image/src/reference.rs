@@ -63,6 +63,11 @@ impl RegistryName {
     /// The registry of names that have none.
     pub const DEFAULT: &str = "docker.io";
 
+    /// A registry at a place that is known already; `None` when no reference could name it.
+    pub(crate) fn new(host: Host, port: Option<u16>) -> Option<Self> {
+        Self { host, port }.to_string().parse().ok()
+    }
+
     /// The name or address.
     #[must_use]
     pub fn host(&self) -> &Host {

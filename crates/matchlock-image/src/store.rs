@@ -37,6 +37,7 @@ pub use gc::GcReport;
 pub use image::{ImageSummary, NewImage, RootImage, StoredImage, StoredLayer};
 pub use lease::Lease;
 pub use name::{ImageName, InvalidTag, Scope, Source};
+pub(crate) use image::needed;
 pub(crate) use part::PartFile;
 
 /// A store of images. Clones are the same store.
@@ -97,6 +98,16 @@ impl Store {
     fn lock(&self) -> Result<Locked<'_>, StoreError> {
         let lock = files::lock(&self.inner.dir.join(".lock"))?;
         Ok(Locked { store: self, database: self.database(), _lock: lock })
+    }
+
+    /// The error that says so, when this one is about a full device.
+    pub(crate) fn full(&self, error: &(dyn std::error::Error + 'static)) -> Option<StoreError> {
+        error::is_full(error).then(|| StoreError::NoSpace(self.dir().to_owned()))
+    }
+
+    /// What happened to a blob without a name.
+    pub(crate) fn blob_failed(&self, error: std::io::Error) -> StoreError {
+        StoreError::file("write", &self.dir().join("blobs"))(error)
     }
 
     /// A place where tests break off.

@@ -131,6 +131,13 @@ impl Name {
     }
 }
 
+/// Look-ups without a [`Name`]: bytes that are no name are found nowhere.
+impl std::borrow::Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl InodeId {
     /// Place in the tree: below [`Tree::len`].
     pub(crate) fn index(self) -> usize {

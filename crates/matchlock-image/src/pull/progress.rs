@@ -35,14 +35,12 @@ pub enum Event {
         /// To where.
         state: LayerState,
     },
-    /// A transfer broke and is tried again from where it stopped.
+    /// The transfer of a layer broke and goes on where it stopped.
     Retrying {
         /// Of the layer, from 0.
         index: usize,
         /// Counts from 1.
         attempt: u32,
-        /// For people, with all causes.
-        reason: String,
     },
     /// All layers are stored; the index is made.
     Merging,

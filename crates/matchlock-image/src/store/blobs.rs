@@ -82,10 +82,8 @@ impl Store {
             lengths.push(self.blob_len(layer)?.ok_or(StoreError::Damaged(*layer))?);
         }
         let written = erofs::write_index(self.new_blob()?, &merge::merge(trees), &lengths);
-        let file = written.map_err(|error| match super::error::is_full(&error) {
-            true => StoreError::NoSpace(self.dir().to_owned()),
-            false => StoreError::Index(error),
-        })?;
+        let file =
+            written.map_err(|error| self.full(&error).unwrap_or(StoreError::Index(error)))?;
         self.record(&digest, &file)
     }
 

@@ -222,6 +222,19 @@ impl Store {
         Ok(image)
     }
 
+    /// Whether all layers of an image are here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn is_whole(&self, image: &StoredImage) -> Result<bool, StoreError> {
+        for layer in &image.layers {
+            if self.blob_len(&layer.diff_id)? != Some(layer.bytes) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Opens an image. Its index is made again when it is missing.
     ///
     /// # Errors

@@ -66,6 +66,11 @@ impl PartFile {
         Ok(())
     }
 
+    /// What happened to the file.
+    pub(crate) fn failed(&self, error: io::Error) -> StoreError {
+        StoreError::file("write", &self.path)(error)
+    }
+
     /// Removes the file: it has served, or what is in it is worth nothing.
     pub(crate) fn remove(self) -> Result<(), StoreError> {
         files::remove(&self.path).map_err(StoreError::file("remove", &self.path))?;
