@@ -183,7 +183,7 @@ fn sealed() -> NetworkSettings {
 }
 
 /// What the binary would carry.
-static ARTEFACTS: LazyLock<Artefacts> = LazyLock::new(|| {
+pub(crate) static ARTEFACTS: LazyLock<Artefacts> = LazyLock::new(|| {
     let initramfs = std::env::var_os("MATCHLOCK_INITRAMFS");
     Artefacts {
         kernel: read(&repository().join("guest/kernel/vmlinux-x86_64.zst")),
