@@ -27,11 +27,15 @@ mod background;
 mod boot;
 mod cancel;
 mod cpu_limit;
+mod disks;
 mod environment;
 mod exit_status;
+mod export;
 mod hardening;
 mod host_image;
 mod host_writes;
+mod image;
+mod images;
 mod isolation;
 mod lab;
 mod lookup;
@@ -84,10 +88,15 @@ const ALL: &[&[Case]] = &[
     host_writes::CASES,
     system::CASES,
     boot::CASES,
+    images::CASES,
+    disks::CASES,
+    export::CASES,
 ];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    // The first runtime of a process makes what all runtimes share and what stays (signals).
+    drop(Lab::new());
     let before = Footprint::now();
     let mut lab = Arc::new(Lab::new());
     let cases = ALL.iter().copied().flatten();
