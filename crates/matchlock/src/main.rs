@@ -9,7 +9,10 @@ mod cli;
 mod commands;
 mod embedded;
 mod error;
+mod event_loop;
+mod options;
 mod printer;
+mod signals;
 mod surroundings;
 mod terminal;
 
@@ -46,7 +49,7 @@ fn dispatch(printer: Printer, started: std::time::Instant) -> Result<u8, CliErro
     }
     match cli.command {
         Some(Command::Run(args)) => {
-            commands::run::run(*args, &Surroundings::read(), printer, started)
+            commands::run::run(&args, &Surroundings::read(), printer, started)
         }
         Some(Command::Audit(args)) => commands::audit::run(&args, printer),
         Some(Command::Diagnose(args)) => {

@@ -7,19 +7,20 @@ use std::time::{Duration, Instant};
 use matchlock_core::net::Network;
 use matchlock_core::vmm::Qemu;
 use matchlock_core::{
-    DescribeChain, ExecError, ExecFailure, ExecRequest, Execution, ExitStatus, Listeners,
-    Published, Sandbox, Streams,
+    DescribeChain, ExecError, ExecFailure, ExecRequest, Execution, ExitStatus, InvalidConfig,
+    Listeners, Published, Sandbox, Streams,
 };
 use tokio::time::{Instant as TokioInstant, sleep, sleep_until};
 
-use super::plan::Plan;
+use super::invocation::ImageCommand;
+use super::plan::{Plan, WantedImage};
 use super::pump;
 use super::refused::{self, Refused};
 use super::report::{Ending, Moments, Report, announce};
-use super::signals::Interrupts;
 use crate::embedded::ARTEFACTS;
 use crate::error::CliError;
 use crate::printer::Printer;
+use crate::signals::Interrupts;
 use crate::surroundings::Surroundings;
 use crate::terminal::Terminal;
 
@@ -68,7 +69,19 @@ pub(super) async fn run(
     let mut interrupts = Interrupts::listen()?;
     // A time beyond what the clock can say is no limit.
     let deadline = plan.timeout.and_then(|timeout| started.checked_add(timeout));
-    let Plan { config, kernel, exec, terminal, timeout, grace, keep, json, forwards, .. } = plan;
+    let Plan {
+        image,
+        config,
+        kernel,
+        invocation,
+        terminal,
+        timeout,
+        grace,
+        keep,
+        json,
+        forwards,
+        ..
+    } = plan;
     let audit_log = config.audit_log.clone();
     let booting = async {
         let listeners = Listeners::bind(&forwards.0, &forwards.1)?;
@@ -77,6 +90,12 @@ pub(super) async fn run(
         let state = surroundings.state()?;
         state.sweep()?;
         let qemu = surroundings.qemu()?;
+        let tty = terminal.as_ref().map(Terminal::size);
+        let defaults = match image {
+            WantedImage::Host => ImageCommand::of_host(),
+            WantedImage::Named(name) => return Err(InvalidConfig::Image(name).into()),
+        };
+        let exec = invocation.complete(defaults, tty)?;
         let files = unpacking
             .await
             .map_err(|error| CliError::new(format!("cannot unpack the guest: {error}")))??;
@@ -88,9 +107,9 @@ pub(super) async fn run(
         let sandbox = Sandbox::start(config, &vmm, files, &ARTEFACTS, &state).await;
         drop(progress);
         let sandbox = sandbox.map_err(|error| CliError::from(error).context("starting sandbox"))?;
-        Ok::<_, CliError>((sandbox, choice, listeners))
+        Ok::<_, CliError>((sandbox, choice, listeners, exec))
     };
-    let (sandbox, choice, listeners) = tokio::select! {
+    let (sandbox, choice, listeners, exec) = tokio::select! {
         booted = booting => booted?,
         signal = interrupts.next() => return Ok(128u8.saturating_add(signal)),
         () = expiry(deadline) => {

@@ -21,21 +21,21 @@ const DNS_PORT: u16 = 53;
 
 /// The network of a run.
 #[derive(Debug)]
-pub(super) struct NetworkPlan {
+pub(crate) struct NetworkPlan {
     /// `None` with `--no-network`.
-    pub(super) settings: Option<NetworkSettings>,
+    pub(crate) settings: Option<NetworkSettings>,
     /// `--add-host`.
-    pub(super) hosts: Vec<(HostName, IpAddr)>,
+    pub(crate) hosts: Vec<(HostName, IpAddr)>,
     /// `--publish`.
-    pub(super) forwards: Vec<PortForward>,
+    pub(crate) forwards: Vec<PortForward>,
     /// `--address`.
-    pub(super) addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<IpAddr>,
     /// `--audit-log`.
-    pub(super) audit_log: Option<PathBuf>,
+    pub(crate) audit_log: Option<PathBuf>,
 }
 
 /// Checks the flags that `--no-network` makes meaningless, or worse: that somebody may rely on.
-pub(super) fn check_no_network(args: &NetworkArgs) -> Result<(), CliError> {
+pub(crate) fn check_no_network(args: &NetworkArgs) -> Result<(), CliError> {
     let wanted = [
         ("allow-host", !args.allow_host.is_empty()),
         ("secret", !args.secret.is_empty()),
@@ -53,7 +53,7 @@ pub(super) fn check_no_network(args: &NetworkArgs) -> Result<(), CliError> {
 }
 
 /// Reads the secrets, with what is to be said about them.
-pub(super) fn read_secrets(
+pub(crate) fn read_secrets(
     args: &NetworkArgs,
     warnings: &mut Vec<String>,
 ) -> Result<Secrets, CliError> {
@@ -62,7 +62,7 @@ pub(super) fn read_secrets(
 
 impl NetworkPlan {
     /// Checks all flags but those of [`check_no_network`] and [`read_secrets`].
-    pub(super) fn new(
+    pub(crate) fn new(
         args: &NetworkArgs,
         mtu: Mtu,
         secrets: Secrets,
