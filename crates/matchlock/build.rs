@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 const KERNEL: &str = "../../guest/kernel/vmlinux-x86_64.zst";
 const DISK_TEMPLATE: &str = "../../guest/rootfs/upper.ext4.zst";
 const DISK_TEMPLATE_2G: &str = "../../guest/rootfs/upper-2g.ext4.zst";
+const VOLUME_TEMPLATE: &str = "../../guest/rootfs/volume.ext4.zst";
 
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
@@ -28,6 +29,7 @@ fn main() {
         ("INITRAMFS", &initramfs),
         ("DISK_TEMPLATE", &manifest.join(DISK_TEMPLATE)),
         ("DISK_TEMPLATE_2G", &manifest.join(DISK_TEMPLATE_2G)),
+        ("VOLUME_TEMPLATE", &manifest.join(VOLUME_TEMPLATE)),
     ] {
         embed(name, path, &mut digest);
     }

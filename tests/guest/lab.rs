@@ -157,6 +157,8 @@ pub(crate) fn config() -> SandboxConfig {
         cpus: Cpus::new(1.0, 1).expect("valid"),
         memory: MemorySize::new(512, 512).expect("valid"),
         disk: DiskSize::new(1024).expect("valid"),
+        disks: Vec::new(),
+        export: false,
         hostname: Some(HOSTNAME.parse().expect("valid")),
         privileged: false,
         env: vec![(name.to_vec(), value.to_vec())],
@@ -181,7 +183,7 @@ fn sealed() -> NetworkSettings {
 }
 
 /// What the binary would carry.
-static ARTEFACTS: LazyLock<Artefacts> = LazyLock::new(|| {
+pub(crate) static ARTEFACTS: LazyLock<Artefacts> = LazyLock::new(|| {
     let initramfs = std::env::var_os("MATCHLOCK_INITRAMFS");
     Artefacts {
         kernel: read(&repository().join("guest/kernel/vmlinux-x86_64.zst")),
@@ -197,6 +199,10 @@ static ARTEFACTS: LazyLock<Artefacts> = LazyLock::new(|| {
             },
         ]
         .leak(),
+        volume_template: DiskTemplate {
+            size: 64 << 20,
+            image: read(&repository().join("guest/rootfs/volume.ext4.zst")),
+        },
         digest: "end-to-end tests",
     }
 });

@@ -27,11 +27,15 @@ mod background;
 mod boot;
 mod cancel;
 mod cpu_limit;
+mod disks;
 mod environment;
 mod exit_status;
+mod export;
 mod hardening;
 mod host_image;
 mod host_writes;
+mod image;
+mod images;
 mod isolation;
 mod lab;
 mod lookup;
@@ -84,6 +88,9 @@ const ALL: &[&[Case]] = &[
     host_writes::CASES,
     system::CASES,
     boot::CASES,
+    images::CASES,
+    disks::CASES,
+    export::CASES,
 ];
 
 fn main() -> ExitCode {

@@ -24,21 +24,23 @@ const MANIFEST: &str = "guest/rootfs/manifest.json";
 /// Of the file systems, in bytes.
 const BLOCK: usize = 4096;
 const MIB: u64 = 1024 * 1024;
-const IMAGES: [Image; 2] = [
+const IMAGES: [Image; 3] = [
     // A group made by growing has as many inodes as the first one: one for 16 KiB at every size.
-    Image { file: "upper.ext4.zst", size: 16 * MIB, inodes: 8192 },
-    Image { file: "upper-2g.ext4.zst", size: 2048 * MIB, inodes: 131_072 },
+    Image { file: "upper.ext4.zst", size: 16 * MIB, inodes: 8192, kind: Kind::Upper },
+    Image { file: "upper-2g.ext4.zst", size: 2048 * MIB, inodes: 131_072, kind: Kind::Upper },
+    Image { file: "volume.ext4.zst", size: 64 * MIB, inodes: 8192, kind: Kind::Volume },
 ];
 /// What the agent would make in every new file system: the overlay's upper layer, with the directory
 /// that it writes to first, and the overlay's work directory.
 const DIRECTORIES: [&str; 4] = ["", "data", "data/etc", "work"];
+/// Of a volume, in MiB: the least that mke2fs takes is 4.
+const JOURNAL: &str = "size=8";
 /// Block groups that growth makes in one step.
 const FLEX_GROUP: &str = "256";
 const FEATURES: &str = "none,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,\
                         extra_isize,ext_attr,dir_index,uninit_bg,meta_bg";
 const UUID: &str = "6d617463-686c-6f63-6b00-757070657200";
 const HASH_SEED: &str = "6d617463-686c-6f63-6b00-686173680000";
-const LABEL: &str = "matchlock-upper";
 
 /// A template.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +49,33 @@ struct Image {
     /// Of the file system, in bytes.
     size: u64,
     inodes: u32,
+    kind: Kind,
+}
+
+/// What a template is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The writable layer, which lives as long as its machine.
+    Upper,
+    /// A volume, which a machine may leave at any time.
+    Volume,
+}
+
+impl Kind {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Upper => "matchlock-upper",
+            Self::Volume => "matchlock-volume",
+        }
+    }
+
+    /// Directories in it, the root as the first.
+    fn directories(self) -> &'static [&'static str] {
+        match self {
+            Self::Upper => &DIRECTORIES,
+            Self::Volume => &[""],
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -101,7 +130,7 @@ fn make(image: &Image) -> Result<Vec<u8>> {
     let path = directory.path().join("upper.ext4");
     fs::File::create(&path)?.set_len(image.size)?;
     let content = directory.path().join("content");
-    for name in DIRECTORIES {
+    for name in image.kind.directories() {
         fs::create_dir(content.join(name))?;
     }
     // The defaults of the distribution must not decide.
@@ -120,11 +149,13 @@ fn make(image: &Image) -> Result<Vec<u8>> {
         .env("E2FSPROGS_FAKE_TIME", "1")
         .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-N", &inodes])
         .args(["-G", FLEX_GROUP])
-        .args(["-L", LABEL, "-U", UUID, "-O", FEATURES, "-E", &extended, "-d"])
+        .args(["-L", image.kind.label(), "-U", UUID, "-O", FEATURES, "-E", &extended])
+        .args(if image.kind == Kind::Volume { &["-J", JOURNAL][..] } else { &[] })
+        .arg("-d")
         .arg(&content)
         .arg(&path);
     run::checked(&mut mke2fs)?;
-    forget_time(directory.path(), &path)?;
+    forget_time(directory.path(), &path, image.kind)?;
     pieces(&fs::File::open(&path)?, image.size)
 }
 
@@ -156,9 +187,9 @@ fn unpack(packed: &[u8], file: &fs::File, size: u64) -> Result<()> {
 }
 
 /// Sets the times that mke2fs copied from the directories, of which one cannot be set there.
-fn forget_time(directory: &Path, image: &Path) -> Result<()> {
+fn forget_time(directory: &Path, image: &Path, kind: Kind) -> Result<()> {
     let mut script = String::from("set_current_time 19700101000001\n");
-    for name in DIRECTORIES {
+    for name in kind.directories() {
         for field in ["atime", "mtime", "ctime", "crtime"] {
             script += &format!("set_inode_field /{name} {field} @1\n");
         }

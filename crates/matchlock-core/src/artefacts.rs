@@ -23,11 +23,13 @@ pub struct Artefacts {
     pub initramfs: &'static [u8],
     /// Empty ext4 file systems, from the smallest to the largest.
     pub disk_templates: &'static [DiskTemplate],
+    /// An empty ext4 file system with a journal, for volumes; no volume is smaller.
+    pub volume_template: DiskTemplate,
     /// Changes whenever kernel or initramfs change.
     pub digest: &'static str,
 }
 
-/// An empty ext4 file system for the writable layer.
+/// An empty ext4 file system.
 #[derive(Debug, Clone, Copy)]
 pub struct DiskTemplate {
     /// Size of the file system in bytes; a larger disk is grown into by the agent.

@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU8;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use matchlock_image::store::RootImage;
 use matchlock_policy::HostName;
 use matchlock_proto::CpuLimit;
 
 use crate::network::{Mtu, NetworkSettings};
+use crate::volume::{Access, Attached};
 
 /// Everything that decides how a sandbox is made.
 #[derive(Debug)]
@@ -20,6 +22,11 @@ pub struct SandboxConfig {
     pub memory: MemorySize,
     /// Writable layer.
     pub disk: DiskSize,
+    /// File systems of the user's, in the order in which they are mounted.
+    pub disks: Vec<ExtraDisk>,
+    /// [`crate::Sandbox::export`] will be called: the writable layer is kept free of what only an overlay
+    /// can express, which makes some renames of directories a copy (`EXDEV`).
+    pub export: bool,
     /// Guest host name; the sandbox's id when absent.
     pub hostname: Option<Hostname>,
     /// No seccomp filter and no capability bounds in the guest.
@@ -37,11 +44,70 @@ pub struct SandboxConfig {
 }
 
 /// Where the root file system comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Image {
     /// The host's own system directories, read-only beneath an overlay.
     Host,
+    /// An image of the store. Its configuration has the defaults of executions.
+    Oci(Box<RootImage>),
+}
+
+/// An ext4 file system of the user's in a sandbox.
+#[derive(Debug)]
+pub struct ExtraDisk {
+    pub(crate) disk: Attached,
+    pub(crate) target: MountPoint,
+    pub(crate) owner: Option<(u32, u32)>,
+}
+
+impl ExtraDisk {
+    /// `disk` on the directory `target`, whose owner becomes `owner` (user and group) when that is given.
+    ///
+    /// # Errors
+    /// [`InvalidConfig::ReadOnlyOwner`].
+    pub fn new(
+        disk: Attached,
+        target: MountPoint,
+        owner: Option<(u32, u32)>,
+    ) -> Result<Self, InvalidConfig> {
+        if owner.is_some() && disk.access() == Access::ReadOnly {
+            return Err(InvalidConfig::ReadOnlyOwner);
+        }
+        Ok(Self { disk, target, owner })
+    }
+}
+
+/// Where in the guest a file system of the user's can be mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountPoint(String);
+
+impl MountPoint {
+    /// The guest's own: what is mounted on them must be the kernel's.
+    const RESERVED: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+    /// The absolute path.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for MountPoint {
+    type Err = InvalidConfig;
+
+    fn from_str(text: &str) -> Result<Self, InvalidConfig> {
+        let path = Path::new(text);
+        let is_plain = path.components().all(|part| !matches!(part, Component::ParentDir));
+        let is_reserved = Self::RESERVED.iter().any(|reserved| path.starts_with(reserved));
+        // `PATH_MAX` of Linux.
+        let fits = (1..4096).contains(&text.len()) && !text.contains('\0');
+        if path.is_absolute() && path.parent().is_some() && is_plain && !is_reserved && fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidConfig::MountPoint(text.to_owned()))
+        }
+    }
 }
 
 /// A value that no sandbox can have.
@@ -83,6 +149,17 @@ pub enum InvalidConfig {
         /// Value asked for in MiB.
         wanted: u64,
     },
+    /// No directory that something can be mounted on.
+    #[error(
+        "invalid mount point {0:?} in the guest: an absolute path without .. is needed, that is not / \
+         and not in /proc, /sys or /dev"
+    )]
+    MountPoint(String),
+    /// Its root directory cannot be given to somebody.
+    #[error(
+        "a disk that is attached read-only keeps its owners: uid= and gid= need a writable one"
+    )]
+    ReadOnlyOwner,
     /// No packet is that small.
     #[error("--mtu must be > 0")]
     NoMtu,
@@ -344,6 +421,19 @@ mod tests {
         let long = "x".repeat(64);
         for bad in ["", "-a", "a-", "a..b", "a b", "a\nb", "ä", "a_b", ".", "a.", long.as_str()] {
             assert!(bad.parse::<Hostname>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_mounted_over_the_root_or_the_kernels_own() {
+        for good in ["/data", "/var/lib/db", "/process", "/a/./b/"] {
+            assert!(good.parse::<MountPoint>().is_ok(), "{good}");
+        }
+        let long = format!("/{}", "x".repeat(4096));
+        for bad in
+            ["", "/", "//", "/.", "data", "/a/../..", "/proc", "/dev/shm", "/sys/", "/a\0b", &long]
+        {
+            assert!(bad.parse::<MountPoint>().is_err(), "{bad:?}");
         }
     }
 

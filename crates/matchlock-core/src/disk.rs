@@ -33,7 +33,7 @@ pub(crate) fn create(
 
 /// Writes the pieces of a template: each is its offset (8 bytes, little endian), its length (4 bytes)
 /// and its content.
-fn fill(file: &File, template: &[u8], size: u64) -> io::Result<()> {
+pub(crate) fn fill(file: &File, template: &[u8], size: u64) -> io::Result<()> {
     file.set_len(size)?;
     let mut pieces = zstd::Decoder::new(template)?;
     let mut content = Vec::new();

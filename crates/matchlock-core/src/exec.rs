@@ -98,9 +98,19 @@ impl Execution {
         span: ExecSpan,
     ) -> Result<(Self, Streams), ExecError> {
         let has_stdin = request.tty.is_some() || request.stdin == matchlock_proto::Stdin::Pipe;
+        Self::open(stream, Request::Exec(request), has_stdin, span).await
+    }
+
+    /// Starts whatever is answered as an execution is.
+    pub(crate) async fn open(
+        stream: UnixStream,
+        request: Request,
+        has_stdin: bool,
+        span: ExecSpan,
+    ) -> Result<(Self, Streams), ExecError> {
         let (reader, writer) = stream.into_split();
         let (frames, outgoing) = unbounded_channel();
-        drop(frames.send(HostFrame::Open(Box::new(Request::Exec(request)))));
+        drop(frames.send(HostFrame::Open(Box::new(request))));
         let writing = tokio::spawn(write_frames(writer, outgoing));
         let mut incoming = FrameReader::new(reader);
         match incoming.next().await {

@@ -19,21 +19,25 @@ mod config;
 mod disk;
 mod error;
 mod exec;
+mod export;
 mod forward;
 mod id;
 mod network;
 mod sandbox;
 mod state;
+pub mod volume;
 
 pub use artefacts::{Artefacts, DiskTemplate, GuestFiles, KernelSource};
 pub use config::{
-    Cpus, DiskSize, Hostname, Image, InvalidConfig, MemorySize, SandboxConfig, host_cpus,
-    host_memory_mib,
+    Cpus, DiskSize, ExtraDisk, Hostname, Image, InvalidConfig, MemorySize, MountPoint,
+    SandboxConfig, host_cpus, host_memory_mib,
 };
 pub use error::{CoreError, DescribeChain};
 pub use exec::{ExecControl, ExecError, Execution, Output, StdinSender, Streams};
+pub use export::{BlockingExport, Export, ExportError};
 pub use forward::{Binding, InvalidPortForward, Listeners, PortForward, Published};
 pub use id::SandboxId;
+pub use matchlock_image as image;
 pub use matchlock_intercept::hooks;
 pub use matchlock_net as net;
 pub use matchlock_policy as policy;

@@ -8,18 +8,18 @@
 //! Every state is left by ending the machine first and the host's resources after it, in the order
 //! of the fields of [`Sandbox`]; an error on the way to `running` takes the same way.
 
-use std::path::Path;
+mod storage;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use matchlock_fs::{CachePolicy, HostImage, Limits, Pool, Server, Tree};
 use matchlock_net::Network;
 use matchlock_proto::{
-    AGENT_PORT, AgentFrame, BootConfig, BootReport, ExecRequest, HostEntry, HostFrame, LowerLayer,
-    PROTOCOL_VERSION, Request, RootConfig, UpperLayer, WireMessage,
+    AGENT_PORT, AgentFrame, BootConfig, BootReport, ExecRequest, HostEntry, HostFrame,
+    PROTOCOL_VERSION, Request, WireMessage,
 };
-use matchlock_vmm::{Disk, FsDevice, FuseHandler, Vm, VmSpec, Vmm};
+use matchlock_vmm::{Vm, VmSpec, Vmm};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
@@ -28,10 +28,12 @@ use crate::audit::{EndReason, ExecSpan, Lifecycle, Start, Trail};
 use crate::config::{Image, SandboxConfig};
 use crate::error::CoreError;
 use crate::exec::{ExecError, Execution, FrameReader, Streams};
+use crate::export::Export;
 use crate::forward::{Listeners, Published};
 use crate::id::{SandboxId, random};
 use crate::network::{self, NetworkSettings, Running};
 use crate::state::{StateDir, StateRoot};
+use storage::{Defaults, Mounts, Storage};
 
 /// How long a guest may take from power-on to its agent. Emulated on a loaded machine it needs
 /// several seconds; a guest that is silent for this long will not speak.
@@ -42,9 +44,6 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a monitor that has closed its devices may take to be seen as ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Tag of the virtio-fs device that holds the root's lower layer.
-const ROOT_TAG: &str = "root";
 
 /// A running sandbox. Dropping it ends the machine and removes everything of it.
 #[derive(Debug)]
@@ -57,6 +56,7 @@ pub struct Sandbox {
     _state: StateDir,
     id: SandboxId,
     times: BootTimes,
+    defaults: Defaults,
     executions: AtomicU64,
 }
 
@@ -123,7 +123,8 @@ impl Sandbox {
         trail.lifecycle(&Lifecycle::Start(summary(&config)))?;
         // Locals are dropped in the reverse of their order, which is that of the fields.
         let mut recording = Recording { trail: Arc::clone(&trail), reason: EndReason::StartFailed };
-        let disk = crate::disk::create(state.path(), artefacts.disk_templates, config.disk)?;
+        let upper = crate::disk::create(state.path(), artefacts.disk_templates, config.disk)?;
+        let storage = Storage::new(&mut config, upper)?;
         let started = config.network.take().map(|settings| network::start(settings, trail));
         let (running, nic) = started.transpose()?.unzip();
         let spec = VmSpec {
@@ -133,8 +134,8 @@ impl Sandbox {
             cmdline: config.extra_cmdline.clone(),
             vcpus: config.cpus.vcpus(),
             memory_mib: config.memory.mib(),
-            disks: vec![Disk { file: disk, read_only: false, ephemeral: true }],
-            filesystems: vec![root_device(&config.image)?],
+            disks: storage.disks,
+            filesystems: storage.filesystems,
             nic,
         };
         let prepared = Instant::now();
@@ -143,7 +144,9 @@ impl Sandbox {
         if let Some(pid) = machine.0.pid() {
             state.record_vmm(pid)?;
         }
-        let (agent_reached, guest) = boot(&machine.0, &config, &id, running.as_ref()).await?;
+        let guest =
+            Guest { config: &config, id: &id, mounts: storage.mounts, network: running.as_ref() };
+        let (agent_reached, guest) = boot(&machine.0, guest, &storage.defaults).await?;
         let ready = Instant::now();
         let times = BootTimes { prepared, vmm_started, agent_reached, ready, guest };
         recording.reason = EndReason::Ended;
@@ -154,6 +157,7 @@ impl Sandbox {
             _state: state,
             id,
             times,
+            defaults: storage.defaults,
             executions: AtomicU64::new(1),
         })
     }
@@ -196,17 +200,36 @@ impl Sandbox {
             .map_err(CoreError::host("serve the published ports"))
     }
 
-    /// Starts a program in the guest.
+    /// Starts a program in the guest. A user and a working directory that the request does not name
+    /// are those of the image.
     ///
     /// # Errors
     /// [`ExecError`] when the program cannot be started.
-    pub async fn exec(&self, request: ExecRequest) -> Result<(Execution, Streams), ExecError> {
+    pub async fn exec(&self, mut request: ExecRequest) -> Result<(Execution, Streams), ExecError> {
+        self.defaults.complete(&mut request);
+        let (stream, span) = self.begin(&request).await?;
+        Execution::start(stream, request, span).await
+    }
+
+    /// Starts to read what programs have left in the writable layer, as an uncompressed layer of the OCI
+    /// image spec. Programs that still run may change it meanwhile.
+    ///
+    /// # Errors
+    /// [`ExecError`]; always when [`SandboxConfig::export`] was not set.
+    pub async fn export(&self) -> Result<Export, ExecError> {
+        let shown =
+            ExecRequest { argv: vec![b"matchlock:export".to_vec()], ..ExecRequest::default() };
+        let (stream, span) = self.begin(&shown).await?;
+        let (execution, streams) = Execution::open(stream, Request::Export, false, span).await?;
+        Ok(Export::new(execution, streams))
+    }
+
+    /// A connection for a new execution, which the trail already knows.
+    async fn begin(&self, request: &ExecRequest) -> Result<(UnixStream, ExecSpan), ExecError> {
         let number = self.executions.fetch_add(1, Ordering::Relaxed);
-        let span =
-            ExecSpan::begin(&self.trail.trail, number, &request).map_err(ExecError::Audit)?;
-        let deadline = Instant::now() + BOOT_TIMEOUT;
-        match dial(&self.machine.0, deadline).await {
-            Ok(stream) => Execution::start(stream, request, span).await,
+        let span = ExecSpan::begin(&self.trail.trail, number, request).map_err(ExecError::Audit)?;
+        match dial(&self.machine.0, Instant::now() + BOOT_TIMEOUT).await {
+            Ok(stream) => Ok((stream, span)),
             Err(error) => Err(span.failed(ExecError::Lost(Some(error)))),
         }
     }
@@ -240,11 +263,18 @@ async fn shut_down(vm: &Arc<dyn Vm>, grace: Duration) -> Result<(), ExecError> {
     ask(stream, Request::Shutdown { grace_ms }).await.map(drop)
 }
 
+/// What a guest is told of itself.
+struct Guest<'a> {
+    config: &'a SandboxConfig,
+    id: &'a SandboxId,
+    mounts: Mounts,
+    network: Option<&'a Running>,
+}
+
 async fn boot(
     vm: &Arc<dyn Vm>,
-    config: &SandboxConfig,
-    id: &SandboxId,
-    network: Option<&Running>,
+    guest: Guest<'_>,
+    defaults: &Defaults,
 ) -> Result<(Instant, BootReport), CoreError> {
     let deadline = Instant::now() + BOOT_TIMEOUT;
     let failed =
@@ -259,7 +289,7 @@ async fn boot(
     })?;
     let reached = Instant::now();
     // Put together only now: the guest's clock starts with this message.
-    let request = Request::Boot(boot_config(config, id, network)?);
+    let request = Request::Boot(Box::new(boot_config(guest, defaults)?));
     let left = deadline.saturating_duration_since(reached);
     match tokio::time::timeout(left, ask(stream, request)).await {
         Ok(Ok(AgentFrame::Booted(report))) => Ok((reached, report)),
@@ -289,15 +319,13 @@ pub(crate) async fn dial(vm: &Arc<dyn Vm>, deadline: Instant) -> std::io::Result
     UnixStream::from_std(stream)
 }
 
-fn boot_config(
-    config: &SandboxConfig,
-    id: &SandboxId,
-    network: Option<&Running>,
-) -> Result<BootConfig, CoreError> {
+fn boot_config(guest: Guest<'_>, defaults: &Defaults) -> Result<BootConfig, CoreError> {
+    let Guest { config, id, mounts, network } = guest;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let hostname = config.hostname.as_ref().map_or(id.as_str(), |name| name.as_str());
+    let mut env = defaults.env.clone();
+    env.extend(config.env.iter().cloned());
     // A placeholder that the user's own variable would hide could never be replaced.
-    let mut env = config.env.clone();
     env.extend(network.into_iter().flat_map(|network| network.env.iter().cloned()));
     let hosts = config.hosts.iter();
     Ok(BootConfig {
@@ -305,10 +333,8 @@ fn boot_config(
         hostname: hostname.to_owned(),
         realtime: (now.as_secs(), now.subsec_nanos()),
         entropy: random()?,
-        root: RootConfig {
-            lower: vec![LowerLayer::VirtioFs { tag: ROOT_TAG.to_owned() }],
-            upper: UpperLayer::Ext4 { disk: 0 },
-        },
+        root: mounts.root,
+        disks: mounts.disks,
         hosts: hosts.map(|(name, ip)| HostEntry { ip: *ip, name: name.to_string() }).collect(),
         dns_servers: network.map(|network| network.dns_servers.clone()).unwrap_or_default(),
         network: network.map(|network| network.config.clone()),
@@ -323,32 +349,15 @@ fn boot_config(
 fn summary(config: &SandboxConfig) -> Start {
     Start {
         version: env!("CARGO_PKG_VERSION"),
-        image: match config.image {
+        image: match &config.image {
             Image::Host => "host".to_owned(),
+            Image::Oci(image) => image.reference.clone(),
+        },
+        image_digest: match &config.image {
+            Image::Host => None,
+            Image::Oci(image) => Some(image.digest.to_string()),
         },
         privileged: config.privileged,
         network: config.network.as_ref().map(NetworkSettings::summary),
-    }
-}
-
-fn root_device(image: &Image) -> Result<FsDevice, CoreError> {
-    match image {
-        Image::Host => {
-            let pool = Pool::new(Limits::for_this_process());
-            let tree = HostImage::open(Path::new("/"), &pool, CachePolicy::SYSTEM)
-                .map_err(CoreError::HostImage)?;
-            let handler = Arc::new(FileServer(Server::new(Arc::new(tree))));
-            Ok(FsDevice { tag: ROOT_TAG.to_owned(), handler })
-        }
-    }
-}
-
-/// The file server as a device back end: the two crates meet only here.
-#[derive(Debug)]
-struct FileServer(Server<Tree>);
-
-impl FuseHandler for FileServer {
-    fn handle(&self, request: &[u8], reply: &mut Vec<u8>) {
-        self.0.handle(request, reply);
     }
 }

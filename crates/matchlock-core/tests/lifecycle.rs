@@ -20,6 +20,12 @@ fn guest(exec: impl Fn(ExecRequest, Peer) + Clone + Send + Sync + 'static) -> Fa
         Request::Boot(_) => drop(peer.send(&AgentFrame::Booted(report()))),
         Request::Exec(request) => exec(request, peer),
         Request::Shutdown { .. } | Request::Ping => drop(peer.send(&AgentFrame::Done)),
+        Request::Export => {
+            peer.send(&AgentFrame::Started);
+            peer.send(&AgentFrame::Stdout(b"half an archive".to_vec()));
+            peer.send(&AgentFrame::Stderr(b"tape \x07 torn".to_vec()));
+            peer.send(&AgentFrame::Exited(ExitStatus::Code(1)));
+        }
         Request::Forward { .. } => {}
     })
 }
@@ -187,4 +193,17 @@ async fn dropping_an_execution_hangs_up_on_the_guest() {
     let seen = tokio::task::spawn_blocking(move || hung_up.recv_timeout(Duration::from_secs(30)));
     let seen = seen.await.expect("join").expect("the guest saw the end");
     assert!(matches!(seen, Some(HostFrame::Signal(2)) | None), "{seen:?}");
+}
+
+#[tokio::test]
+async fn an_export_that_failed_in_the_guest_does_not_end_as_if_it_were_whole() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let sandbox = start(home.path(), &guest(|_, _| {})).await.expect("start");
+    let mut export = sandbox.export().await.expect("started");
+    assert_eq!(export.next().await.expect("bytes").as_deref(), Some(&b"half an archive"[..]));
+    let error = export.next().await.expect_err("not whole").to_string();
+    assert!(error.ends_with("tape \\u{7} torn"), "{error}");
+    let mut archive = sandbox.export().await.expect("started").blocking();
+    let read = tokio::task::spawn_blocking(move || std::io::read_to_string(&mut archive)).await;
+    assert!(read.expect("no panic").is_err());
 }

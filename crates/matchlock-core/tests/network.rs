@@ -78,7 +78,7 @@ async fn the_guest_is_told_its_addresses_names_authority_and_placeholders_and_no
     let (report_boot, booted) = mpsc::channel::<BootConfig>();
     let vmm = serve(move |request, mut peer| {
         if let Request::Boot(boot) = request {
-            report_boot.send(boot).expect("send");
+            report_boot.send(*boot).expect("send");
             peer.send(&AgentFrame::Booted(report()));
         }
     });
@@ -111,7 +111,7 @@ async fn a_sandbox_without_a_network_has_no_device_and_no_authority() {
     let (report_boot, booted) = mpsc::channel::<BootConfig>();
     let vmm = serve(move |request, mut peer| {
         if let Request::Boot(boot) = request {
-            report_boot.send(boot).expect("send");
+            report_boot.send(*boot).expect("send");
             peer.send(&AgentFrame::Booted(report()));
         }
     });

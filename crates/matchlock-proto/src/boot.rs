@@ -20,6 +20,8 @@ pub struct BootConfig {
     pub entropy: [u8; 32],
     /// The root file system.
     pub root: RootConfig,
+    /// File systems to mount in it, in this order.
+    pub disks: Vec<DiskMount>,
     /// Lines for `/etc/hosts` beside the fixed ones.
     pub hosts: Vec<HostEntry>,
     /// `nameserver` lines of `/etc/resolv.conf`; none leaves the file empty.
@@ -44,6 +46,23 @@ pub struct RootConfig {
     pub lower: Vec<LowerLayer>,
     /// Where writes go.
     pub upper: UpperLayer,
+    /// [`crate::Request::Export`] will be asked for. A directory of a lower layer then cannot be
+    /// renamed (`EXDEV`, which mv(1) and the like handle): a layer has no way to say that it was.
+    pub export: bool,
+}
+
+/// An ext4 file system on a virtio block device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskMount {
+    /// Index of the device in the order that the VMM was given them.
+    pub disk: u8,
+    /// Absolute path of the directory to mount it on, which is made when it is missing.
+    pub target: Vec<u8>,
+    /// Mount it read-only. Otherwise it is grown to the size of its device.
+    pub read_only: bool,
+    /// User and group that its root directory shall belong to; `None` leaves it as it is. Nothing for a
+    /// read-only one.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// One read-only layer of the root.
@@ -143,4 +162,6 @@ pub enum BootStep {
     Cgroups,
     /// The sandbox's authority in the trust stores.
     Trust,
+    /// A disk beside those of the root.
+    Disk,
 }

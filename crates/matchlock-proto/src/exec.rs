@@ -9,7 +9,7 @@ use crate::boot::{BootConfig, BootReport, BootStep};
 pub enum Request {
     /// Set up the guest. Answered by [`AgentFrame::Booted`] or [`AgentFrame::Refused`], accepted
     /// once.
-    Boot(BootConfig),
+    Boot(Box<BootConfig>),
     /// Run a program. Answered by [`AgentFrame::Started`] or [`AgentFrame::Refused`], ended by
     /// [`AgentFrame::Exited`]. Closing the connection before that cancels the execution.
     Exec(ExecRequest),
@@ -29,6 +29,11 @@ pub enum Request {
         /// The port; not 0.
         port: u16,
     },
+    /// Write what the writable layer holds as a layer of the OCI image spec (layer.md: a tar archive with
+    /// whiteouts), beginning with the entry of the root. Answered as [`Request::Exec`]: the archive is
+    /// standard output, standard error says what went wrong, and only status 0 makes the archive whole.
+    /// Refused unless [`crate::RootConfig::export`] was set.
+    Export,
 }
 
 /// One program to run in its own PID namespace, mount namespace and control group.

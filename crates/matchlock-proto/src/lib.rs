@@ -21,8 +21,8 @@ mod codec;
 mod exec;
 
 pub use boot::{
-    BootConfig, BootReport, BootStep, CpuLimit, HostEntry, LowerLayer, NetworkConfig, RootConfig,
-    UpperLayer,
+    BootConfig, BootReport, BootStep, CpuLimit, DiskMount, HostEntry, LowerLayer, NetworkConfig,
+    RootConfig, UpperLayer,
 };
 pub use codec::{Decoder, MAX_CONTROL, MAX_DATA, WireError, WireMessage};
 pub use exec::{
@@ -34,7 +34,7 @@ pub use exec::{
 pub const AGENT_PORT: u32 = 5000;
 
 /// Sent in [`BootConfig::version`]; the agent refuses any other.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Bytes of each stream that may be in flight before the receiver grants more with a credit frame.
 pub const INITIAL_WINDOW: u32 = 512 * 1024;

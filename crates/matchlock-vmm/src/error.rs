@@ -49,6 +49,23 @@ pub enum VmmError {
         /// Minor version found.
         minor: u32,
     },
+    /// The machine has fewer places for devices.
+    #[error(
+        "the machine has room for {max} devices and would need {wanted} (random numbers, vsock, \
+         network, file systems, disks)", max = crate::MAX_DEVICES
+    )]
+    TooManyDevices {
+        /// Devices that the machine was to have.
+        wanted: usize,
+    },
+    /// A disk that no machine can have.
+    #[error("disk {index} of the machine {problem}")]
+    Disk {
+        /// Its place among the disks.
+        index: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// KVM was demanded and does not run a guest.
     #[error("KVM was demanded and cannot be used: {reason}")]
     KvmUnusable {
@@ -69,7 +86,8 @@ impl VmmError {
             Self::KvmUnusable { .. } => {
                 Some("unset MATCHLOCK_ACCEL to let matchlock fall back to software emulation")
             }
-            Self::Host { .. } => None,
+            Self::TooManyDevices { .. } => Some("attach fewer disks"),
+            Self::Host { .. } | Self::Disk { .. } => None,
         }
     }
 

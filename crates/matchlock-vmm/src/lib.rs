@@ -46,7 +46,7 @@ pub struct VmSpec {
     pub vcpus: u8,
     /// Guest memory in MiB.
     pub memory_mib: u32,
-    /// Raw virtio block devices, in the order in which the guest numbers them.
+    /// Virtio block devices, in the order in which the guest numbers them.
     pub disks: Vec<Disk>,
     /// virtio-fs devices.
     pub filesystems: Vec<FsDevice>,
@@ -54,15 +54,38 @@ pub struct VmSpec {
     pub nic: Option<Nic>,
 }
 
-/// A raw virtio block device.
+/// Virtio devices of any kind that a machine can have: its random number generator and the vsock
+/// device, which every machine has, and those of its [`VmSpec`].
+pub const MAX_DEVICES: usize = 8;
+
+/// Unit in which a virtio block device counts, in bytes (virtio 1.2, section 5.2.4).
+pub const SECTOR: u64 = 512;
+
+/// A virtio block device.
 #[derive(Debug)]
 pub struct Disk {
-    /// The bytes; may have no name in the host's file system any more.
-    pub file: File,
+    /// The bytes.
+    pub source: DiskSource,
     /// Refuse writes.
     pub read_only: bool,
     /// Its content ends with the machine: flushes of the guest need not reach the host's disk.
     pub ephemeral: bool,
+}
+
+/// Where the bytes of a disk are. A file may have no name in the host's file system any more; that
+/// of a read-only disk must be open for reading only.
+#[derive(Debug)]
+pub enum DiskSource {
+    /// In one file.
+    File(File),
+    /// In several, one behind the other; read-only. With each comes how many of its bytes count, a
+    /// multiple of [`SECTOR`] and not 0. At most [`DiskSource::MAX_PARTS`].
+    Concatenated(Vec<(File, u64)>),
+}
+
+impl DiskSource {
+    /// Most files of one disk. QEMU holds each twice, and has 1024 descriptors at the usual limit.
+    pub const MAX_PARTS: usize = 480;
 }
 
 /// A virtio-fs device (virtio 1.2, section 5.11).

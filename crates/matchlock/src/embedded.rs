@@ -16,5 +16,9 @@ pub(crate) const ARTEFACTS: Artefacts = Artefacts {
             image: include_bytes!(env!("MATCHLOCK_EMBED_DISK_TEMPLATE_2G")),
         },
     ],
+    volume_template: DiskTemplate {
+        size: 64 * 1024 * 1024,
+        image: include_bytes!(env!("MATCHLOCK_EMBED_VOLUME_TEMPLATE")),
+    },
     digest: env!("MATCHLOCK_EMBED_DIGEST"),
 };

@@ -4,6 +4,7 @@
 //! Every step is required, and then its failure is told to the host and ends the machine, or
 //! optional, and then its failure is a line on the console. Nothing is swallowed.
 
+mod disks;
 mod identity;
 mod mounts;
 mod netlink;
@@ -19,8 +20,10 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
 use crate::cgroup::Cgroups;
+use crate::export::Layer;
 use crate::{Guest, console, sys};
 
+pub(crate) use disks::unmount_all;
 pub use identity::{hosts, resolv_conf};
 pub use mounts::early;
 
@@ -99,10 +102,11 @@ pub fn boot(
     }
     console::optional("set the clock", set_clock(config.realtime));
     console::optional("credit entropy", credit_entropy(&config.entropy));
-    root::assemble(&config.root)?;
+    let upper = root::assemble(&config.root)?;
     root::switch()?;
     let root_us = now_us();
     mounts::complete(config.privileged)?;
+    disks::mount_all(&config.disks)?;
     identity::write(&config)?;
     if let Some(network) = &config.network {
         network::configure(network)?;
@@ -114,6 +118,10 @@ pub fn boot(
     if let Some(limit) = config.cpu_limit {
         cgroups.limit(limit).required(BootStep::Cgroups, "limit the CPU time")?;
     }
+    // Last, when the agent writes nothing any more.
+    let authority = config.ca_pem.map(String::into_bytes);
+    let export = upper.map(|upper| Layer::new(upper, authority)).transpose();
+    let export = export.required(BootStep::UpperLayer, "look at the writable layer")?;
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let report = BootReport {
         agent_start_us: clock.agent_start,
@@ -122,7 +130,7 @@ pub fn boot(
         ready_us: now_us(),
         kernel,
     };
-    Ok((Guest { env, privileged: config.privileged, cgroups }, report))
+    Ok((Guest { env, privileged: config.privileged, export, cgroups }, report))
 }
 
 fn set_clock((seconds, nanoseconds): (u64, u32)) -> io::Result<()> {

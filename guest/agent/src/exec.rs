@@ -28,6 +28,7 @@ use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr, tcgetpgrp};
 
 use crate::cgroup::Cgroup;
 use crate::console;
+use crate::export;
 use crate::flow::{Output, Reading, StdinQueue, WindowExceeded};
 use crate::poller::{EventFlags, Poller, Watched};
 use crate::{Guest, sys};
@@ -45,6 +46,15 @@ pub(crate) struct Tokens {
     /// With a terminal, its master in both directions.
     pub(crate) stdout: u64,
     pub(crate) stderr: u64,
+}
+
+/// What an execution does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work<'a> {
+    /// Runs a program.
+    Program(&'a ExecRequest),
+    /// Writes the writable layer to standard output.
+    Export(&'a export::Layer),
 }
 
 /// What an execution has to say to the host at its end.
@@ -89,15 +99,18 @@ impl Execution {
     /// Starts one; how that went is told by its report channel.
     pub(crate) fn spawn(
         guest: &Guest,
-        request: &ExecRequest,
+        work: Work<'_>,
         poller: &Poller,
         tokens: Tokens,
         name: String,
     ) -> io::Result<Self> {
-        let (agent, program) = stdio::make(request)?;
+        let (agent, program) = match work {
+            Work::Program(request) => stdio::make(request)?,
+            Work::Export(layer) => stdio::reading(layer.directory()?)?,
+        };
         let (report, report_of_program) = report::channel()?;
         let cgroup = guest.cgroups.enter(name)?;
-        let plan = process::Plan { guest, request, stdio: program, report: report_of_program };
+        let plan = process::Plan { guest, work, stdio: program, report: report_of_program };
         let group = Some(cgroup.as_fd());
         let child = sys::clone_process(sys::Clone::Namespaces, group, || process::init(&plan))?;
         let (peer, stdin, stdout, stderr) = match agent {

@@ -22,6 +22,7 @@ pub mod cgroup;
 mod connection;
 mod console;
 pub mod exec;
+pub mod export;
 pub mod flow;
 mod forward;
 mod pid1;
@@ -41,6 +42,8 @@ pub struct Guest {
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
     /// Executions keep every capability and have no filter.
     pub privileged: bool,
+    /// The writable layer, when it will be exported.
+    pub export: Option<export::Layer>,
     /// Where executions are counted and limited.
     pub cgroups: cgroup::Cgroups,
 }

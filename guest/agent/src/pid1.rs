@@ -49,7 +49,7 @@ fn serve(clock: Clock) -> io::Result<String> {
     let listener = listener.map_err(|e| io::Error::new(e.kind(), format!("vsock: {e}")))?;
     raise_limits();
     let prepared = Some(boot::prepare());
-    Ok(Server::new(Guestside { clock, prepared }, listener)?.run())
+    Ok(Server::new(Guestside { clock, prepared, disks: Vec::new() }, listener)?.run())
 }
 
 fn raise_limits() {
@@ -68,6 +68,8 @@ struct Guestside {
     clock: Clock,
     /// Taken by the one boot.
     prepared: Option<Result<Cgroups, StepFailed>>,
+    /// Where disks of the user's are mounted.
+    disks: Vec<Vec<u8>>,
 }
 
 impl Machine for Guestside {
@@ -80,12 +82,13 @@ impl Machine for Guestside {
         let Some(prepared) = self.prepared.take() else {
             return Err(ExecFailure::BadRequest("a second boot".into()));
         };
+        self.disks = config.disks.iter().map(|disk| disk.target.clone()).collect();
         boot::boot(config, &mut self.clock, prepared)
     }
 
     fn sync(&mut self) {
-        let root = rustix::fs::open("/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
-        let written = root.and_then(rustix::fs::syncfs);
-        console::optional("write the root file system back", written);
+        boot::unmount_all(&self.disks);
+        // The root, and what could not be unmounted.
+        rustix::fs::sync();
     }
 }

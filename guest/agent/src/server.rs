@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::connection::Connection;
 use crate::console;
-use crate::exec::Execution;
+use crate::exec::{Execution, Work};
 use crate::forward::Forward;
 use crate::poller::{EventFlags, Poller, Watched};
 use crate::session::{Part, Session};
@@ -210,8 +210,9 @@ impl<M: Machine> Server<M> {
     fn carry_out(&mut self, id: u32, request: Request, now: Instant) {
         let answer = match request {
             Request::Ping => Some(AgentFrame::Done),
-            Request::Boot(config) => Some(self.boot(id, config, now)),
+            Request::Boot(config) => Some(self.boot(id, *config, now)),
             Request::Exec(request) => self.execute(id, &request).err().map(AgentFrame::Refused),
+            Request::Export => self.export(id).err().map(AgentFrame::Refused),
             Request::Forward { port } => self.forward(id, port).err().map(AgentFrame::Refused),
             Request::Shutdown { grace_ms } => {
                 self.shut_down(id, now + Duration::from_millis(grace_ms.into()));
@@ -240,6 +241,22 @@ impl<M: Machine> Server<M> {
     }
 
     fn execute(&mut self, id: u32, request: &ExecRequest) -> Result<(), ExecFailure> {
+        if request.argv.is_empty() {
+            return Err(ExecFailure::BadRequest("no program".to_owned()));
+        }
+        self.spawn(id, |_| Ok(Work::Program(request)))
+    }
+
+    fn export(&mut self, id: u32) -> Result<(), ExecFailure> {
+        let none = || ExecFailure::BadRequest("the guest was not made for an export".to_owned());
+        self.spawn(id, |guest| guest.export.as_ref().map(Work::Export).ok_or_else(none))
+    }
+
+    fn spawn<'a>(
+        &'a mut self,
+        id: u32,
+        work: impl FnOnce(&'a Guest) -> Result<Work<'a>, ExecFailure>,
+    ) -> Result<(), ExecFailure> {
         let bad = |why: &str| Err(ExecFailure::BadRequest(why.to_owned()));
         let Some(guest) = &self.guest else {
             return bad("the guest has not booted");
@@ -247,12 +264,9 @@ impl<M: Machine> Server<M> {
         if self.ending.is_some() {
             return bad("the guest is shutting down");
         }
-        if request.argv.is_empty() {
-            return bad("no program");
-        }
-        let execution =
-            Execution::spawn(guest, request, &self.poller, Part::tokens(id), id.to_string())
-                .map_err(|error| ExecFailure::System(format!("start a process: {error}")))?;
+        let (tokens, name) = (Part::tokens(id), id.to_string());
+        let execution = Execution::spawn(guest, work(guest)?, &self.poller, tokens, name)
+            .map_err(|error| ExecFailure::System(format!("start a process: {error}")))?;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.run(execution);
         }

@@ -15,6 +15,8 @@ use crate::seccomp::Instruction;
 pub(crate) enum Clone {
     /// A PID and a mount namespace of its own.
     Namespaces,
+    /// As fork(2).
+    Plain,
     /// The caller sleeps until the child has executed a program or ended.
     UntilExec,
 }
@@ -38,6 +40,7 @@ pub(crate) fn clone_process(
 ) -> io::Result<Child> {
     let namespaces = match mode {
         Clone::Namespaces => libc::CLONE_NEWPID | libc::CLONE_NEWNS,
+        Clone::Plain => 0,
         Clone::UntilExec => libc::CLONE_VFORK,
     };
     let mut pidfd: RawFd = -1;

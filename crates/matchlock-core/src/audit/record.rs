@@ -41,6 +41,8 @@ pub(crate) enum Lifecycle<'a> {
 pub(crate) struct Start {
     pub(crate) version: &'static str,
     pub(crate) image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) image_digest: Option<String>,
     pub(crate) privileged: bool,
     /// `null`: there is no network device.
     pub(crate) network: Option<Network>,

@@ -14,7 +14,13 @@ use super::record::ExecEnd;
 use super::*;
 
 fn start() -> Lifecycle<'static> {
-    Lifecycle::Start(Start { version: "1", image: "host".into(), privileged: false, network: None })
+    Lifecycle::Start(Start {
+        version: "1",
+        image: "host".into(),
+        image_digest: None,
+        privileged: false,
+        network: None,
+    })
 }
 
 fn event() -> impl Strategy<Value = Event> {

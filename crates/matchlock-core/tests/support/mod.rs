@@ -71,6 +71,8 @@ pub(crate) fn config() -> SandboxConfig {
         cpus: Cpus::new(1.0, 1).expect("valid"),
         memory: MemorySize::new(64, 64).expect("valid"),
         disk: DiskSize::new(64).expect("valid"),
+        disks: Vec::new(),
+        export: false,
         hostname: None,
         privileged: false,
         env: Vec::new(),
@@ -87,8 +89,14 @@ pub(crate) async fn start(
     vmm: &Fake,
 ) -> Result<Sandbox, CoreError> {
     let template = zstd::encode_all(&[][..], 1).expect("encode").leak();
-    let disk_templates = vec![DiskTemplate { size: 4096, image: template }].leak();
-    let artefacts = Artefacts { kernel: &[], initramfs: &[], disk_templates, digest: "test" };
+    let volume_template = DiskTemplate { size: 4096, image: template };
+    let artefacts = Artefacts {
+        kernel: &[],
+        initramfs: &[],
+        disk_templates: vec![volume_template].leak(),
+        volume_template,
+        digest: "test",
+    };
     let null = || File::open("/dev/null").expect("open");
     let files = GuestFiles { kernel: null(), initramfs: null(), id: String::new() };
     Sandbox::start(config, vmm, files, &artefacts, &StateRoot::in_home(home)).await

@@ -1,8 +1,11 @@
 //! QEMU's command line: the microvm machine, a handful of virtio-mmio devices and nothing else.
 
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use super::disks::Source;
+use super::vmdk;
 use crate::accel::Accelerator;
 
 /// Kernel parameters on every accelerator. `panic=-1` with `-no-reboot` turns a guest panic into an
@@ -38,6 +41,8 @@ impl Timers {
 pub(super) struct Arguments {
     args: Vec<OsString>,
     inherit: Vec<OwnedFd>,
+    /// Descriptor sets so far.
+    sets: usize,
 }
 
 /// Machine properties beside its devices.
@@ -108,23 +113,48 @@ impl Arguments {
         parameters
     }
 
-    /// A raw virtio block device.
+    /// A virtio block device.
     ///
     /// Nobody reads an ephemeral one after the machine has ended, so nothing is written through.
-    pub(super) fn disk(&mut self, index: usize, file: OwnedFd, read_only: bool, ephemeral: bool) {
-        let fd = self.inherit(file);
-        let set = index + 1;
-        self.option("-add-fd", format!("fd={fd},set={set}"));
+    pub(super) fn disk(
+        &mut self,
+        index: usize,
+        source: Source,
+        read_only: bool,
+        ephemeral: bool,
+    ) -> io::Result<()> {
+        let (format, set, prefix) = match source {
+            Source::File(file) => ("file", self.descriptor_set(file), ""),
+            Source::Parts(parts) => {
+                let parts: Vec<_> = parts
+                    .into_iter()
+                    .map(|(file, sectors)| (self.descriptor_set(file), sectors))
+                    .collect();
+                ("vmdk", self.descriptor_set(vmdk::descriptor(&parts)?), "file.")
+            }
+        };
+        let file = if prefix.is_empty() { "" } else { ",file.driver=file" };
         let on_off = |value| if value { "on" } else { "off" };
         let (read_only, ephemeral) = (on_off(read_only), on_off(ephemeral));
+        // Locks are the caller's business, who knows what is shared.
         self.option(
             "-blockdev",
             format!(
-                "driver=file,node-name=disk{index},filename=/dev/fdset/{set},locking=off,\
-                 read-only={read_only},discard=unmap,cache.direct=off,cache.no-flush={ephemeral}"
+                "driver={format},node-name=disk{index}{file},{prefix}filename=/dev/fdset/{set},\
+                 {prefix}locking=off,read-only={read_only},discard=unmap,cache.direct=off,\
+                 cache.no-flush={ephemeral}"
             ),
         );
         self.option("-device", format!("virtio-blk-device,drive=disk{index}"));
+        Ok(())
+    }
+
+    /// A number under which QEMU's block layer opens the file: `/dev/fdset/N`.
+    fn descriptor_set(&mut self, file: OwnedFd) -> usize {
+        let fd = self.inherit(file);
+        self.sets += 1;
+        self.option("-add-fd", format!("fd={fd},set={}", self.sets));
+        self.sets
     }
 
     /// A vhost-user-vsock device whose back end is at the other end of `socket`.
@@ -194,12 +224,14 @@ mod tests {
             cmdline: "extra=1",
         };
         let mut arguments = Arguments::machine(machine, null(), null());
-        arguments.disk(0, null(), false, true);
+        arguments.disk(0, Source::File(null()), false, true).expect("a disk");
+        let parts = vec![(null(), 8), (null(), 16)];
+        arguments.disk(1, Source::Parts(parts), true, false).expect("a disk");
         arguments.vsock(null());
         arguments.filesystem(0, "ro,ot", null());
         arguments.nic(null(), [0x02, 0, 0, 0, 0x0a, 0xff], 65_520);
         let (args, inherit) = arguments.finish();
-        assert_eq!(inherit.len(), 6);
+        assert_eq!(inherit.len(), 9);
         args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
     }
 
@@ -216,6 +248,17 @@ mod tests {
     #[test]
     fn a_tag_cannot_add_an_option() {
         assert!(rendered(Accelerator::Tcg).contains("tag=ro,,ot"));
+    }
+
+    #[test]
+    fn every_file_of_a_disk_is_a_set_of_its_own_and_nothing_is_opened_by_its_path() {
+        let line = rendered(Accelerator::Tcg);
+        for set in 1..=4 {
+            assert_eq!(line.matches(&format!(",set={set} ")).count(), 1, "{set} in {line}");
+        }
+        let disk = "driver=vmdk,node-name=disk1,file.driver=file,file.filename=/dev/fdset/4,";
+        assert!(line.contains(disk), "{line}");
+        assert_eq!(line.matches("filename=").count(), line.matches("filename=/dev/fdset/").count());
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The QEMU back end: its microvm machine, with our devices at the other end of vhost-user sockets.
 
 mod args;
+mod disks;
 mod locate;
 mod process;
+mod vmdk;
 
 use std::fs::File;
 use std::io;
@@ -94,6 +96,7 @@ impl Qemu {
 
 impl Vmm for Qemu {
     fn start(&self, spec: VmSpec) -> Result<Box<dyn Vm>, VmmError> {
+        disks::check(&spec)?;
         let VmSpec { name, kernel, initramfs, cmdline, vcpus, memory_mib, .. } = spec;
         let machine = Machine {
             name: &name,
@@ -115,7 +118,10 @@ impl Vmm for Qemu {
             backends.push(backend);
         }
         for (index, disk) in spec.disks.into_iter().enumerate() {
-            arguments.disk(index, disk.file.into(), disk.read_only, disk.ephemeral);
+            let source = disk.source.into();
+            arguments
+                .disk(index, source, disk.read_only, disk.ephemeral)
+                .map_err(VmmError::host("describe a disk"))?;
         }
         if let Some(nic) = spec.nic {
             arguments.nic(nic.socket, nic.mac, nic.mtu);

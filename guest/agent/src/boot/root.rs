@@ -6,11 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use matchlock_proto::{BootStep, LowerLayer, RootConfig, UpperLayer};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, SeekFrom, fstat, openat, seek, statfs, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, chmod, fstat, openat, seek, stat, statfs,
+    unlinkat,
 };
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, mount_move, unmount,
 };
+use rustix::path::Arg;
 use rustix::process::{chdir, chroot};
 
 use super::mounts::{EARLY_DEV, STAGE, directory};
@@ -20,8 +22,9 @@ use crate::{console, sys};
 /// Where the new root is put together, outside of the stage that is unmounted before the switch.
 const NEW_ROOT: &str = "/newroot";
 
-/// Mounts the layers and the overlay on [`NEW_ROOT`].
-pub(super) fn assemble(config: &RootConfig) -> Result<(), StepFailed> {
+/// Mounts the layers and the overlay on [`NEW_ROOT`]. Returns the directory of the writable layer, when
+/// it will be exported.
+pub(super) fn assemble(config: &RootConfig) -> Result<Option<OwnedFd>, StepFailed> {
     let mut lower = Vec::new();
     for (index, layer) in config.lower.iter().enumerate() {
         let target = format!("{STAGE}/{index}");
@@ -32,11 +35,33 @@ pub(super) fn assemble(config: &RootConfig) -> Result<(), StepFailed> {
     let upper = format!("{STAGE}/upper");
     mount_upper(&config.upper, &upper)
         .required(BootStep::UpperLayer, format_args!("{:?}", config.upper))?;
-    let options = overlay_options(&lower, &upper);
+    let top = lower.first().map_or("", String::as_str);
+    let data = format!("{upper}/data");
+    console::optional("give the root its attributes", adopt_root(top, &data));
+    let options = overlay_options(&lower, &upper, config.export);
     directory(NEW_ROOT, 0o755).required(BootStep::Root, "create the new root")?;
     let options = CString::new(options).required(BootStep::Root, "overlay options")?;
     mount("overlay", NEW_ROOT, "overlay", MountFlags::empty(), options.as_c_str())
-        .required(BootStep::Root, "mount the overlay")
+        .required(BootStep::Root, "mount the overlay")?;
+    if !config.export {
+        return Ok(None);
+    }
+    // It stays usable when the stage that it is mounted on has gone.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let upper = openat(CWD, data, flags, Mode::empty());
+    upper.map(Some).required(BootStep::UpperLayer, "open the writable layer")
+}
+
+/// The root of the overlay has the owner and mode of the writable layer's, not those of the image's.
+fn adopt_root(lower: &str, upper: &str) -> io::Result<()> {
+    let (image, own) = (stat(lower)?, stat(upper)?);
+    if (image.st_uid, image.st_gid) != (own.st_uid, own.st_gid) {
+        std::os::unix::fs::chown(upper, Some(image.st_uid), Some(image.st_gid))?;
+    }
+    if image.st_mode != own.st_mode {
+        chmod(upper, Mode::from_raw_mode(image.st_mode))?;
+    }
+    Ok(())
 }
 
 /// Makes the overlay the root, and leaves nothing of the old one but the memory of this program.
@@ -46,13 +71,8 @@ pub(super) fn assemble(config: &RootConfig) -> Result<(), StepFailed> {
 pub(super) fn switch() -> Result<(), StepFailed> {
     // The overlay has private copies of its layers' mounts.
     unmount(STAGE, UnmountFlags::DETACH).required(BootStep::Root, "unmount the stage")?;
-    let old = openat(
-        rustix::fs::CWD,
-        "/",
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .required(BootStep::Root, "open the old root")?;
+    let old = openat(CWD, "/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .required(BootStep::Root, "open the old root")?;
     chdir(NEW_ROOT).required(BootStep::Root, "enter the new root")?;
     mount_move(".", "/").required(BootStep::Root, "move the new root")?;
     chroot(".").required(BootStep::Root, "change the root")?;
@@ -64,10 +84,12 @@ pub(super) fn switch() -> Result<(), StepFailed> {
 
 /// Options of the overlay (kernel Documentation/filesystems/overlayfs.rst).
 ///
-/// With `redirect_dir` a directory of an image can be renamed; without it that is EXDEV.
-fn overlay_options(lower: &[String], upper: &str) -> String {
+/// With `redirect_dir` a directory of an image can be renamed; without it that is EXDEV, and the writable
+/// layer has nothing that only an overlay understands.
+fn overlay_options(lower: &[String], upper: &str, export: bool) -> String {
     let lower = lower.join(":");
-    format!("lowerdir={lower},upperdir={upper}/data,workdir={upper}/work,redirect_dir=on")
+    let redirect = if export { "nofollow,metacopy=off" } else { "on" };
+    format!("lowerdir={lower},upperdir={upper}/data,workdir={upper}/work,redirect_dir={redirect}")
 }
 
 fn mount_lower(layer: &LowerLayer, target: &str) -> io::Result<()> {
@@ -76,7 +98,7 @@ fn mount_lower(layer: &LowerLayer, target: &str) -> io::Result<()> {
     match layer {
         LowerLayer::VirtioFs { tag } => mount(tag.as_str(), target, "virtiofs", flags, c"")?,
         LowerLayer::Erofs { disk } => {
-            mount(disk_path(*disk), target, "erofs", flags, c"")?;
+            mount(disk_path(EARLY_DEV, *disk), target, "erofs", flags, c"")?;
         }
     }
     Ok(())
@@ -86,7 +108,7 @@ fn mount_upper(layer: &UpperLayer, target: &str) -> io::Result<()> {
     directory(target, 0o755)?;
     match layer {
         UpperLayer::Ext4 { disk } => {
-            let device = disk_path(*disk);
+            let device = disk_path(EARLY_DEV, *disk);
             // The image is sparse: what nobody has written is zero already, and what the guest
             // frees the host can have back.
             let options = c"noinit_itable,discard";
@@ -104,23 +126,22 @@ fn mount_upper(layer: &UpperLayer, target: &str) -> io::Result<()> {
 }
 
 /// Grows a mounted ext4 to the size of its device; the kernel does nothing when it has it.
-fn grow(device: &str, mounted: &str) -> io::Result<()> {
-    let open =
-        |path: &str| openat(rustix::fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let size = seek(open(device)?, SeekFrom::End(0))?;
+pub(super) fn grow(device: &str, mounted: impl Arg + Copy) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let size = seek(openat(CWD, device, flags, Mode::empty())?, SeekFrom::End(0))?;
     let block = u64::try_from(statfs(mounted)?.f_bsize).unwrap_or(0).max(1024);
-    sys::resize_ext4(open(mounted)?, size / block)
+    sys::resize_ext4(openat(CWD, mounted, flags, Mode::empty())?, size / block)
         .map_err(|error| io::Error::new(error.kind(), format!("grow to {size} bytes: {error}")))
 }
 
-/// `/dev/vda` to `/dev/vdz`, then `/dev/vdaa` and so on, as the kernel's driver counts.
-fn disk_path(index: u8) -> String {
+/// `vda` to `vdz` in the directory `dev`, then `vdaa` and so on, as the kernel's driver counts.
+pub(super) fn disk_path(dev: &str, index: u8) -> String {
     let letter = |n: u8| char::from(b'a' + n % 26);
     let name = match index.checked_sub(26) {
         None => letter(index).to_string(),
         Some(rest) => format!("{}{}", letter(rest / 26), letter(rest)),
     };
-    format!("{EARLY_DEV}/vd{name}")
+    format!("{dev}/vd{name}")
 }
 
 /// Deletes the initramfs, of which nothing is mounted over any more, like switch_root(8).
@@ -169,13 +190,13 @@ mod tests {
         let cases =
             [(0, "vda"), (25, "vdz"), (26, "vdaa"), (51, "vdaz"), (52, "vdba"), (255, "vdiv")];
         for (index, name) in cases {
-            assert_eq!(disk_path(index), format!("{EARLY_DEV}/{name}"));
+            assert_eq!(disk_path("/dev", index), format!("/dev/{name}"));
         }
     }
 
     #[test]
     fn the_topmost_layer_comes_first() {
-        let options = overlay_options(&["/a".into(), "/b".into()], "/u");
+        let options = overlay_options(&["/a".into(), "/b".into()], "/u", false);
         assert!(options.starts_with("lowerdir=/a:/b,upperdir=/u/data,workdir=/u/work"));
     }
 }

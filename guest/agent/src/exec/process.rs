@@ -11,11 +11,12 @@ use std::ffi::CStr;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use matchlock_proto::{AgentFrame, ExecFailure, ExecRequest, ExitStatus};
+use matchlock_proto::{AgentFrame, ExecFailure, ExitStatus};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{DumpableBehavior, WaitOptions, set_dumpable_behavior, wait};
 
+use super::Work;
 use super::program;
 use super::report;
 use super::stdio::ProgramEnds;
@@ -26,7 +27,7 @@ use crate::sys;
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) guest: &'a Guest,
-    pub(crate) request: &'a ExecRequest,
+    pub(crate) work: Work<'a>,
     pub(crate) stdio: ProgramEnds,
     pub(crate) report: OwnedFd,
 }
@@ -39,9 +40,12 @@ pub(crate) fn init(plan: &Plan<'_>) -> i32 {
     if let Err(failure) = settle(plan) {
         return refuse(failure);
     }
-    let program = sys::clone_process(sys::Clone::UntilExec, None, || {
-        refuse(program::execute(plan.guest, plan.request))
-    });
+    let program = match plan.work {
+        Work::Program(request) => sys::clone_process(sys::Clone::UntilExec, None, || {
+            refuse(program::execute(plan.guest, request))
+        }),
+        Work::Export(layer) => sys::clone_process(sys::Clone::Plain, None, || layer.export()),
+    };
     let program = match program {
         Ok(child) => child,
         Err(error) => return refuse(system("clone the program", error)),

@@ -61,6 +61,11 @@ fn terminal(size: WindowSize) -> io::Result<(AgentEnds, ProgramEnds)> {
     Ok((AgentEnds::Terminal { master, peer }, ProgramEnds { stdin, stdout, stderr }))
 }
 
+/// The same with this for standard input.
+pub(crate) fn reading(stdin: OwnedFd) -> io::Result<(AgentEnds, ProgramEnds)> {
+    with_outputs(stdin, None)
+}
+
 fn pipes(stdin: Stdin) -> io::Result<(AgentEnds, ProgramEnds)> {
     let (program_stdin, stdin) = match stdin {
         Stdin::Null => (open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, None),
@@ -70,6 +75,13 @@ fn pipes(stdin: Stdin) -> io::Result<(AgentEnds, ProgramEnds)> {
             (read, Some(write))
         }
     };
+    with_outputs(program_stdin, stdin)
+}
+
+fn with_outputs(
+    program_stdin: OwnedFd,
+    stdin: Option<OwnedFd>,
+) -> io::Result<(AgentEnds, ProgramEnds)> {
     let (stdout, program_stdout) = output()?;
     let (stderr, program_stderr) = output()?;
     let program =

@@ -145,6 +145,8 @@ fn config(args: &RunArgs) -> Result<SandboxConfig, CliError> {
         cpus,
         memory,
         disk,
+        disks: Vec::new(),
+        export: false,
         hostname: hostname.map(str::parse).transpose()?,
         privileged: args.privileged,
         env: Vec::new(),

@@ -52,7 +52,10 @@ impl Machine for Namespaces {
             ready_us: 0,
             kernel: String::new(),
         };
-        Ok((Guest { env: config.env, privileged: config.privileged, cgroups }, report))
+        Ok((
+            Guest { env: config.env, privileged: config.privileged, export: None, cgroups },
+            report,
+        ))
     }
 
     fn sync(&mut self) {}
@@ -80,7 +83,12 @@ impl Agent {
             hostname: name.to_owned(),
             realtime: (0, 0),
             entropy: [0; 32],
-            root: RootConfig { lower: Vec::new(), upper: UpperLayer::Tmpfs { size: 0 } },
+            root: RootConfig {
+                lower: Vec::new(),
+                upper: UpperLayer::Tmpfs { size: 0 },
+                export: false,
+            },
+            disks: Vec::new(),
             hosts: Vec::new(),
             dns_servers: Vec::new(),
             network: None,
@@ -91,7 +99,7 @@ impl Agent {
         };
         change(&mut config);
         let mut client = agent.connect();
-        client.send(&HostFrame::Open(Box::new(Request::Boot(config))));
+        client.send(&HostFrame::Open(Box::new(Request::Boot(Box::new(config)))));
         assert!(matches!(client.next(), Some(AgentFrame::Booted(_))));
         Some(agent)
     }

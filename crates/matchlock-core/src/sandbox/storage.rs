@@ -1,0 +1,129 @@
+//! What an image and disks are: devices for the machine, mounts for the guest, defaults for executions.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use matchlock_fs::{CachePolicy, HostImage, Limits, Pool, Server, Tree};
+use matchlock_image::store::RootImage;
+use matchlock_proto::{DiskMount, ExecRequest, LowerLayer, RootConfig, UpperLayer};
+use matchlock_vmm::{Disk, DiskSource, FsDevice, FuseHandler};
+
+use crate::config::{ExtraDisk, Image, SandboxConfig};
+use crate::error::CoreError;
+use crate::volume::Access;
+
+/// Tag of the virtio-fs device that holds the root's lower layer.
+const ROOT_TAG: &str = "root";
+
+/// The writable layer comes first, so that it has the same name in every guest.
+const UPPER: u8 = 0;
+
+/// All of it.
+#[derive(Debug)]
+pub(super) struct Storage {
+    pub(super) disks: Vec<Disk>,
+    pub(super) filesystems: Vec<FsDevice>,
+    pub(super) mounts: Mounts,
+    pub(super) defaults: Defaults,
+}
+
+/// The guest's part.
+#[derive(Debug)]
+pub(super) struct Mounts {
+    pub(super) root: RootConfig,
+    pub(super) disks: Vec<DiskMount>,
+}
+
+/// What an image says of the programs that run in it.
+#[derive(Debug, Default)]
+pub(super) struct Defaults {
+    pub(super) env: Vec<(Vec<u8>, Vec<u8>)>,
+    user: Option<String>,
+    working_dir: Option<Vec<u8>>,
+}
+
+impl Storage {
+    /// Takes the files of the image and of the disks out of `config`; `upper` is the writable layer.
+    pub(super) fn new(config: &mut SandboxConfig, upper: File) -> Result<Self, CoreError> {
+        let upper = Disk { source: DiskSource::File(upper), read_only: false, ephemeral: true };
+        let mut disks = vec![upper];
+        let (mut filesystems, mut defaults) = (Vec::new(), Defaults::default());
+        let lower = match &mut config.image {
+            Image::Host => {
+                filesystems.push(host_image()?);
+                LowerLayer::VirtioFs { tag: ROOT_TAG.to_owned() }
+            }
+            Image::Oci(image) => {
+                defaults = Defaults::of(image);
+                let source = DiskSource::Concatenated(std::mem::take(&mut image.files));
+                let disk = attach(&mut disks, source, Access::ReadOnly)?;
+                LowerLayer::Erofs { disk }
+            }
+        };
+        let mut mounts = Vec::new();
+        for ExtraDisk { disk, target, owner } in std::mem::take(&mut config.disks) {
+            let access = disk.access();
+            mounts.push(DiskMount {
+                disk: attach(&mut disks, DiskSource::File(disk.into_file()), access)?,
+                target: target.as_str().as_bytes().to_vec(),
+                read_only: access == Access::ReadOnly,
+                owner,
+            });
+        }
+        let upper = UpperLayer::Ext4 { disk: UPPER };
+        let root = RootConfig { lower: vec![lower], upper, export: config.export };
+        Ok(Self { disks, filesystems, mounts: Mounts { root, disks: mounts }, defaults })
+    }
+}
+
+/// Adds a disk and returns its index.
+fn attach(disks: &mut Vec<Disk>, source: DiskSource, access: Access) -> Result<u8, CoreError> {
+    let index = disks.len();
+    disks.push(Disk { source, read_only: access == Access::ReadOnly, ephemeral: false });
+    // The monitor's own limit is far below this one, and says what was too many.
+    u8::try_from(index).map_err(|_| {
+        let wanted = index;
+        CoreError::Vmm(matchlock_vmm::VmmError::TooManyDevices { wanted })
+    })
+}
+
+impl Defaults {
+    fn of(image: &RootImage) -> Self {
+        let config = &image.config;
+        let bytes = |text: &String| text.clone().into_bytes();
+        Self {
+            env: config.env.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
+            user: config.user.clone(),
+            working_dir: config.working_dir.as_ref().map(bytes),
+        }
+    }
+
+    /// Fills in what the request does not say.
+    pub(super) fn complete(&self, request: &mut ExecRequest) {
+        if request.user.is_none() {
+            request.user.clone_from(&self.user);
+        }
+        if request.working_dir.is_none() {
+            request.working_dir.clone_from(&self.working_dir);
+        }
+    }
+}
+
+fn host_image() -> Result<FsDevice, CoreError> {
+    let pool = Pool::new(Limits::for_this_process());
+    let tree = HostImage::open(Path::new("/"), &pool, CachePolicy::SYSTEM)
+        .map_err(CoreError::HostImage)?;
+    let handler = Arc::new(FileServer(Server::new(Arc::new(tree))));
+    Ok(FsDevice { tag: ROOT_TAG.to_owned(), handler })
+}
+
+/// The file server as a device back end: the two crates meet only here.
+#[derive(Debug)]
+struct FileServer(Server<Tree>);
+
+impl FuseHandler for FileServer {
+    fn handle(&self, request: &[u8], reply: &mut Vec<u8>) {
+        self.0.handle(request, reply);
+    }
+}

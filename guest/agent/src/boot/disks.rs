@@ -1,0 +1,64 @@
+//! Disks beside those of the root: volumes that outlive the machine.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::chown;
+use std::path::Path;
+
+use matchlock_proto::{BootStep, DiskMount};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use super::root::{disk_path, grow};
+use super::{Required, StepFailed};
+use crate::console;
+
+/// Mounts them in the guest's root.
+pub(super) fn mount_all(disks: &[DiskMount]) -> Result<(), StepFailed> {
+    disks.iter().try_for_each(|disk| {
+        let shown = String::from_utf8_lossy(&disk.target);
+        mount_disk(disk).required(BootStep::Disk, format_args!("disk for {shown:?}"))
+    })
+}
+
+fn mount_disk(disk: &DiskMount) -> io::Result<()> {
+    let target = Path::new(OsStr::from_bytes(&disk.target));
+    fs::create_dir_all(target)?;
+    let device = disk_path("/dev", disk.disk);
+    if disk.read_only {
+        let mounted = mount(&device, target, "ext4", MountFlags::RDONLY, c"");
+        return mounted.map_err(|errno| explain(errno, true));
+    }
+    let options = c"noinit_itable,discard";
+    mount(&device, target, "ext4", MountFlags::empty(), options)
+        .map_err(|errno| explain(errno, false))?;
+    // A file system of the user's own may lack what growing needs, and is as good as before.
+    console::optional("grow a disk", grow(&device, target));
+    if let Some((uid, gid)) = disk.owner {
+        chown(target, Some(uid), Some(gid))?;
+    }
+    Ok(())
+}
+
+fn explain(errno: Errno, read_only: bool) -> io::Error {
+    let why = match errno {
+        Errno::INVAL => "there is no ext4 file system on it",
+        Errno::UCLEAN | Errno::BADMSG => "its ext4 file system is damaged: run e2fsck on it",
+        // The journal has to be replayed first, which writes.
+        Errno::ROFS if read_only => {
+            "it was not unmounted when its last machine ended: attach it once for writing"
+        }
+        other => return other.into(),
+    };
+    io::Error::other(why)
+}
+
+/// Unmounts them, so that the next mount finds nothing to repair. Nothing of the guest runs any more.
+pub(crate) fn unmount_all(targets: &[Vec<u8>]) {
+    for target in targets.iter().rev() {
+        let unmounted = unmount(target.as_slice(), UnmountFlags::empty());
+        console::optional("unmount a disk", unmounted);
+    }
+}

@@ -1,0 +1,227 @@
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+
+use super::tar::{Entry, Kind, end, header, pad};
+use super::{Layer, trust};
+
+/// Path, type, link and content of each entry, in order.
+type Listing = Vec<(String, char, String, Vec<u8>)>;
+
+fn listing(archive: &[u8]) -> Listing {
+    let mut archive = ::tar::Archive::new(archive);
+    let mut found = Vec::new();
+    for entry in archive.entries().expect("an archive") {
+        let mut entry = entry.expect("an entry");
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).expect("its content");
+        let text = |bytes: Vec<u8>| OsString::from_vec(bytes).into_string().expect("UTF-8");
+        let link = entry.link_name_bytes().map(|link| link.into_owned());
+        let kind = char::from(entry.header().entry_type().as_byte());
+        let path = text(entry.path_bytes().into_owned());
+        found.push((path, kind, link.map(text).unwrap_or_default(), content));
+    }
+    found
+}
+
+fn layer(upper: &Path, authority: Option<&str>) -> Layer {
+    let upper = File::open(upper).expect("a directory");
+    Layer::new(upper.into(), authority.map(|pem| pem.as_bytes().to_vec())).expect("readable")
+}
+
+fn exported(layer: &Layer) -> Vec<u8> {
+    let mut archive = Vec::new();
+    layer.write(layer.directory().expect("open"), &mut archive).expect("written");
+    archive
+}
+
+fn paths(archive: &[u8]) -> Vec<String> {
+    listing(archive).into_iter().map(|(path, ..)| path).collect()
+}
+
+#[test]
+fn only_what_came_after_the_start_is_exported() {
+    let upper = tempfile::tempdir().expect("a directory");
+    let at = |path: &str| upper.path().join(path);
+    for directory in ["proc", "etc/ssl/certs", "kept"] {
+        fs::create_dir_all(at(directory)).expect("made");
+    }
+    for file in ["etc/hosts", "etc/ssl/certs/bundle", "kept/file"] {
+        fs::write(at(file), "agent").expect("written");
+    }
+    let layer = layer(upper.path(), None);
+    assert!(paths(&exported(&layer)).is_empty(), "nothing has happened");
+
+    fs::write(at("etc/ssl/new"), "program").expect("written");
+    fs::write(at("kept/file"), "program").expect("written");
+    fs::write(at("etc/hosts"), "program").expect("written");
+    let found = listing(&exported(&layer));
+    let of = |path: &str, kind, content: &str| {
+        (path.to_owned(), kind, String::new(), content.as_bytes().to_vec())
+    };
+    let expected = [
+        of("etc/", '5', ""),
+        of("etc/ssl/", '5', ""),
+        of("etc/ssl/new", '0', "program"),
+        of("kept/", '5', ""),
+        of("kept/file", '0', "program"),
+    ];
+    // Whether a directory that has no new entry is there is the clock's choice of a change time.
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_root_is_an_entry_only_when_its_owner_or_mode_has_changed() {
+    let upper = tempfile::tempdir().expect("a directory");
+    let layer = layer(upper.path(), None);
+    fs::set_permissions(upper.path(), fs::Permissions::from_mode(0o711)).expect("set");
+    let archive = exported(&layer);
+    let mut entries = ::tar::Archive::new(archive.as_slice());
+    let entry = entries.entries().expect("an archive").next().expect("one").expect("whole");
+    assert_eq!(entry.path_bytes().as_ref(), b"./");
+    assert_eq!(entry.header().mode().expect("a mode"), 0o711);
+}
+
+#[test]
+fn links_times_and_long_names_survive() {
+    let upper = tempfile::tempdir().expect("a directory");
+    let layer = layer(upper.path(), None);
+    let at = |path: &str| upper.path().join(path);
+    let (name, target) = ("n".repeat(255), "t".repeat(300));
+    let long = format!("{}/{name}", "d".repeat(200));
+    fs::create_dir(at(&"d".repeat(200))).expect("made");
+    fs::write(at(&long), "long").expect("written");
+    let past = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
+    File::open(at(&long)).and_then(|file| file.set_modified(past)).expect("set");
+    symlink(&target, at("link")).expect("linked");
+    fs::hard_link(at(&long), at("zz")).expect("linked");
+    let archive = exported(&layer);
+    let found = listing(&archive);
+    let entry = |path: &str| found.iter().find(|(found, ..)| found == path).expect(path).clone();
+    assert_eq!(entry(&long).3, b"long");
+    assert_eq!(entry("link").2, target);
+    let (_, kind, link, content) = entry("zz");
+    assert_eq!((kind, link, content.len()), ('1', long.clone(), 0));
+    let mut entries = ::tar::Archive::new(archive.as_slice());
+    let mtime =
+        entries.entries().expect("an archive").map(|entry| entry.expect("an entry")).find_map(
+            |mut entry| {
+                let wanted = entry.path_bytes().as_ref() == long.as_bytes();
+                let records = entry.pax_extensions().expect("records")?;
+                let mut records = records.map(|record| record.expect("a record"));
+                let found = records.find(|record| record.key_bytes() == b"mtime")?;
+                wanted.then(|| found.value().expect("UTF-8").to_owned())
+            },
+        );
+    assert_eq!(mtime.as_deref(), Some("1700000000.123456789"));
+}
+
+#[test]
+fn the_authority_leaves_with_nothing() {
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let upper = tempfile::tempdir().expect("a directory");
+    let layer = layer(upper.path(), Some(PEM));
+    let certs = upper.path().join("etc/ssl/certs");
+    fs::create_dir_all(&certs).expect("made");
+    fs::write(certs.join("ca-certificates.crt"), format!("A\n{PEM}B\n{PEM}")).expect("written");
+    fs::write(certs.join("matchlock-ca.crt"), PEM).expect("written");
+    symlink("matchlock-ca.crt", certs.join("c185044c.0")).expect("linked");
+    let found = listing(&exported(&layer));
+    let files: Vec<_> = found.iter().filter(|(_, kind, ..)| *kind != '5').collect();
+    let bundle = "etc/ssl/certs/ca-certificates.crt".to_owned();
+    assert_eq!(files, [&(bundle, '0', String::new(), b"A\nB\n".to_vec())]);
+}
+
+#[test]
+fn a_file_of_another_kind_than_archives_have_is_left_out() {
+    let upper = tempfile::tempdir().expect("a directory");
+    let layer = layer(upper.path(), None);
+    let _socket =
+        std::os::unix::net::UnixListener::bind(upper.path().join("socket")).expect("bound");
+    fs::write(upper.path().join("file"), "").expect("written");
+    assert_eq!(paths(&exported(&layer)), ["file"]);
+}
+
+/// Reads the records of the first pax header.
+fn records(archive: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut archive = ::tar::Archive::new(archive);
+    let mut entry = archive.entries().expect("an archive").next().expect("one").expect("whole");
+    let records = entry.pax_extensions().expect("records").into_iter().flatten();
+    records
+        .map(|record| record.expect("well-formed"))
+        .map(|record| (record.key_bytes().to_vec(), record.value_bytes().to_vec()))
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn any_entry_is_read_back_as_it_was(
+        // The reader of these tests takes any end of line for the end of a record.
+        path in proptest::collection::vec(11u8..=255, 1..300),
+        link in proptest::collection::vec(11u8..=255, 1..300),
+        (mode, uid, gid) in (0u32..0o10000, any::<u32>(), any::<u32>()),
+        mtime in (-5_000_000_000i64..50_000_000_000, 0u32..1_000_000_000),
+        xattrs in proptest::collection::vec(
+            ("user\\.[a-z]{1,120}", proptest::collection::vec(11u8..=255, 0..300)), 0..4),
+    ) {
+        let xattrs: Vec<_> =
+            xattrs.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect();
+        // A slash at the end is how an archive says directory.
+        let path: Vec<u8> =
+            path.into_iter().map(|byte| if byte == b'/' { b'x' } else { byte }).collect();
+        let kind = Kind::Symlink(&link);
+        let entry = Entry { path: &path, kind, mode, uid, gid, mtime, xattrs: &xattrs };
+        let mut archive = Vec::new();
+        header(&entry, &mut archive).expect("written");
+        end(&mut archive).expect("written");
+        prop_assert_eq!(archive.len() % 512, 0);
+        let mut read = ::tar::Archive::new(archive.as_slice());
+        let found = read.entries().expect("an archive").next().expect("one").expect("whole");
+        prop_assert_eq!(found.path_bytes().into_owned(), path);
+        let target = found.link_name_bytes().expect("a link").into_owned();
+        prop_assert_eq!(target, link);
+        let head = found.header();
+        prop_assert_eq!(head.mode().expect("a mode"), mode);
+        prop_assert_eq!(head.uid().expect("a user"), u64::from(uid));
+        prop_assert_eq!(head.gid().expect("a group"), u64::from(gid));
+        let records = records(&archive);
+        for (name, value) in &xattrs {
+            let key = [b"SCHILY.xattr.", name.as_slice()].concat();
+            prop_assert!(records.contains_key(&key), "{:?} of {:?}", value, records);
+        }
+        if mtime.1 != 0 {
+            let text = String::from_utf8(records[&b"mtime"[..]].clone()).expect("a number");
+            let (whole, fraction) = text.split_once('.').expect("a fraction");
+            let nanoseconds: i128 = fraction.parse().expect("digits");
+            let sign = if whole.starts_with('-') { -1 } else { 1 };
+            let total = whole.trim_start_matches('-').parse::<i128>().expect("digits");
+            let total = sign * (total * 1_000_000_000 + nanoseconds);
+            prop_assert_eq!(total, i128::from(mtime.0) * 1_000_000_000 + i128::from(mtime.1));
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_removed_wherever_it_is(
+        parts in proptest::collection::vec("[a-z\n]{0,20}", 1..5),
+    ) {
+        let bundle = parts.join("-CERT-").into_bytes();
+        prop_assert_eq!(trust::without(bundle, b"-CERT-"), parts.concat().into_bytes());
+    }
+}
+
+#[test]
+fn content_ends_on_a_block() {
+    for size in [0u64, 1, 511, 512, 513] {
+        let mut archive = vec![0; usize::try_from(size).expect("small")];
+        pad(size, &mut archive).expect("written");
+        assert_eq!(archive.len() % 512, 0, "{size}");
+        assert!(archive.len() - usize::try_from(size).expect("small") < 512, "{size}");
+    }
+}

@@ -1,0 +1,116 @@
+//! The writable layer on its way out.
+
+use matchlock_core::image::erofs::BlobWriter;
+use matchlock_core::image::layer::{Compression, Layer, Limits, unpack};
+use matchlock_core::image::tree::{Content, Inode, Name, Tree};
+use matchlock_core::{ExecError, ExecFailure, Sandbox, SandboxConfig};
+
+use crate::lab::{Lab, config};
+use crate::run::{python, sh};
+
+cases![
+    a_sandbox_in_which_nothing_ran_exports_nothing,
+    everything_that_programs_did_is_in_the_layer,
+    a_sandbox_that_was_not_made_for_it_exports_nothing,
+];
+
+/// What a program leaves of every kind. `/usr/share/doc` is the host's and stands for an image's.
+const DEEDS: &str = r#"
+import os, stat
+os.makedirs('/deed/' + 'd' * 200 + '/' + 'e' * 200)
+def write(path, text):
+    with open(path, 'w') as file: file.write(text)
+write('/deed/' + 'd' * 200 + '/' + 'e' * 200 + '/' + 'f' * 255, 'long')
+write('/deed/file', 'content')
+os.link('/deed/file', '/deed/hard')
+os.chown('/deed/file', 70000, 3000000); os.chmod('/deed/file', 0o6750)
+os.setxattr('/deed/file', 'user.note', b'a\nb\0c')
+os.setxattr('/deed/file', 'security.capability', bytes.fromhex('0100000200040000000000000000000000000000'))
+os.utime('/deed/file', ns=(0, 1_000_000_000_123_456_789))
+os.symlink('x' * 4000, '/deed/symlink')
+os.mkfifo('/deed/fifo', 0o600)
+os.mknod('/deed/null', stat.S_IFCHR | 0o666, os.makedev(1, 3))
+with open('/deed/sparse', 'wb') as file: file.truncate(50_000_000); file.seek(40_000_000); file.write(b'end')
+write('/etc/added', 'x')
+write('/etc/hosts', 'not exported')
+os.remove('/etc/passwd')
+import shutil
+shutil.rmtree('/etc/cron.d'); os.mkdir('/etc/cron.d')
+"#;
+
+async fn exported(sandbox: &Sandbox) -> Layer {
+    let archive = sandbox.export().await.expect("started").blocking();
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let blob = BlobWriter::new(tempfile::tempfile().expect("a file")).expect("a blob");
+        unpack(archive, Compression::None, None, blob, &Limits::default())
+    });
+    unpacked.await.expect("no panic").expect("a layer")
+}
+
+fn find<'a>(tree: &'a Tree, path: &str) -> Option<&'a Inode> {
+    let names = path.split('/').filter(|part| !part.is_empty());
+    let found = names.map(|part| Name::new(part.as_bytes()).expect("a name"));
+    let id = found.into_iter().try_fold(Tree::ROOT, |id, name| tree.lookup(id, &name))?;
+    Some(tree.inode(id))
+}
+
+fn names(tree: &Tree, path: &str) -> Vec<String> {
+    match find(tree, path).map(|inode| &inode.content) {
+        Some(Content::Directory(directory)) => {
+            let names = directory.entries.keys();
+            names.map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned()).collect()
+        }
+        other => panic!("{path} is no directory but {other:?}"),
+    }
+}
+
+async fn a_sandbox_in_which_nothing_ran_exports_nothing(lab: &Lab) {
+    let sandbox = lab.own(SandboxConfig { export: true, ..config() }).await.expect("a sandbox");
+    let layer = exported(&sandbox).await;
+    assert_eq!(names(&layer.tree, "/"), [""; 0]);
+    // What only looks leaves no trace either.
+    sh("cat /etc/hosts /etc/hostname >/dev/null; ls /proc /tmp >/dev/null").text(&sandbox).await;
+    assert_eq!(names(&exported(&sandbox).await.tree, "/"), [""; 0]);
+    sandbox.end().await;
+}
+
+async fn everything_that_programs_did_is_in_the_layer(lab: &Lab) {
+    let sandbox = lab.own(SandboxConfig { export: true, ..config() }).await.expect("a sandbox");
+    python(DEEDS).text(&sandbox).await;
+    let layer = exported(&sandbox).await;
+    let tree = &layer.tree;
+    assert_eq!(names(tree, "/"), ["deed", "etc"]);
+    assert_eq!(names(tree, "/etc"), ["added", "cron.d", "passwd"]);
+    let kinds = ["/etc/passwd", "/etc/cron.d", "/deed/fifo", "/deed/null"];
+    let [passwd, cron, fifo, null] = kinds.map(|path| &find(tree, path).expect(path).content);
+    assert!(matches!(passwd, Content::Whiteout), "{passwd:?}");
+    assert!(matches!(cron, Content::Directory(directory) if directory.opaque), "{cron:?}");
+    assert!(matches!(fifo, Content::Fifo), "{fifo:?}");
+    assert!(matches!(null, Content::CharDevice(number) if (number.major, number.minor) == (1, 3)));
+    let file = find(tree, "/deed/file").expect("there");
+    let of = &file.attributes;
+    assert_eq!((of.mode, of.uid, of.gid), (0o6750, 70_000, 3_000_000));
+    assert_eq!(of.mtime, (1_000_000_000, 123_456_789));
+    let xattr = |name: &[u8]| of.xattrs.get(name).map(|value| value.to_vec());
+    assert_eq!(xattr(b"user.note").as_deref(), Some(&b"a\nb\0c"[..]));
+    assert_eq!(xattr(b"security.capability").map(|value| value.len()), Some(20));
+    let hard = find(tree, "/deed/hard").expect("there");
+    assert!(std::ptr::eq(file, hard), "one inode");
+    let symlink = &find(tree, "/deed/symlink").expect("there").content;
+    assert!(matches!(symlink, Content::Symlink(text) if **text == [b'x'; 4000]));
+    let long = format!("/deed/{}/{}/{}", "d".repeat(200), "e".repeat(200), "f".repeat(255));
+    let Content::File(data) = find(tree, &long).expect("there").content else { panic!("a file") };
+    let mut text = [0; 4];
+    std::os::unix::fs::FileExt::read_exact_at(&layer.file, &mut text, data.start).expect("read");
+    assert_eq!(&text, b"long");
+    let Content::File(sparse) = find(tree, "/deed/sparse").expect("there").content else {
+        panic!("a file")
+    };
+    assert_eq!(sparse.size, 50_000_000);
+    sandbox.end().await;
+}
+
+async fn a_sandbox_that_was_not_made_for_it_exports_nothing(lab: &Lab) {
+    let error = lab.plain().await.export().await.expect_err("refused");
+    assert!(matches!(error, ExecError::Refused(ExecFailure::BadRequest(_))), "{error:?}");
+}
