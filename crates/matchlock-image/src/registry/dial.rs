@@ -31,7 +31,7 @@ pub trait Dial: Send + Sync + Debug {
 }
 
 /// Which addresses may be dialled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reach {
     /// All: the user named the host.
     Any,
@@ -56,7 +56,7 @@ pub enum DialError {
     #[error("the name cannot be resolved")]
     Resolve(#[source] io::Error),
     /// [`Reach::PublicOnly`], and the address is another.
-    #[error("{0} is not a public address")]
+    #[error("{0} is not a public address, and a server on the public network led there")]
     NotPublic(IpAddr),
     /// Nobody listens there.
     #[error("the connection was refused")]

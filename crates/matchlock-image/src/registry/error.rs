@@ -1,8 +1,6 @@
 //! What goes wrong with registries, in words for people. Nothing here holds a secret, the path of a
 //! redirect, or text of a server that was shown credentials.
 
-use matchlock_policy::Host;
-
 use super::credentials::CredentialError;
 use super::dial::DialError;
 use crate::digest::Digest;
@@ -10,13 +8,21 @@ use crate::digest::Digest;
 /// An image could not be had from its registry.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The registry has no such tag or digest, or no such repository.
+    /// The registry has no such repository or digest.
     #[error("{image} does not exist at {server}")]
     NotFound {
         /// The image, or the blob of it.
         image: String,
         /// Who says so.
         server: String,
+    },
+    /// The repository is there, the tag is not.
+    #[error("{repository} has no tag {tag:?}")]
+    NoSuchTag {
+        /// The tag.
+        tag: String,
+        /// With its registry.
+        repository: String,
     },
     /// Credentials are needed, or those that there are do not suffice. Many registries answer so
     /// when there is no such image.
@@ -30,7 +36,7 @@ pub enum RegistryError {
         hint: DeniedHint,
         /// Why the credentials that are configured were not shown.
         #[source]
-        credentials: Option<CredentialError>,
+        credentials: Option<Box<CredentialError>>,
     },
     /// Too many requests (status 429), even after the time that the registry asked for, or that time
     /// is too long.
@@ -166,7 +172,7 @@ pub enum DeniedHint {
         /// The registry that they are for.
         registry: String,
         /// The token server.
-        realm: Host,
+        realm: String,
     },
     /// Those that there are could not be read; the source says why.
     Unreadable,
