@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use matchlock_core::images::RuntimeConfig;
 use matchlock_core::{ExecRequest, Stdin, WindowSize};
 
 use crate::cli::RunArgs;
@@ -42,6 +43,13 @@ impl ImageCommand<'static> {
         let bash = "/bin/bash";
         let shell = std::path::Path::new(bash).exists().then_some(bash);
         Self { entrypoint: &[], cmd: &[], shell }
+    }
+}
+
+impl<'a> ImageCommand<'a> {
+    /// What the configuration of an image says. Where there is a shell is not known before it runs.
+    pub(super) fn of(config: &'a RuntimeConfig) -> Self {
+        Self { entrypoint: &config.entrypoint, cmd: &config.cmd, shell: None }
     }
 }
 

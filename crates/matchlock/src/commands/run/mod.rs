@@ -5,6 +5,7 @@ mod plan;
 mod pump;
 mod refused;
 mod report;
+mod root;
 mod session;
 
 use std::time::Instant;

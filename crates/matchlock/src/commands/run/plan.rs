@@ -13,7 +13,7 @@ use super::invocation::{ImageCommand, Invocation};
 use crate::cli::RunArgs;
 use crate::error::CliError;
 use crate::options::network::{self, NetworkPlan};
-use crate::options::{duration, variables};
+use crate::options::{disks, duration, variables};
 use crate::surroundings::Surroundings;
 use crate::terminal::Terminal;
 
@@ -27,6 +27,8 @@ const DEFAULT_CPUS: f64 = 2.0;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) image: WantedImage,
+    /// Ask the registry even if the image is here.
+    pub(super) pull: bool,
     /// The image in it is what `image` turns out to be.
     pub(super) config: SandboxConfig,
     pub(super) kernel: KernelSource,
@@ -75,9 +77,10 @@ impl Plan {
             })
         });
         let terminal = terminal.transpose()?;
-        let (keep, json) = (!args.rm, args.json);
+        let (keep, json, pull) = (!args.rm, args.json, args.pull);
         Ok(Self {
             image,
+            pull,
             config,
             kernel,
             invocation,
@@ -110,18 +113,20 @@ fn grace(args: &RunArgs) -> Result<Duration, CliError> {
     })
 }
 
-/// Secrets, environment and network, in the order in which their errors are promised.
+/// Disks, secrets, environment and network, in the order in which their errors are promised.
 fn configure(
     config: &mut SandboxConfig,
     args: &RunArgs,
     surroundings: &Surroundings,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<PortForward>, Vec<IpAddr>), CliError> {
+    config.disks = disks::attach(&disks::parse(&args.disk)?, surroundings)?;
     let secrets = network::read_secrets(&args.network, warnings)?;
     config.env =
         variables::collect(&args.env_file, &args.env, &|name: &OsStr| std::env::var_os(name))?;
     let mtu = Mtu::new(args.network.mtu)?;
-    let network = NetworkPlan::new(&args.network, mtu, secrets, surroundings, warnings)?;
+    let network =
+        NetworkPlan::new(&args.network, &args.publish, mtu, secrets, surroundings, warnings)?;
     let NetworkPlan { settings, hosts, forwards, addresses, audit_log } = network;
     config.hosts = hosts;
     config.network = settings;
@@ -129,7 +134,7 @@ fn configure(
     Ok((forwards, addresses))
 }
 
-/// Everything but image, secrets, environment and network.
+/// Everything but image, disks, secrets, environment and network.
 fn config(args: &RunArgs) -> Result<SandboxConfig, CliError> {
     Mtu::new(args.network.mtu)?;
     let host = host_cpus();
@@ -145,12 +150,12 @@ fn config(args: &RunArgs) -> Result<SandboxConfig, CliError> {
         cpus,
         memory,
         disk,
-        disks: Vec::new(),
-        export: false,
         hostname: hostname.map(str::parse).transpose()?,
         privileged: args.privileged,
         env: Vec::new(),
         hosts: Vec::new(),
+        disks: Vec::new(),
+        export: false,
         network: None,
         audit_log: None,
         extra_cmdline: String::new(),

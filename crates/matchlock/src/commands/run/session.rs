@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use matchlock_core::net::Network;
 use matchlock_core::vmm::Qemu;
 use matchlock_core::{
-    DescribeChain, ExecError, ExecFailure, ExecRequest, Execution, ExitStatus, InvalidConfig,
-    Listeners, Published, Sandbox, Streams,
+    DescribeChain, ExecError, ExecFailure, ExecRequest, Execution, ExitStatus, Listeners,
+    Published, Sandbox, Streams,
 };
 use tokio::time::{Instant as TokioInstant, sleep, sleep_until};
 
-use super::invocation::ImageCommand;
-use super::plan::{Plan, WantedImage};
+use super::plan::Plan;
 use super::pump;
 use super::refused::{self, Refused};
 use super::report::{Ending, Moments, Report, announce};
+use super::root;
 use crate::embedded::ARTEFACTS;
 use crate::error::CliError;
 use crate::printer::Printer;
@@ -71,7 +71,8 @@ pub(super) async fn run(
     let deadline = plan.timeout.and_then(|timeout| started.checked_add(timeout));
     let Plan {
         image,
-        config,
+        pull,
+        mut config,
         kernel,
         invocation,
         terminal,
@@ -90,17 +91,19 @@ pub(super) async fn run(
         let state = surroundings.state()?;
         state.sweep()?;
         let qemu = surroundings.qemu()?;
-        let tty = terminal.as_ref().map(Terminal::size);
-        let defaults = match image {
-            WantedImage::Host => ImageCommand::of_host(),
-            WantedImage::Named(name) => return Err(InvalidConfig::Image(name).into()),
+        let machine = async {
+            let files = unpacking
+                .await
+                .map_err(|error| CliError::new(format!("cannot unpack the guest: {error}")))??;
+            let cache = surroundings.cache()?;
+            let choice = surroundings.choose_accelerator(&qemu, &files, Some(&cache))?;
+            Ok::<_, CliError>((files, choice))
         };
-        let exec = invocation.complete(defaults, tty)?;
-        let files = unpacking
-            .await
-            .map_err(|error| CliError::new(format!("cannot unpack the guest: {error}")))??;
-        let cache = surroundings.cache()?;
-        let choice = surroundings.choose_accelerator(&qemu, &files, Some(&cache))?;
+        let root = root::obtain(&image, pull, surroundings, printer);
+        // What is wrong with this machine is said before an image has come from far away.
+        let ((files, choice), root) = tokio::try_join!(machine, root)?;
+        let exec = invocation.complete(root.command(), terminal.as_ref().map(Terminal::size))?;
+        config.image = root.into_image();
         announce(&choice, printer);
         let progress = printer.progress("starting the sandbox …");
         let vmm = Qemu::new(qemu, choice.accelerator);
