@@ -35,7 +35,7 @@ write('/etc/added', 'x')
 write('/etc/hosts', 'not exported')
 os.remove('/etc/passwd')
 import shutil
-shutil.rmtree('/etc/cron.d'); os.mkdir('/etc/cron.d')
+shutil.rmtree('/etc/skel'); os.mkdir('/etc/skel')
 "#;
 
 async fn exported(sandbox: &Sandbox) -> Layer {
@@ -80,11 +80,11 @@ async fn everything_that_programs_did_is_in_the_layer(lab: &Lab) {
     let layer = exported(&sandbox).await;
     let tree = &layer.tree;
     assert_eq!(names(tree, "/"), ["deed", "etc"]);
-    assert_eq!(names(tree, "/etc"), ["added", "cron.d", "passwd"]);
-    let kinds = ["/etc/passwd", "/etc/cron.d", "/deed/fifo", "/deed/null"];
-    let [passwd, cron, fifo, null] = kinds.map(|path| &find(tree, path).expect(path).content);
+    assert_eq!(names(tree, "/etc"), ["added", "passwd", "skel"]);
+    let kinds = ["/etc/passwd", "/etc/skel", "/deed/fifo", "/deed/null"];
+    let [passwd, skel, fifo, null] = kinds.map(|path| &find(tree, path).expect(path).content);
     assert!(matches!(passwd, Content::Whiteout), "{passwd:?}");
-    assert!(matches!(cron, Content::Directory(directory) if directory.opaque), "{cron:?}");
+    assert!(matches!(skel, Content::Directory(directory) if directory.opaque), "{skel:?}");
     assert!(matches!(fifo, Content::Fifo), "{fifo:?}");
     assert!(matches!(null, Content::CharDevice(number) if (number.major, number.minor) == (1, 3)));
     let file = find(tree, "/deed/file").expect("there");
