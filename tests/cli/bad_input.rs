@@ -35,7 +35,7 @@ fn arguments() {
         (&["run", "--no-such", "--", "true"], "unknown flag: --no-such", "--help"),
         (&["run", "--", "true"], "required flag(s) \"image\" not set", "MATCHLOCK_RUN_IMAGE"),
         (&["run", "--image", "", "--", "true"], "required flag(s) \"image\" not set", "host"),
-        (&["run", "--image", "alpine:3", "--", "true"], "image \"alpine:3\"", "--image host"),
+        (&["run", "--image", "a b", "--", "true"], "invalid image reference \"a b\"", "host"),
         (&["run", "--image", "host"], "command required (or use --rm=false", "COMMAND"),
         (&["run", "--image", "host", "-it", "--", "sh"], "-it requires a TTY", "-i"),
         (&["run", "--image", "host", "--memory"], "flag needs an argument: --memory", ""),

@@ -1,10 +1,12 @@
 //! The command line, driven as a user drives it.
 
+mod archives;
 mod audit;
 mod bad_input;
 mod crash;
 mod defaults;
 mod environment;
+mod images;
 mod information;
 mod kept;
 mod limits;
@@ -18,3 +20,4 @@ mod support;
 mod terminal;
 mod timeout;
 mod users;
+mod volumes;

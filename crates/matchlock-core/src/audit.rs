@@ -34,6 +34,7 @@ use serde::Serialize;
 pub use self::record::{EndReason, Totals};
 pub(crate) use self::record::{Lifecycle, Network, SecretSummary, Start};
 pub(crate) use self::span::{ExecSpan, ForwardSpan};
+pub use self::time::rfc3339;
 pub use self::verify::{Broken, Problem, Summary, verify};
 
 use self::line::{GENESIS, Hash};

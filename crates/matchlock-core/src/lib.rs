@@ -22,6 +22,7 @@ mod exec;
 mod export;
 mod forward;
 mod id;
+pub mod images;
 mod network;
 mod registry_dial;
 mod sandbox;

@@ -1,6 +1,8 @@
 //! The command line's grammar: GNU long flags, bundled short ones, everything after `--` positional.
 
+mod images;
 mod network;
+mod volume;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,7 +12,11 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::error::CliError;
 
-pub(crate) use self::network::NetworkArgs;
+pub(crate) use self::images::{BuildArgs, ImageArgs, ImageCommand, PullArgs};
+pub(crate) use self::network::{NetworkArgs, PublishArgs};
+pub(crate) use self::volume::{VolumeArgs, VolumeCommand, VolumeCreateArgs};
+
+const SEE_HELP: &str = "see `matchlock --help` and `matchlock COMMAND --help`";
 
 /// Run AI agents and arbitrary code in ephemeral micro-VMs.
 #[derive(Debug, Parser)]
@@ -29,6 +35,14 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a command in a new sandbox
     Run(Box<RunArgs>),
+    /// Fetch an image from its registry
+    Pull(PullArgs),
+    /// Build an image from a Dockerfile, or prepare one of a registry
+    Build(Box<BuildArgs>),
+    /// List, remove and import images
+    Image(ImageArgs),
+    /// Make, list, remove and copy disks that outlive sandboxes
+    Volume(VolumeArgs),
     /// Look into audit trails
     Audit(AuditArgs),
     /// Check whether this machine can run sandboxes
@@ -42,10 +56,16 @@ pub(crate) enum Command {
 /// `run`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct RunArgs {
-    /// Image: "host" is this machine's own system directories, read-only beneath an overlay
-    /// [default: $MATCHLOCK_RUN_IMAGE]
+    /// Image: a local tag or one of a registry, or "host" for this machine's own system
+    /// directories, read-only beneath an overlay [default: $MATCHLOCK_RUN_IMAGE]
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
+
+    /// Ask the registry even if the image is here
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = false, hide_default_value = true, hide_possible_values = true,
+          value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub(crate) pull: bool,
 
     /// CPUs; fractions are a limit on CPU time, 0.5 is half of one CPU
     /// [default: 2, or 1 on a machine that has no more]
@@ -59,6 +79,11 @@ pub(crate) struct RunArgs {
     /// Size of the writable layer in MB; it takes no more than what is written
     #[arg(long, value_name = "MB", default_value = "2048", allow_negative_numbers = true)]
     pub(crate) disk_size: i64,
+
+    /// Mount an ext4 image, or a volume by its name after "@"; options are ro, or uid=U,gid=G for
+    /// the owner of its root directory
+    #[arg(long, value_name = "FILE|@VOLUME:DIR[:OPTIONS]")]
+    pub(crate) disk: Vec<String>,
 
     /// End the sandbox after this many seconds, exit status 124; 0 is no limit
     /// [default: 300; none with -it or --rm=false]
@@ -132,6 +157,20 @@ pub(crate) struct RunArgs {
     // The last field: flags after it would come under its heading.
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+
+    #[command(flatten)]
+    pub(crate) publish: PublishArgs,
+}
+
+/// A subcommand with nothing but `--json` and positional arguments.
+#[derive(Debug, Args)]
+pub(crate) struct PlainArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[arg(hide = true)]
+    pub(crate) positionals: Vec<String>,
 }
 
 /// `audit`.
@@ -200,11 +239,24 @@ pub(crate) enum Parsed {
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, CliError> {
     match Cli::try_parse_from(args) {
         Ok(cli) => Ok(Parsed::Run(cli)),
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            ) =>
+        {
             Ok(Parsed::Help(error.render().to_string()))
         }
         Err(error) => Err(describe(&error)),
     }
+}
+
+/// The positional arguments of a command that takes exactly `N`, told in the words that users of the
+/// reference know.
+pub(crate) fn exactly<const N: usize>(given: &[String]) -> Result<&[String; N], CliError> {
+    given.try_into().map_err(|_| {
+        CliError::new(format!("accepts {N} arg(s), received {}", given.len())).hinted(SEE_HELP)
+    })
 }
 
 /// The help text of the root command.
@@ -226,7 +278,6 @@ fn describe(error: &clap::Error) -> CliError {
     };
     let flag = value(ContextKind::InvalidArg);
     let given = value(ContextKind::InvalidValue);
-    let help = "see `matchlock --help` and `matchlock COMMAND --help`";
     let described = match error.kind() {
         ErrorKind::UnknownArgument => CliError::new(format!("unknown flag: {flag}")),
         ErrorKind::InvalidSubcommand => {
@@ -253,90 +304,9 @@ fn describe(error: &clap::Error) -> CliError {
         .find(|text| !text.is_empty());
     match suggested {
         Some(name) => described.hinted(format!("did you mean {name}?")),
-        None => described.hinted(help),
+        None => described.hinted(SEE_HELP),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::network::SecretText;
-    use super::*;
-
-    fn run(args: &[&str]) -> Result<RunArgs, String> {
-        let all = ["matchlock", "run"].iter().chain(args).map(OsString::from);
-        match parse(all) {
-            Ok(Parsed::Run(Cli { command: Some(Command::Run(args)), .. })) => Ok(*args),
-            Ok(_) => Err("another command".into()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    #[test]
-    fn the_grammar_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn short_flags_bundle_and_mix_with_positionals() {
-        let args = run(&["--image", "host", "-it", "sh", "-w", "/tmp"]).expect("valid");
-        assert!(args.interactive && args.tty);
-        assert_eq!(args.command, ["sh"]);
-        assert_eq!(args.workdir, Some("/tmp".into()));
-        let args = run(&["-ti", "--", "sh", "-c", "x"]).expect("valid");
-        assert!(args.interactive && args.tty);
-        assert_eq!(args.command, ["sh", "-c", "x"]);
-    }
-
-    #[test]
-    fn booleans_take_an_optional_value() {
-        assert!(run(&["x"]).expect("valid").rm);
-        assert!(!run(&["--rm=false", "x"]).expect("valid").rm);
-        assert!(run(&["--rm", "x"]).expect("valid").rm);
-        assert!(run(&["--privileged", "x"]).expect("valid").privileged);
-        assert!(!run(&["-i=false", "x"]).expect("valid").interactive);
-        assert!(run(&["--rm=maybe", "x"]).is_err());
-    }
-
-    #[test]
-    fn errors_are_one_line_and_name_the_flag() {
-        assert_eq!(run(&["--no-such"]).expect_err("unknown"), "unknown flag: --no-such");
-        let error = run(&["--memory", "lots", "x"]).expect_err("not a number");
-        assert!(error.starts_with("invalid argument \"lots\" for --memory"), "{error}");
-        let error = run(&["--memory"]).expect_err("no value");
-        assert!(error.starts_with("flag needs an argument: --memory"), "{error}");
-    }
-
-    #[test]
-    fn the_value_of_allow_private_is_optional_and_never_the_command() {
-        let args = run(&["--allow-private", "10.0.0.0/8", "x"]).expect("valid");
-        assert_eq!(args.network.allow_private, [""]);
-        assert_eq!(args.command, ["10.0.0.0/8", "x"]);
-        let args = run(&["--allow-private=10.0.0.0/8,::1", "--allow-private", "x"]);
-        assert_eq!(args.expect("valid").network.allow_private, ["10.0.0.0/8,::1", ""]);
-        assert!(run(&["x"]).expect("valid").network.allow_private.is_empty());
-    }
-
-    #[test]
-    fn a_secret_is_one_value_and_is_not_shown() {
-        let args = run(&["--secret", "A=x,y@h1,h2", "--secret=B@h", "x"]).expect("valid");
-        let texts: Vec<&str> = args.network.secret.iter().map(SecretText::expose).collect();
-        assert_eq!(texts, ["A=x,y@h1,h2", "B@h"]);
-        assert!(!format!("{args:?}").contains("x,y"));
-    }
-
-    #[test]
-    fn ports_and_numbers_of_the_network() {
-        let args = run(&["-p", "8080:80", "-p9000", "--mtu", "-1", "x"]).expect("valid");
-        assert_eq!(args.network.publish, ["8080:80", "9000"]);
-        assert_eq!(args.network.mtu, -1);
-        assert!(run(&["--no-network", "x"]).expect("valid").network.no_network);
-        assert!(!run(&["--no-network=false", "x"]).expect("valid").network.no_network);
-    }
-
-    #[test]
-    fn numbers_that_are_no_numbers_reach_the_check_that_names_them() {
-        assert!(run(&["--cpus", "NaN", "x"]).expect("parses").cpus.is_some_and(f64::is_nan));
-        assert_eq!(run(&["--cpus", "-1", "x"]).expect("parses").cpus, Some(-1.0));
-        assert_eq!(run(&["--memory", "-5", "x"]).expect("parses").memory, -5);
-    }
-}
+mod tests;

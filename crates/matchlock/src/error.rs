@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use matchlock_core::images::{ImagesError, StoreError};
 use matchlock_core::vmm::VmmError;
+use matchlock_core::volume::VolumeError;
 use matchlock_core::{CoreError, DescribeChain, ExecError, InvalidConfig};
 
 /// An error for the user: what failed, why, and what to do.
@@ -76,6 +78,24 @@ impl std::error::Error for CliError {}
 
 impl From<CoreError> for CliError {
     fn from(error: CoreError) -> Self {
+        Self::chained(&error, error.hint())
+    }
+}
+
+impl From<ImagesError> for CliError {
+    fn from(error: ImagesError) -> Self {
+        Self::chained(&error, error.hint())
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        ImagesError::from(error).into()
+    }
+}
+
+impl From<VolumeError> for CliError {
+    fn from(error: VolumeError) -> Self {
         Self::chained(&error, error.hint())
     }
 }

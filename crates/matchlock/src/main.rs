@@ -9,7 +9,10 @@ mod cli;
 mod commands;
 mod embedded;
 mod error;
+mod event_loop;
+mod options;
 mod printer;
+mod signals;
 mod surroundings;
 mod terminal;
 
@@ -46,8 +49,12 @@ fn dispatch(printer: Printer, started: std::time::Instant) -> Result<u8, CliErro
     }
     match cli.command {
         Some(Command::Run(args)) => {
-            commands::run::run(*args, &Surroundings::read(), printer, started)
+            commands::run::run(&args, &Surroundings::read(), printer, started)
         }
+        Some(Command::Pull(args)) => commands::pull::run(&args, &Surroundings::read(), printer),
+        Some(Command::Build(args)) => commands::build::run(&args, &Surroundings::read(), printer),
+        Some(Command::Image(args)) => commands::image::run(&args, &Surroundings::read(), printer),
+        Some(Command::Volume(args)) => commands::volume::run(&args, &Surroundings::read(), printer),
         Some(Command::Audit(args)) => commands::audit::run(&args, printer),
         Some(Command::Diagnose(args)) => {
             commands::diagnose::run(&args, &Surroundings::read(), printer)

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use matchlock_core::images::{ImagePlaces, Images};
 use matchlock_core::net::ProxySettings;
 use matchlock_core::policy::DefaultEgress;
 use matchlock_core::vmm::{AcceleratorChoice, AcceleratorRequest, ProofKit, QemuBinary, choose};
+use matchlock_core::volume::Volumes;
 use matchlock_core::{DescribeChain, GuestFiles, KernelSource, StateRoot};
 
 use crate::error::CliError;
@@ -19,6 +21,7 @@ pub(crate) struct Surroundings {
     accelerator: Option<OsString>,
     kernel: Option<OsString>,
     egress: Option<OsString>,
+    docker_config: Option<PathBuf>,
     /// Default of `--image`.
     pub(crate) image: Option<String>,
     /// The terminal's type, for the guest's programs.
@@ -35,6 +38,7 @@ impl Surroundings {
             accelerator: var("MATCHLOCK_ACCEL"),
             kernel: var("MATCHLOCK_KERNEL"),
             egress: var("MATCHLOCK_DEFAULT_EGRESS"),
+            docker_config: var("DOCKER_CONFIG").map(PathBuf::from),
             image: var("MATCHLOCK_RUN_IMAGE").and_then(|image| image.into_string().ok()),
             term: var("TERM"),
         }
@@ -54,6 +58,24 @@ impl Surroundings {
 
     pub(crate) fn cache(&self) -> Result<PathBuf, CliError> {
         self.home().map(|home| home.join(".cache").join("matchlock"))
+    }
+
+    /// The store of images, with what is said about registries.
+    pub(crate) fn images(&self) -> Result<Images, CliError> {
+        let home = self.home()?;
+        let docker = self.docker_config.clone().unwrap_or_else(|| home.join(".docker"));
+        let places = ImagePlaces {
+            store: self.cache()?.join("images"),
+            registries: home.join(".matchlock").join("registries.json"),
+            docker_config: docker.join("config.json"),
+            path: self.path.clone().unwrap_or_default(),
+        };
+        Ok(Images::open(places)?)
+    }
+
+    /// Disks that outlive sandboxes.
+    pub(crate) fn volumes(&self) -> Result<Volumes, CliError> {
+        Ok(Volumes::in_cache(&self.cache()?))
     }
 
     pub(crate) fn qemu(&self) -> Result<QemuBinary, CliError> {

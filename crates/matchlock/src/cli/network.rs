@@ -1,4 +1,4 @@
-//! The flags of `run` that decide about the network.
+//! The flags that decide about the network of a sandbox.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -73,14 +73,6 @@ pub(crate) struct NetworkArgs {
           value_name = "BOOL", action = clap::ArgAction::Set)]
     pub(crate) network_intercept: bool,
 
-    /// Forward a port of the host to the sandbox's loopback
-    #[arg(short, long, value_name = "[LOCAL:]REMOTE")]
-    pub(crate) publish: Vec<String>,
-
-    /// Addresses of the host to publish ports on [default: 127.0.0.1]
-    #[arg(long, value_name = "ADDRESSES")]
-    pub(crate) address: Vec<String>,
-
     /// PEM file of authorities to trust in upstream servers, beside those of the host
     #[arg(long, value_name = "FILE")]
     pub(crate) upstream_ca: Vec<OsString>,
@@ -88,6 +80,19 @@ pub(crate) struct NetworkArgs {
     /// Keep the audit trail in this file, after what it holds already
     #[arg(long, value_name = "FILE")]
     pub(crate) audit_log: Option<OsString>,
+}
+
+/// What of the sandbox can be reached from outside.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Network")]
+pub(crate) struct PublishArgs {
+    /// Forward a port of the host to the sandbox's loopback
+    #[arg(short, long, value_name = "[LOCAL:]REMOTE")]
+    pub(crate) publish: Vec<String>,
+
+    /// Addresses of the host to publish ports on [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESSES")]
+    pub(crate) address: Vec<String>,
 }
 
 /// The value of `--secret`, which is not shown.

@@ -1,7 +1,12 @@
 //! One file for each subcommand.
 
 pub(crate) mod audit;
+pub(crate) mod build;
 pub(crate) mod completion;
 pub(crate) mod diagnose;
+pub(crate) mod image;
+mod obtain;
+pub(crate) mod pull;
 pub(crate) mod run;
 pub(crate) mod version;
+pub(crate) mod volume;

@@ -1,21 +1,18 @@
 //! `matchlock run`: one sandbox, one command, nothing left.
 
-mod duration;
-mod lists;
-mod network;
+mod invocation;
 mod plan;
 mod pump;
 mod refused;
 mod report;
-mod secrets;
+mod root;
 mod session;
-mod signals;
-mod variables;
 
 use std::time::Instant;
 
 use crate::cli::RunArgs;
 use crate::error::CliError;
+use crate::event_loop;
 use crate::printer::Printer;
 use crate::surroundings::Surroundings;
 
@@ -23,7 +20,7 @@ use self::plan::Plan;
 
 /// Runs a command in a new sandbox; returns its status.
 pub(crate) fn run(
-    args: RunArgs,
+    args: &RunArgs,
     surroundings: &Surroundings,
     printer: Printer,
     started: Instant,
@@ -33,14 +30,7 @@ pub(crate) fn run(
         printer.note(&format!("warning: {warning}"));
     }
     set_limits();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::new(format!("cannot start the event loop: {error}")))?;
-    let result = runtime.block_on(session::run(plan, surroundings, printer, started));
-    // A read of standard input may still be blocked in a thread: it must not hold up our end.
-    runtime.shutdown_background();
-    result
+    event_loop::block_on(session::run(plan, surroundings, printer, started))
 }
 
 /// Limits of this process, which its monitor inherits.

@@ -1,19 +1,19 @@
 //! What `run` is asked to do, checked before anything starts.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::net::IpAddr;
-use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use matchlock_core::{
-    Cpus, DiskSize, ExecRequest, Image, KernelSource, MemorySize, Mtu, PortForward, SandboxConfig,
-    Stdin, host_cpus, host_memory_mib,
+    Cpus, DiskSize, Image, KernelSource, MemorySize, Mtu, PortForward, SandboxConfig, host_cpus,
+    host_memory_mib,
 };
 
-use super::network::{self, NetworkPlan};
-use super::{duration, variables};
+use super::invocation::{ImageCommand, Invocation};
 use crate::cli::RunArgs;
 use crate::error::CliError;
+use crate::options::network::{self, NetworkPlan};
+use crate::options::{disks, duration, variables};
 use crate::surroundings::Surroundings;
 use crate::terminal::Terminal;
 
@@ -23,13 +23,16 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Virtual CPUs when nothing else is said, on a host that has as many.
 const DEFAULT_CPUS: f64 = 2.0;
 
-/// A run that can be started.
+/// A run that can be started once its image is there.
 #[derive(Debug)]
 pub(super) struct Plan {
+    pub(super) image: WantedImage,
+    /// Ask the registry even if the image is here.
+    pub(super) pull: bool,
+    /// The image in it is what `image` turns out to be.
     pub(super) config: SandboxConfig,
     pub(super) kernel: KernelSource,
-    /// What to execute; `None` only with `keep`.
-    pub(super) exec: Option<ExecRequest>,
+    pub(super) invocation: Invocation,
     /// The user's terminal, with `-it`.
     pub(super) terminal: Option<Terminal>,
     pub(super) timeout: Option<Duration>,
@@ -43,64 +46,87 @@ pub(super) struct Plan {
     pub(super) warnings: Vec<String>,
 }
 
+/// The root file system that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum WantedImage {
+    /// The host's own system directories.
+    Host,
+    /// An image of the store, or of a registry.
+    Named(String),
+}
+
 impl Plan {
-    /// Checks the arguments.
-    pub(super) fn new(args: RunArgs, surroundings: &Surroundings) -> Result<Self, CliError> {
+    /// Checks all that can be checked before the image is known.
+    pub(super) fn new(args: &RunArgs, surroundings: &Surroundings) -> Result<Self, CliError> {
         let interactive = args.interactive && args.tty;
-        let mut config = config(&args, surroundings)?;
+        let image = wanted_image(args, surroundings)?;
+        let mut config = config(args)?;
         let kernel = surroundings.kernel(args.kernel.as_deref())?;
         let timeout = timeout(args.timeout, interactive || !args.rm)?;
-        let grace = duration::parse(&args.graceful_shutdown).ok_or_else(|| {
-            CliError::new(format!(
-                "invalid argument {:?} for --graceful-shutdown",
-                args.graceful_shutdown
-            ))
-            .hinted("use a duration such as 5s, 1m30s or 500ms")
-        })?;
-        let argv = command(args.entrypoint.clone(), args.command.clone(), interactive);
-        if argv.is_empty() && args.rm {
-            return Err(CliError::new(
-                "command required (or use --rm=false to start without a command)",
-            )
-            .hinted("matchlock run --image host -- COMMAND"));
+        let grace = grace(args)?;
+        let invocation = Invocation::new(args, surroundings);
+        if image == WantedImage::Host {
+            invocation.check(ImageCommand::of_host())?;
         }
         let mut warnings = Vec::new();
-        let forwards = configure(&mut config, &args, surroundings, &mut warnings)?;
-        let terminal = if interactive {
-            let terminal = Terminal::open();
-            Some(terminal.ok_or_else(|| {
+        let forwards = configure(&mut config, args, surroundings, &mut warnings)?;
+        let terminal = interactive.then(Terminal::open);
+        let terminal = terminal.map(|terminal| {
+            terminal.ok_or_else(|| {
                 CliError::new("-it requires a TTY").hinted("use -i alone to forward a pipe")
-            })?)
-        } else {
-            None
-        };
-        let stdin = if args.interactive { Stdin::Pipe } else { Stdin::Null };
-        let exec = (!argv.is_empty()).then(|| ExecRequest {
-            argv: argv.into_iter().map(OsString::into_vec).collect(),
-            env: terminal_type(terminal.as_ref(), surroundings),
-            working_dir: args.workdir.filter(|dir| !dir.is_empty()).map(OsString::into_vec),
-            user: args.user.filter(|user| !user.is_empty()),
-            stdin,
-            tty: terminal.as_ref().map(Terminal::size),
+            })
         });
-        let keep = !args.rm;
-        let json = args.json;
-        Ok(Self { config, kernel, exec, terminal, timeout, grace, keep, json, forwards, warnings })
+        let terminal = terminal.transpose()?;
+        let (keep, json, pull) = (!args.rm, args.json, args.pull);
+        Ok(Self {
+            image,
+            pull,
+            config,
+            kernel,
+            invocation,
+            terminal,
+            timeout,
+            grace,
+            keep,
+            json,
+            forwards,
+            warnings,
+        })
     }
 }
 
-/// Secrets, environment and network, in the order in which their errors are promised.
+fn wanted_image(args: &RunArgs, surroundings: &Surroundings) -> Result<WantedImage, CliError> {
+    let image = args.image.as_deref().or(surroundings.image.as_deref());
+    match image.filter(|image| !image.is_empty()) {
+        Some("host") => Ok(WantedImage::Host),
+        Some(name) => Ok(WantedImage::Named(name.to_owned())),
+        None => Err(CliError::new("required flag(s) \"image\" not set")
+            .hinted("use --image host, or set MATCHLOCK_RUN_IMAGE")),
+    }
+}
+
+fn grace(args: &RunArgs) -> Result<Duration, CliError> {
+    let text = &args.graceful_shutdown;
+    duration::parse(text).ok_or_else(|| {
+        CliError::new(format!("invalid argument {text:?} for --graceful-shutdown"))
+            .hinted("use a duration such as 5s, 1m30s or 500ms")
+    })
+}
+
+/// Disks, secrets, environment and network, in the order in which their errors are promised.
 fn configure(
     config: &mut SandboxConfig,
     args: &RunArgs,
     surroundings: &Surroundings,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<PortForward>, Vec<IpAddr>), CliError> {
+    config.disks = disks::attach(&disks::parse(&args.disk)?, surroundings)?;
     let secrets = network::read_secrets(&args.network, warnings)?;
     config.env =
         variables::collect(&args.env_file, &args.env, &|name: &OsStr| std::env::var_os(name))?;
     let mtu = Mtu::new(args.network.mtu)?;
-    let network = NetworkPlan::new(&args.network, mtu, secrets, surroundings, warnings)?;
+    let network =
+        NetworkPlan::new(&args.network, &args.publish, mtu, secrets, surroundings, warnings)?;
     let NetworkPlan { settings, hosts, forwards, addresses, audit_log } = network;
     config.hosts = hosts;
     config.network = settings;
@@ -108,13 +134,8 @@ fn configure(
     Ok((forwards, addresses))
 }
 
-/// Everything but secrets, environment and network.
-fn config(args: &RunArgs, surroundings: &Surroundings) -> Result<SandboxConfig, CliError> {
-    let image = args.image.as_deref().or(surroundings.image.as_deref());
-    let image = image.filter(|image| !image.is_empty()).ok_or_else(|| {
-        CliError::new("required flag(s) \"image\" not set")
-            .hinted("use --image host, or set MATCHLOCK_RUN_IMAGE")
-    })?;
+/// Everything but image, disks, secrets, environment and network.
+fn config(args: &RunArgs) -> Result<SandboxConfig, CliError> {
     Mtu::new(args.network.mtu)?;
     let host = host_cpus();
     let cpus = Cpus::new(args.cpus.unwrap_or(if host > 1 { DEFAULT_CPUS } else { 1.0 }), host)?;
@@ -125,16 +146,16 @@ fn config(args: &RunArgs, surroundings: &Surroundings) -> Result<SandboxConfig, 
     network::check_no_network(&args.network)?;
     let hostname = args.hostname.as_deref().filter(|name| !name.is_empty());
     Ok(SandboxConfig {
-        image: image.parse::<Image>()?,
+        image: Image::Host,
         cpus,
         memory,
         disk,
-        disks: Vec::new(),
-        export: false,
         hostname: hostname.map(str::parse).transpose()?,
         privileged: args.privileged,
         env: Vec::new(),
         hosts: Vec::new(),
+        disks: Vec::new(),
+        export: false,
         network: None,
         audit_log: None,
         extra_cmdline: String::new(),
@@ -154,45 +175,10 @@ fn timeout(seconds: Option<i64>, unlimited: bool) -> Result<Option<Duration>, Cl
     }
 }
 
-/// ENTRYPOINT and arguments. The host image has neither entrypoint nor command of its own; with a
-/// terminal and nothing to run, a shell is what is meant.
-fn command(
-    entrypoint: Option<OsString>,
-    arguments: Vec<OsString>,
-    interactive: bool,
-) -> Vec<OsString> {
-    let mut argv: Vec<OsString> = entrypoint.filter(|word| !word.is_empty()).into_iter().collect();
-    argv.extend(arguments);
-    if argv.is_empty() && interactive {
-        let shell =
-            ["/bin/bash", "/bin/sh"].into_iter().find(|path| std::path::Path::new(path).exists());
-        argv.push(shell.unwrap_or("/bin/sh").into());
-    }
-    argv
-}
-
-/// Programs on a terminal need its type; ours is the one that will draw.
-fn terminal_type(
-    terminal: Option<&Terminal>,
-    surroundings: &Surroundings,
-) -> Vec<variables::Variable> {
-    let Some(_) = terminal else { return Vec::new() };
-    let term = surroundings.term.clone().unwrap_or_else(|| "xterm".into());
-    vec![(b"TERM".to_vec(), term.into_vec())]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_entrypoint_precedes_the_arguments_and_may_be_cleared() {
-        let words = |list: &[&str]| list.iter().map(OsString::from).collect::<Vec<_>>();
-        assert_eq!(command(Some("a".into()), words(&["b"]), false), words(&["a", "b"]));
-        assert_eq!(command(Some("".into()), words(&["b"]), false), words(&["b"]));
-        assert_eq!(command(None, Vec::new(), false), words(&[]));
-        assert_eq!(command(None, Vec::new(), true).len(), 1, "a shell");
-    }
+    use std::ffi::OsString;
 
     #[test]
     fn a_timeout_applies_unless_the_user_is_there_to_end_it() {
@@ -215,7 +201,7 @@ mod tests {
         };
         assert!(!format!("{command:?}").contains(CANARY));
         let crate::cli::Command::Run(args) = command else { panic!("run") };
-        let plan = Plan::new(*args, &Surroundings::default()).expect("valid");
+        let plan = Plan::new(&args, &Surroundings::default()).expect("valid");
         let shown = format!("{plan:?}");
         assert!(shown.contains("API_KEY") && !shown.contains(CANARY), "{shown}");
     }

@@ -16,10 +16,11 @@ use super::plan::Plan;
 use super::pump;
 use super::refused::{self, Refused};
 use super::report::{Ending, Moments, Report, announce};
-use super::signals::Interrupts;
+use super::root;
 use crate::embedded::ARTEFACTS;
 use crate::error::CliError;
 use crate::printer::Printer;
+use crate::signals::Interrupts;
 use crate::surroundings::Surroundings;
 use crate::terminal::Terminal;
 
@@ -68,7 +69,20 @@ pub(super) async fn run(
     let mut interrupts = Interrupts::listen()?;
     // A time beyond what the clock can say is no limit.
     let deadline = plan.timeout.and_then(|timeout| started.checked_add(timeout));
-    let Plan { config, kernel, exec, terminal, timeout, grace, keep, json, forwards, .. } = plan;
+    let Plan {
+        image,
+        pull,
+        mut config,
+        kernel,
+        invocation,
+        terminal,
+        timeout,
+        grace,
+        keep,
+        json,
+        forwards,
+        ..
+    } = plan;
     let audit_log = config.audit_log.clone();
     let booting = async {
         let listeners = Listeners::bind(&forwards.0, &forwards.1)?;
@@ -77,20 +91,28 @@ pub(super) async fn run(
         let state = surroundings.state()?;
         state.sweep()?;
         let qemu = surroundings.qemu()?;
-        let files = unpacking
-            .await
-            .map_err(|error| CliError::new(format!("cannot unpack the guest: {error}")))??;
-        let cache = surroundings.cache()?;
-        let choice = surroundings.choose_accelerator(&qemu, &files, Some(&cache))?;
+        let machine = async {
+            let files = unpacking
+                .await
+                .map_err(|error| CliError::new(format!("cannot unpack the guest: {error}")))??;
+            let cache = surroundings.cache()?;
+            let choice = surroundings.choose_accelerator(&qemu, &files, Some(&cache))?;
+            Ok::<_, CliError>((files, choice))
+        };
+        let root = root::obtain(&image, pull, surroundings, printer);
+        // What is wrong with this machine is said before an image has come from far away.
+        let ((files, choice), root) = tokio::try_join!(machine, root)?;
+        let exec = invocation.complete(root.command(), terminal.as_ref().map(Terminal::size))?;
+        config.image = root.into_image();
         announce(&choice, printer);
         let progress = printer.progress("starting the sandbox …");
         let vmm = Qemu::new(qemu, choice.accelerator);
         let sandbox = Sandbox::start(config, &vmm, files, &ARTEFACTS, &state).await;
         drop(progress);
         let sandbox = sandbox.map_err(|error| CliError::from(error).context("starting sandbox"))?;
-        Ok::<_, CliError>((sandbox, choice, listeners))
+        Ok::<_, CliError>((sandbox, choice, listeners, exec))
     };
-    let (sandbox, choice, listeners) = tokio::select! {
+    let (sandbox, choice, listeners, exec) = tokio::select! {
         booted = booting => booted?,
         signal = interrupts.next() => return Ok(128u8.saturating_add(signal)),
         () = expiry(deadline) => {

@@ -6,10 +6,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use crate::error::CliError;
 
 /// A variable: name and value.
-pub(super) type Variable = (Vec<u8>, Vec<u8>);
+pub(crate) type Variable = (Vec<u8>, Vec<u8>);
 
 /// All variables in order: the files' first, then the flags'; later ones win.
-pub(super) fn collect(
+pub(crate) fn collect(
     files: &[OsString],
     flags: &[OsString],
     lookup: &dyn Fn(&OsStr) -> Option<OsString>,

@@ -12,7 +12,7 @@ use matchlock_core::policy::{
 use matchlock_core::{DescribeChain, Mtu, NetworkSettings, PortForward};
 
 use super::{lists, secrets};
-use crate::cli::NetworkArgs;
+use crate::cli::{NetworkArgs, PublishArgs};
 use crate::error::CliError;
 use crate::surroundings::Surroundings;
 
@@ -21,21 +21,21 @@ const DNS_PORT: u16 = 53;
 
 /// The network of a run.
 #[derive(Debug)]
-pub(super) struct NetworkPlan {
+pub(crate) struct NetworkPlan {
     /// `None` with `--no-network`.
-    pub(super) settings: Option<NetworkSettings>,
+    pub(crate) settings: Option<NetworkSettings>,
     /// `--add-host`.
-    pub(super) hosts: Vec<(HostName, IpAddr)>,
+    pub(crate) hosts: Vec<(HostName, IpAddr)>,
     /// `--publish`.
-    pub(super) forwards: Vec<PortForward>,
+    pub(crate) forwards: Vec<PortForward>,
     /// `--address`.
-    pub(super) addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<IpAddr>,
     /// `--audit-log`.
-    pub(super) audit_log: Option<PathBuf>,
+    pub(crate) audit_log: Option<PathBuf>,
 }
 
 /// Checks the flags that `--no-network` makes meaningless, or worse: that somebody may rely on.
-pub(super) fn check_no_network(args: &NetworkArgs) -> Result<(), CliError> {
+pub(crate) fn check_no_network(args: &NetworkArgs) -> Result<(), CliError> {
     let wanted = [
         ("allow-host", !args.allow_host.is_empty()),
         ("secret", !args.secret.is_empty()),
@@ -53,7 +53,7 @@ pub(super) fn check_no_network(args: &NetworkArgs) -> Result<(), CliError> {
 }
 
 /// Reads the secrets, with what is to be said about them.
-pub(super) fn read_secrets(
+pub(crate) fn read_secrets(
     args: &NetworkArgs,
     warnings: &mut Vec<String>,
 ) -> Result<Secrets, CliError> {
@@ -62,8 +62,9 @@ pub(super) fn read_secrets(
 
 impl NetworkPlan {
     /// Checks all flags but those of [`check_no_network`] and [`read_secrets`].
-    pub(super) fn new(
+    pub(crate) fn new(
         args: &NetworkArgs,
+        publish: &PublishArgs,
         mtu: Mtu,
         secrets: Secrets,
         surroundings: &Surroundings,
@@ -72,13 +73,13 @@ impl NetworkPlan {
         let hosts = each(&args.add_host, "add-host mapping", |text| {
             parse_add_host(text).map_err(|error| format!("{text:?}: {}", DescribeChain(&error)))
         })?;
-        let forwards = args.publish.iter().map(|text| {
+        let forwards = publish.publish.iter().map(|text| {
             text.parse::<PortForward>().map_err(|error| {
                 CliError::new(format!("invalid port-forward specification: {error}"))
             })
         });
         let forwards = forwards.collect::<Result<_, _>>()?;
-        let mut addresses = each(&args.address, "port-forward bind address", bind_address)?;
+        let mut addresses = each(&publish.address, "port-forward bind address", bind_address)?;
         let mut seen = Vec::new();
         addresses.retain(|address| {
             !seen.contains(address) && {
@@ -199,10 +200,17 @@ mod tests {
     }
 
     fn plan(args: &NetworkArgs) -> Result<(NetworkPlan, Vec<String>), CliError> {
+        publishing(args, &PublishArgs::default())
+    }
+
+    fn publishing(
+        args: &NetworkArgs,
+        publish: &PublishArgs,
+    ) -> Result<(NetworkPlan, Vec<String>), CliError> {
         let mut warnings = Vec::new();
-        let secrets = Secrets::default();
+        let (mtu, secrets) = (Mtu::default(), Secrets::default());
         let surroundings = Surroundings::default();
-        let plan = NetworkPlan::new(args, Mtu::default(), secrets, &surroundings, &mut warnings)?;
+        let plan = NetworkPlan::new(args, publish, mtu, secrets, &surroundings, &mut warnings)?;
         Ok((plan, warnings))
     }
 
@@ -238,8 +246,8 @@ mod tests {
         }
         check_no_network(&off()).expect("valid");
         // Published ports need no network device.
-        let args = NetworkArgs { publish: texts(&["80"]), ..off() };
-        let (plan, _) = plan(&args).expect("valid");
+        let publish = PublishArgs { publish: texts(&["80"]), ..PublishArgs::default() };
+        let (plan, _) = publishing(&off(), &publish).expect("valid");
         assert!(plan.settings.is_none());
         assert_eq!(plan.forwards.len(), 1);
     }
@@ -273,22 +281,25 @@ mod tests {
 
     #[test]
     fn ports_and_their_addresses() {
-        let args = NetworkArgs {
+        let args = PublishArgs {
             publish: texts(&["8080:80", "9000"]),
             address: texts(&["localhost,127.0.0.1", "::1,[::1], 0.0.0.0"]),
-            ..NetworkArgs::default()
         };
-        let (plan, _) = plan(&args).expect("valid");
+        let network = NetworkArgs::default();
+        let refused = |args: &PublishArgs| {
+            publishing(&network, args).expect_err("refused").message().to_owned()
+        };
+        let (plan, _) = publishing(&network, &args).expect("valid");
         assert_eq!(plan.forwards.len(), 2);
         let shown: Vec<String> = plan.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["127.0.0.1", "::1", "0.0.0.0"]);
         for bad in ["0", "x", "1:2:3", "", "80,81"] {
-            let args = NetworkArgs { publish: texts(&[bad]), ..NetworkArgs::default() };
+            let args = PublishArgs { publish: texts(&[bad]), ..PublishArgs::default() };
             let message = refused(&args);
             assert!(message.starts_with("invalid port-forward specification: "), "{message}");
         }
         for bad in ["example.com", "1.2.3", "127.0.0.1:80", "fe80::1%lo"] {
-            let args = NetworkArgs { address: texts(&[bad]), ..NetworkArgs::default() };
+            let args = PublishArgs { address: texts(&[bad]), ..PublishArgs::default() };
             let message = refused(&args);
             assert!(message.starts_with("invalid port-forward bind address: "), "{message}");
         }

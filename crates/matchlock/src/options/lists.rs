@@ -2,7 +2,7 @@
 //! times.
 
 /// Items of all values in order, trimmed; empty ones are left out.
-pub(super) fn split(values: &[String]) -> Result<Vec<String>, BadQuotes> {
+pub(crate) fn split(values: &[String]) -> Result<Vec<String>, BadQuotes> {
     let mut items = Vec::new();
     for value in values {
         let mut rest = value.as_str();
@@ -24,7 +24,7 @@ pub(super) fn split(values: &[String]) -> Result<Vec<String>, BadQuotes> {
 /// A quote that is not closed, or is in the middle of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a quote is out of place: write \"a,b\" for an item with a comma, \"\" for a quote in it")]
-pub(super) struct BadQuotes;
+pub(crate) struct BadQuotes;
 
 /// The first item, and what follows its comma.
 fn first(text: &str) -> Result<(String, Option<&str>), BadQuotes> {

@@ -6,7 +6,7 @@ use crate::error::CliError;
 
 /// Signals that ask us to end.
 #[derive(Debug)]
-pub(super) struct Interrupts {
+pub(crate) struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -14,7 +14,7 @@ pub(super) struct Interrupts {
 
 impl Interrupts {
     /// Takes the signals over from their default action.
-    pub(super) fn listen() -> Result<Self, CliError> {
+    pub(crate) fn listen() -> Result<Self, CliError> {
         let listen = |kind| {
             signal(kind).map_err(|error| CliError::new(format!("cannot handle signals: {error}")))
         };
@@ -29,7 +29,7 @@ impl Interrupts {
     }
 
     /// The number of the next signal.
-    pub(super) async fn next(&mut self) -> u8 {
+    pub(crate) async fn next(&mut self) -> u8 {
         let kind = tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt(),
             _ = self.terminate.recv() => SignalKind::terminate(),

@@ -14,7 +14,7 @@ const UNITS: [(&str, f64); 7] = [
 ];
 
 /// Parses a duration; `None` when it is none, or negative, or longer than a year.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     const YEAR: f64 = 365.0 * 24.0 * 3600.0;
     if text == "0" {
         return Some(Duration::ZERO);

@@ -18,7 +18,7 @@ const READABLE_BY_OTHERS: u32 = 0o044;
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Reads and checks all secrets. `warn` is told of what is unwise.
-pub(super) fn collect(
+pub(crate) fn collect(
     args: &NetworkArgs,
     lookup: Lookup<'_>,
     warn: &mut dyn FnMut(String),

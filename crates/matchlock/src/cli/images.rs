@@ -1,0 +1,121 @@
+//! The grammar of `pull`, `image` and `build`.
+
+use std::ffi::OsString;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{NetworkArgs, PlainArgs};
+
+/// `pull`.
+#[derive(Debug, Args)]
+#[command(override_usage = "matchlock pull [OPTIONS] IMAGE")]
+pub(crate) struct PullArgs {
+    /// Ask the registry even if the image is here; layers that are here are not fetched again
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Another name for the image
+    #[arg(short, long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[arg(hide = true)]
+    pub(crate) positionals: Vec<String>,
+}
+
+/// `image`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    #[command(subcommand)]
+    pub(crate) command: ImageCommand,
+}
+
+/// The subcommands of `image`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List the images that are here
+    #[command(visible_alias = "list", override_usage = "matchlock image ls [OPTIONS]")]
+    Ls(PlainArgs),
+    /// Remove an image, and what no other image needs of it
+    #[command(visible_alias = "remove", override_usage = "matchlock image rm [OPTIONS] TAG")]
+    Rm(PlainArgs),
+    /// Read an image from standard input: an archive of `docker save` or an OCI layout, also
+    /// compressed by gzip or zstd
+    #[command(override_usage = "docker save IMAGE | matchlock image import [OPTIONS] TAG")]
+    Import(PlainArgs),
+    /// Remove what no image needs
+    #[command(override_usage = "matchlock image gc [OPTIONS]")]
+    Gc(PlainArgs),
+}
+
+/// `build`.
+#[derive(Debug, Args)]
+#[command(override_usage = "matchlock build -t TAG [-f DOCKERFILE] [OPTIONS] CONTEXT\n       \
+                            matchlock build [OPTIONS] IMAGE")]
+pub(crate) struct BuildArgs {
+    /// Name of the image that is built
+    #[arg(short, long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+
+    /// Dockerfile [default: Dockerfile in the context]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<OsString>,
+
+    /// Value of an ARG; without a value that of the environment variable
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(crate) build_arg: Vec<String>,
+
+    /// Stage to build instead of the last one
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+
+    /// Carry out every step anew
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = false, hide_default_value = true, hide_possible_values = true,
+          value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub(crate) no_cache: bool,
+
+    /// What carries out the steps
+    #[arg(long, value_name = "BUILDER", default_value = "native")]
+    pub(crate) builder: Builder,
+
+    /// CPUs of the build; 0 is all of them
+    #[arg(long, value_name = "N", default_value = "0", allow_negative_numbers = true)]
+    pub(crate) build_cpus: f64,
+
+    /// Memory of the build in MB; 0 is all that the host has
+    #[arg(long, value_name = "MB", default_value = "0", allow_negative_numbers = true)]
+    pub(crate) build_memory: i64,
+
+    /// Size of the build's disk in MB; it takes no more than what is written
+    #[arg(long, value_name = "MB", default_value = "10240", allow_negative_numbers = true)]
+    pub(crate) build_disk: i64,
+
+    /// Size of the build cache in MB
+    #[arg(long, value_name = "MB", default_value = "10240", allow_negative_numbers = true)]
+    pub(crate) build_cache_size: i64,
+
+    /// Without a Dockerfile: ask the registry even if the image is here
+    #[arg(long)]
+    pub(crate) pull: bool,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[arg(hide = true)]
+    pub(crate) positionals: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+/// What carries out the steps of a Dockerfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Builder {
+    /// matchlock itself, a sandbox for each RUN
+    Native,
+}

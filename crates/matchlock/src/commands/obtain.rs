@@ -1,0 +1,65 @@
+//! Gets images for commands: from the store, or else from their registries.
+
+use matchlock_core::DescribeChain;
+use matchlock_core::images::{ImageName, Images, PullOptions, Pulled, Reference, Source};
+
+use crate::error::CliError;
+use crate::printer::Printer;
+use crate::surroundings::Surroundings;
+
+/// An image that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    /// A local tag or a reference, as it was typed.
+    pub(crate) name: &'a str,
+    /// Ask the registry in any case.
+    pub(crate) force: bool,
+    /// A further name for it.
+    pub(crate) tag: Option<&'a ImageName>,
+}
+
+/// Gets an image. The registry, the proxies and the credentials are looked at only if the image is
+/// not here already.
+pub(crate) async fn obtain(
+    images: &Images,
+    wish: Wish<'_>,
+    printer: Printer,
+) -> Result<Pulled, CliError> {
+    let fetched = if wish.force { None } else { find(images, wish)? };
+    match fetched {
+        Some(pulled) => Ok(pulled),
+        None => fetch(images, wish, printer).await,
+    }
+    .map_err(|error: CliError| error.context("building rootfs"))
+}
+
+fn find(images: &Images, wish: Wish<'_>) -> Result<Option<Pulled>, CliError> {
+    let store = images.store();
+    let Some(image) = store.find_tag(wish.name)? else { return Ok(None) };
+    let image = match wish.tag {
+        Some(tag) => store.tag(&image, tag)?,
+        None => image,
+    };
+    Ok(Some(Pulled { image, fresh: false }))
+}
+
+async fn fetch(images: &Images, wish: Wish<'_>, printer: Printer) -> Result<Pulled, CliError> {
+    let reference: Reference = wish.name.parse().map_err(|error| {
+        let why = DescribeChain(&error).to_string();
+        CliError::new(format!("invalid image reference {:?}: {why}", wish.name))
+            .hinted("write [REGISTRY/]REPOSITORY[:TAG], or \"host\" for this machine's own system")
+    })?;
+    let options =
+        PullOptions { force: wish.force, tag: wish.tag.cloned(), ..PullOptions::default() };
+    let proxy = Surroundings::proxy()?;
+    let progress = printer.image_progress(wish.name);
+    Ok(images.pull(&reference, &options, proxy, &progress).await?)
+}
+
+/// A name that the user gives to an image.
+pub(crate) fn local_name(text: &str, source: Source) -> Result<ImageName, CliError> {
+    if text == "host" {
+        return Err(CliError::new("invalid tag \"host\": it means this machine's own system"));
+    }
+    ImageName::local(text, source).map_err(|error| CliError::new(error.to_string()))
+}

@@ -1,0 +1,97 @@
+//! `matchlock pull`.
+
+use std::time::Duration;
+
+use matchlock_core::images::{Digest, Pulled, Source};
+use serde::Serialize;
+
+use super::obtain::{Wish, local_name, obtain};
+use crate::cli::{PullArgs, exactly};
+use crate::error::CliError;
+use crate::event_loop;
+use crate::printer::{Printer, megabytes};
+use crate::signals::Interrupts;
+use crate::surroundings::Surroundings;
+
+/// Longest time that a pull may take.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// With `--json`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    image: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<&'a str>,
+    digest: Digest,
+    size: String,
+    bytes: u64,
+    layers: usize,
+    /// Whether the registry was asked.
+    fresh: bool,
+}
+
+/// Fetches an image unless it is here.
+pub(crate) fn run(
+    args: &PullArgs,
+    surroundings: &Surroundings,
+    printer: Printer,
+) -> Result<u8, CliError> {
+    let [image] = exactly(&args.positionals)?;
+    let PullArgs { force, json, .. } = *args;
+    prepare(image, args.tag.as_deref(), force, json, surroundings, printer)
+}
+
+/// The same for whoever prepares an image under another name than `pull`.
+pub(crate) fn prepare(
+    image: &str,
+    tag: Option<&str>,
+    force: bool,
+    json: bool,
+    surroundings: &Surroundings,
+    printer: Printer,
+) -> Result<u8, CliError> {
+    let name = tag.map(|tag| local_name(tag, Source::Tag)).transpose()?;
+    let wish = Wish { name: image, force, tag: name.as_ref() };
+    if !json {
+        printer.result(&format!("Pulling {image}..."));
+    }
+    let images = surroundings.images()?;
+    event_loop::block_on(async {
+        let mut interrupts = Interrupts::listen()?;
+        let pulled = tokio::select! {
+            pulled = obtain(&images, wish, printer) => pulled?,
+            signal = interrupts.next() => return Ok(128u8.saturating_add(signal)),
+            () = tokio::time::sleep(LIMIT) => return Err(too_slow()),
+        };
+        say(image, tag, &pulled, json, printer)?;
+        Ok(0)
+    })
+}
+
+fn say(
+    image: &str,
+    tag: Option<&str>,
+    pulled: &Pulled,
+    json: bool,
+    printer: Printer,
+) -> Result<(), CliError> {
+    let Pulled { image: stored, fresh } = pulled;
+    let (digest, bytes) = (stored.digest, stored.size);
+    let size = megabytes(bytes);
+    if json {
+        let layers = stored.layers.len();
+        return printer.json(&Report { image, tag, digest, size, bytes, layers, fresh: *fresh });
+    }
+    if let Some(tag) = tag {
+        printer.result(&format!("Tagged: {tag}"));
+    }
+    printer.result(&format!("Digest: {digest}"));
+    printer.result(&format!("Size: {size}"));
+    Ok(())
+}
+
+fn too_slow() -> CliError {
+    let minutes = LIMIT.as_secs() / 60;
+    CliError::new(format!("building rootfs: the image did not come within {minutes} minutes"))
+        .hinted("run it again: what has come is kept, and gone on with")
+}

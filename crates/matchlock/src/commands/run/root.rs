@@ -1,0 +1,54 @@
+//! The root file system of a run.
+
+use matchlock_core::Image;
+use matchlock_core::images::{Pulled, RootImage};
+
+use super::invocation::ImageCommand;
+use super::plan::WantedImage;
+use crate::commands::obtain::{Wish, obtain as obtain_image};
+use crate::error::CliError;
+use crate::printer::{Printer, megabytes};
+use crate::surroundings::Surroundings;
+
+/// A root file system that is there.
+#[derive(Debug)]
+pub(super) enum Root {
+    Host,
+    Image(Box<RootImage>),
+}
+
+impl Root {
+    /// What it executes by itself.
+    pub(super) fn command(&self) -> ImageCommand<'_> {
+        match self {
+            Self::Host => ImageCommand::of_host(),
+            Self::Image(root) => ImageCommand::of(&root.config),
+        }
+    }
+
+    pub(super) fn into_image(self) -> Image {
+        match self {
+            Self::Host => Image::Host,
+            Self::Image(root) => Image::Oci(root),
+        }
+    }
+}
+
+/// Looks the image up, or fetches it if it is not here; `pull` asks the registry in any case.
+pub(super) async fn obtain(
+    image: &WantedImage,
+    pull: bool,
+    surroundings: &Surroundings,
+    printer: Printer,
+) -> Result<Root, CliError> {
+    let WantedImage::Named(name) = image else { return Ok(Root::Host) };
+    let doing = |error: CliError| error.context("building rootfs");
+    let images = surroundings.images().map_err(doing)?;
+    let wish = Wish { name, force: pull, tag: None };
+    let Pulled { image, fresh } = obtain_image(&images, wish, printer).await?;
+    let root = images.store().open_image(&image).map_err(|error| doing(error.into()))?;
+    if fresh {
+        printer.line(&format!("Built rootfs from {name} ({})", megabytes(image.size)));
+    }
+    Ok(Root::Image(Box::new(root)))
+}

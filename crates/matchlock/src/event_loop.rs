@@ -1,0 +1,17 @@
+//! The event loop of a command: one thread, and the ones that block beside it.
+
+use crate::error::CliError;
+
+/// Runs `command` to its end.
+pub(crate) fn block_on<T>(
+    command: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(format!("cannot start the event loop: {error}")))?;
+    let result = runtime.block_on(command);
+    // A thread may still be blocked, in a read of standard input say: it must not hold up our end.
+    runtime.shutdown_background();
+    result
+}
