@@ -13,5 +13,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod build;
 pub mod digest;
 pub mod tree;

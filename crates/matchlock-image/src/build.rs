@@ -1,0 +1,12 @@
+//! Images from Dockerfiles, without a daemon.
+mod error;
+mod expand;
+mod graph;
+mod ignore;
+mod instruction;
+mod parse;
+mod pattern;
+mod source;
+mod variables;
+mod words;
+pub use error::{At, Problem, SyntaxError};
