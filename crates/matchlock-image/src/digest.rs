@@ -29,6 +29,11 @@ impl Digest {
         hasher.finish()
     }
 
+    /// The value itself.
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// 64 hexadecimal digits in lower case.
     #[must_use]
     pub fn hex(&self) -> String {

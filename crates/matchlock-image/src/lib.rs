@@ -13,6 +13,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod build;
 pub mod digest;
+pub mod erofs;
+pub mod layer;
+pub mod manifest;
+pub mod merge;
+pub mod pull;
+pub mod reference;
+pub mod registry;
+pub mod store;
+pub mod tar;
 pub mod tree;

@@ -80,6 +80,10 @@ pub struct Directory {
     /// In a layer only: nothing of this directory in the layers below is seen. In an EROFS image it is
     /// overlayfs's attribute `trusted.overlay.opaque`.
     pub opaque: bool,
+    /// In a layer only: the layer did not say what this directory is like, it is here for what is in
+    /// it. Where the layers below have the directory, its attributes stay theirs. In an EROFS image it
+    /// is the attribute `trusted.matchlock.implied`.
+    pub implied: bool,
 }
 
 /// Where the bytes of a regular file are.
@@ -124,6 +128,20 @@ impl Name {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// Look-ups without a [`Name`]: bytes that are no name are found nowhere.
+impl std::borrow::Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl InodeId {
+    /// Place in the tree: below [`Tree::len`].
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
     }
 }
 

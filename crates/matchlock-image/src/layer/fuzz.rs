@@ -1,0 +1,1 @@
+//! The entry for a fuzzer: a layer that is anything.

@@ -1,0 +1,263 @@
+//! The layers of an image: three at a time, each of them by one process at a time.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::input::{Input, Piece};
+use super::resolve::Resolved;
+use super::{Event, LayerState, Progress, PullError, blocking};
+use crate::digest::Digest;
+use crate::erofs::BlobWriter;
+use crate::layer::{self, Limits};
+use crate::manifest::LayerBlob;
+use crate::reference::Reference;
+use crate::registry::Client;
+use crate::store::{Lease, PartFile, Store, StoreError};
+
+/// Layers that are on their way at once.
+const AT_ONCE: usize = 3;
+
+/// Pieces between the registry and the unpacking of a layer.
+const PIECES: usize = 32;
+
+/// How often we look whether another process is done with a layer.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// One layer on its way.
+struct Fetch<'a> {
+    store: &'a Store,
+    client: &'a Client,
+    reference: &'a Reference,
+    lease: &'a Arc<Lease>,
+    progress: &'a dyn Progress,
+    index: usize,
+    layer: LayerBlob,
+    diff_id: Digest,
+}
+
+/// What came of unpacking: with the part file when the layer is not stored but may still be had.
+struct Refused {
+    error: PullError,
+    part: Option<PartFile>,
+}
+
+/// Stores all layers that are not stored yet.
+pub(super) async fn fetch(
+    store: &Store,
+    client: &Client,
+    reference: &Reference,
+    resolved: &Resolved,
+    lease: &Arc<Lease>,
+    progress: &dyn Progress,
+) -> Result<(), PullError> {
+    let layers = resolved.manifest.layers.iter().zip(&resolved.config.diff_ids).enumerate();
+    let fetches = layers.map(|(index, (layer, diff_id))| {
+        let (layer, diff_id) = (*layer, *diff_id);
+        // A layer may occur twice; the first one brings it.
+        let known = resolved.config.diff_ids[..index].contains(&diff_id);
+        let fetch =
+            Fetch { store, client, reference, lease, progress, index, layer, diff_id };
+        async move {
+            if known {
+                fetch.report(LayerState::Exists);
+                return Ok(());
+            }
+            fetch.run().await
+        }
+    });
+    limited(fetches).await
+}
+
+/// Runs futures, [`AT_ONCE`] at a time, until all are done or one fails.
+async fn limited<F, E>(futures: impl IntoIterator<Item = F>) -> Result<(), E>
+where
+    F: Future<Output = Result<(), E>>,
+{
+    let mut waiting = futures.into_iter();
+    let mut running: Vec<Pin<Box<F>>> = waiting.by_ref().take(AT_ONCE).map(Box::pin).collect();
+    poll_fn(|context| {
+        let mut at = 0;
+        while let Some(future) = running.get_mut(at) {
+            match future.as_mut().poll(context) {
+                Poll::Pending => at += 1,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => match waiting.next() {
+                    Some(next) => running[at] = Box::pin(next),
+                    None => drop(running.swap_remove(at)),
+                },
+            }
+        }
+        if running.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
+}
+
+impl Fetch<'_> {
+    fn report(&self, state: LayerState) {
+        self.progress.event(Event::Layer { index: self.index, diff_id: self.diff_id, state });
+    }
+
+    async fn run(&self) -> Result<(), PullError> {
+        let Some(mut part) = self.part().await? else {
+            self.report(LayerState::Exists);
+            return Ok(());
+        };
+        loop {
+            let resumed = part.len() > 0;
+            match self.transfer(part).await {
+                Ok(()) => {
+                    self.report(LayerState::Done);
+                    return Ok(());
+                }
+                // A crash of the host can leave a part with a hole: once more from the beginning.
+                Err(Refused { part: Some(mut kept), .. }) if resumed => {
+                    kept.clear()?;
+                    part = kept;
+                }
+                Err(Refused { error, part }) => {
+                    part.map(PartFile::remove).transpose()?;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Waits for the part file; `None` when the layer is stored.
+    async fn part(&self) -> Result<Option<PartFile>, PullError> {
+        let mut waited = false;
+        loop {
+            if self.store.has_blob(&self.diff_id)? {
+                return Ok(None);
+            }
+            if let Some(part) = self.store.part(&self.layer.blob.digest)? {
+                // Whoever had it may have stored the layer just before.
+                if self.store.has_blob(&self.diff_id)? {
+                    part.remove()?;
+                    return Ok(None);
+                }
+                return Ok(Some(part));
+            }
+            if !std::mem::replace(&mut waited, true) {
+                self.report(LayerState::Waiting);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Brings what is missing of the layer, and unpacks and stores it on the way.
+    async fn transfer(&self, mut part: PartFile) -> Result<(), Refused> {
+        let blob = self.layer.blob;
+        let passed = |error| Refused { error, part: None };
+        let cleared = |error: StoreError| passed(error.into());
+        if part.len() > blob.size {
+            part.clear().map_err(cleared)?;
+        }
+        let mut stream = None;
+        if part.len() < blob.size {
+            let opened = self.client.blob(self.reference, &blob.digest, part.len()).await;
+            let opened = opened.map_err(|error| passed(error.into()))?;
+            if opened.start() != part.len() {
+                part.clear().map_err(cleared)?;
+            }
+            stream = Some(opened);
+        }
+        let from = part.len();
+        let (sender, receiver) = channel(PIECES);
+        let (store, lease) = (self.store.clone(), self.lease.clone());
+        let (layer, diff_id) = (self.layer, self.diff_id);
+        let unpacking =
+            blocking(move || unpack(&store, &lease, part, receiver, &layer, &diff_id));
+        // The unpacking starts when it is first polled: both go on together.
+        let (sent, unpacked) = tokio::join!(self.send(stream, from, sender), unpacking);
+        match (sent, unpacked) {
+            // Unpacking ended because the transfer did.
+            (Err(error), Err(Refused { error: PullError::Interrupted, .. })) => Err(passed(error)),
+            (_, unpacked) => unpacked,
+        }
+    }
+
+    /// Hands on what the registry sends until its end, or until nobody wants more.
+    async fn send(
+        &self,
+        stream: Option<crate::registry::BlobStream>,
+        from: u64,
+        sender: Sender<Piece>,
+    ) -> Result<(), PullError> {
+        let of = self.layer.blob.size;
+        let (mut done, mut resumed) = (from, 0);
+        self.report(LayerState::Downloading { done, of });
+        if let Some(mut stream) = stream {
+            while let Some(bytes) = stream.next().await {
+                let bytes = bytes?;
+                if stream.resumed() > resumed {
+                    resumed = stream.resumed();
+                    self.progress.event(Event::Retrying { index: self.index, attempt: resumed });
+                }
+                done = done.saturating_add(bytes.len() as u64);
+                if sender.send(Some(bytes)).await.is_err() {
+                    return Ok(());
+                }
+                self.report(LayerState::Downloading { done: done.min(of), of });
+            }
+        }
+        self.report(LayerState::Unpacking);
+        // Nobody listens any more when unpacking failed, which says why by itself.
+        let _failed = sender.send(None).await;
+        Ok(())
+    }
+}
+
+/// Unpacks and stores a layer. The part file goes when the layer is stored or the device is full; it
+/// stays on the disk when the transfer broke; it comes back when its content was wrong.
+fn unpack(
+    store: &Store,
+    lease: &Lease,
+    part: PartFile,
+    pieces: Receiver<Piece>,
+    layer: &LayerBlob,
+    diff_id: &Digest,
+) -> Result<(), Refused> {
+    let mut input = Input::new(part, pieces, layer.blob);
+    match unpacked(store, lease, &mut input, layer, diff_id) {
+        Ok(()) => input.into_part().remove().map_err(|e| Refused { error: e.into(), part: None }),
+        Err(error) if error.is_of_content() => {
+            Err(Refused { error, part: Some(input.into_part()) })
+        }
+        Err(error) => {
+            if matches!(error, PullError::Store(StoreError::NoSpace(_))) {
+                // What it takes is what others need now; the first error is the one to tell.
+                let _removed = input.into_part().remove();
+            }
+            Err(Refused { error, part: None })
+        }
+    }
+}
+
+fn unpacked(
+    store: &Store,
+    lease: &Lease,
+    input: &mut Input,
+    layer: &LayerBlob,
+    diff_id: &Digest,
+) -> Result<(), PullError> {
+    let blob = BlobWriter::new(store.new_blob()?).map_err(|error| store.blob_failed(error))?;
+    let limits = Limits::default();
+    match layer::unpack(&mut *input, layer.compression, Some(diff_id), blob, &limits) {
+        Ok(unpacked) => {
+            input.finish()?;
+            Ok(store.commit_layer(lease, &unpacked)?)
+        }
+        Err(error) => {
+            if let Some(full) = store.full(&error) {
+                return Err(full.into());
+            }
+            input.diagnose()?;
+            Err(PullError::Layer { digest: layer.blob.digest, source: error })
+        }
+    }
+}
