@@ -34,10 +34,10 @@ use rusqlite::Connection;
 
 pub use error::StoreError;
 pub use gc::GcReport;
+pub(crate) use image::needed;
 pub use image::{ImageSummary, NewImage, RootImage, StoredImage, StoredLayer};
 pub use lease::Lease;
 pub use name::{ImageName, InvalidTag, Scope, Source};
-pub(crate) use image::needed;
 pub(crate) use part::PartFile;
 
 /// A store of images. Clones are the same store.

@@ -232,8 +232,7 @@ impl<R: BufRead> Archive<R> {
             Some(sparse::Kind::Leading) => {
                 let blocks = sparse::read_leading(self)?;
                 let bytes = blocks.checked_mul(BLOCK as u64).ok_or(TarError::Sparse)?;
-                self.body.stored =
-                    self.body.stored.checked_sub(bytes).ok_or(TarError::Sparse)?;
+                self.body.stored = self.body.stored.checked_sub(bytes).ok_or(TarError::Sparse)?;
             }
         }
         self.body.size = entry.size;

@@ -156,9 +156,7 @@ impl Assembly {
         let id = parents
             .names()
             .chain([name.as_bytes()])
-            .try_fold(Tree::ROOT, |at, name| {
-                self.tree.directory(at)?.entries.get(name).copied()
-            })
+            .try_fold(Tree::ROOT, |at, name| self.tree.directory(at)?.entries.get(name).copied())
             .ok_or_else(missing)?;
         match self.tree.inode(id).content {
             Content::Directory(_) => Err(EntryError::LinkToDirectory),

@@ -154,8 +154,10 @@ impl PullError {
     pub(super) fn is_of_content(&self) -> bool {
         matches!(
             self,
-            Self::Layer { .. } | Self::DigestMismatch { .. } | Self::Size { .. } | Self::Truncated { .. }
+            Self::Layer { .. }
+                | Self::DigestMismatch { .. }
+                | Self::Size { .. }
+                | Self::Truncated { .. }
         )
     }
-
 }

@@ -60,8 +60,7 @@ pub(super) async fn fetch(
         let (layer, diff_id) = (*layer, *diff_id);
         // A layer may occur twice; the first one brings it.
         let known = resolved.config.diff_ids[..index].contains(&diff_id);
-        let fetch =
-            Fetch { store, client, reference, lease, progress, index, layer, diff_id };
+        let fetch = Fetch { store, client, reference, lease, progress, index, layer, diff_id };
         async move {
             if known {
                 fetch.report(LayerState::Exists);
@@ -170,8 +169,7 @@ impl Fetch<'_> {
         let (sender, receiver) = channel(PIECES);
         let (store, lease) = (self.store.clone(), self.lease.clone());
         let (layer, diff_id) = (self.layer, self.diff_id);
-        let unpacking =
-            blocking(move || unpack(&store, &lease, part, receiver, &layer, &diff_id));
+        let unpacking = blocking(move || unpack(&store, &lease, part, receiver, &layer, &diff_id));
         // The unpacking starts when it is first polled: both go on together.
         let (sent, unpacked) = tokio::join!(self.send(stream, from, sender), unpacking);
         match (sent, unpacked) {

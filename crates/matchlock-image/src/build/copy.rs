@@ -1,0 +1,465 @@
+//! COPY and ADD: which files go where (Dockerfile reference, "COPY"), their digest for the cache, and
+//! the layer that they make.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use super::files::{Entry, Files, FilesError, Kind, join, shown};
+use super::key::Key;
+use super::pattern::Pattern;
+use super::root::{PathError, Root};
+use crate::digest::{Digest, Hasher};
+use crate::layer::{Builder, Layer, LayerError};
+use crate::tree::{Attributes, Content, Name, Tree};
+
+/// Why files cannot be copied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// No such file.
+    #[error("no file {0:?} in the source, or .dockerignore hides it")]
+    NotFound(String),
+    /// Several files and one place.
+    #[error("several files need a directory as the destination: end it with a slash")]
+    NeedDirectory,
+    /// A file in place of a directory.
+    #[error("a file cannot replace the directory {0:?}")]
+    OverDirectory(String),
+    /// A directory in place of something else.
+    #[error("a directory cannot replace {0:?}, which is none")]
+    OverFile(String),
+    /// The destination.
+    #[error("the destination {path:?} leads nowhere")]
+    Destination {
+        /// In the image.
+        path: String,
+        /// Why.
+        #[source]
+        source: PathError,
+    },
+    /// The source.
+    #[error("reading the source")]
+    Files(#[from] FilesError),
+    /// It is not what it was a moment ago.
+    #[error("{0:?} changed while it was copied")]
+    Changed(String),
+    /// The result.
+    #[error("writing the layer")]
+    Layer(#[from] LayerError),
+}
+
+/// Where files go, and as what.
+#[derive(Debug, Clone)]
+pub(crate) struct Destination {
+    /// In the image, absolute; a slash at the end says that it is a directory.
+    pub(crate) path: Vec<u8>,
+    /// `--chown`.
+    pub(crate) owner: Option<(u32, u32)>,
+    /// `--chmod`.
+    pub(crate) mode: Option<u16>,
+    /// Time of directories that are made.
+    pub(crate) now: (i64, u32),
+}
+
+/// One thing to make.
+#[derive(Debug)]
+struct Item {
+    /// In the image, absolute.
+    target: Vec<u8>,
+    attributes: Attributes,
+    content: Made,
+}
+
+#[derive(Debug)]
+enum Made {
+    /// True: its attributes are the ones it has already.
+    Directory,
+    Symlink(Vec<u8>),
+    Node(crate::layer::NodeKind),
+    /// A file of the plan's source, by its path, and its digest.
+    File(usize, Vec<u8>, Digest),
+    /// Content that is in the Dockerfile.
+    Inline(Vec<u8>),
+}
+
+/// What a COPY will do.
+pub(crate) struct Plan<'a> {
+    root: &'a Root,
+    destination: Destination,
+    sources: Vec<&'a dyn Files>,
+    items: Vec<Item>,
+}
+
+impl<'a> Plan<'a> {
+    /// Nothing yet, on top of `root`.
+    pub(crate) fn new(root: &'a Root, destination: Destination) -> Self {
+        Self { root, destination, sources: Vec::new(), items: Vec::new() }
+    }
+
+    /// Whether the layer would be empty.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Adds what the patterns cover. A plain path must exist; a pattern may cover nothing.
+    pub(crate) fn add(
+        &mut self,
+        files: &'a dyn Files,
+        patterns: &[String],
+    ) -> Result<(), CopyError> {
+        let mut found = Vec::new();
+        for pattern in patterns {
+            let before = found.len();
+            glob(files, pattern, &mut found)?;
+            if found.len() == before && !Pattern::is_pattern(pattern) {
+                return Err(CopyError::NotFound(pattern.clone()));
+            }
+        }
+        self.sources.push(files);
+        let several = found.len() > 1;
+        for source in found {
+            let (path, entry) =
+                files.find(&source)?.ok_or_else(|| CopyError::NotFound(shown(&source)))?;
+            let hidden = entry.hidden;
+            let before = self.items.len();
+            self.add_one(files, &source, path, entry, several)?;
+            if hidden && self.items.len() == before {
+                return Err(CopyError::NotFound(shown(&source)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a file whose content is in the Dockerfile.
+    pub(crate) fn add_inline(
+        &mut self,
+        name: &str,
+        content: Vec<u8>,
+        several: bool,
+    ) -> Result<(), CopyError> {
+        let attributes =
+            Attributes { mode: 0o644, mtime: self.destination.now, ..Attributes::default() };
+        let target = self.file_target(name.as_bytes(), several)?;
+        self.push(target, attributes, Made::Inline(content));
+        Ok(())
+    }
+
+    fn add_one(
+        &mut self,
+        files: &dyn Files,
+        named: &[u8],
+        path: Vec<u8>,
+        entry: Entry,
+        several: bool,
+    ) -> Result<(), CopyError> {
+        let index = self.sources.len() - 1;
+        if matches!(entry.kind, Kind::Directory) {
+            return self.add_directory(files, index, path, entry, several);
+        }
+        let name = named.rsplit(|byte| *byte == b'/').next().unwrap_or(named);
+        let target = self.file_target(name, several)?;
+        let content = made(files, index, path, entry.kind)?;
+        self.push(target, entry.attributes, content);
+        Ok(())
+    }
+
+    /// Where a file of this name goes. Directories above are made.
+    fn file_target(&mut self, name: &[u8], several: bool) -> Result<Vec<u8>, CopyError> {
+        let place = self.resolve(&self.destination.path.clone())?;
+        let existing = place.id.map(|id| self.root.tree.directory(id).is_some());
+        let directory = self.destination.path.ends_with(b"/") || existing == Some(true);
+        if !directory && several {
+            return Err(CopyError::NeedDirectory);
+        }
+        if directory && existing == Some(false) {
+            return Err(CopyError::OverFile(shown(&place.path)));
+        }
+        if directory {
+            self.make(&place.path);
+        } else if let Some(at) = place.path.iter().rposition(|byte| *byte == b'/') {
+            self.make(&place.path[..at]);
+        }
+        let target = if directory { join(&place.path, name) } else { place.path };
+        self.check(&target, false)?;
+        Ok(target)
+    }
+
+    fn resolve(&self, path: &[u8]) -> Result<super::root::Place, CopyError> {
+        let found = self.root.resolve(path, true);
+        found.map_err(|source| CopyError::Destination { path: shown(path), source })
+    }
+
+    /// What is in a directory goes into the destination, which is one then.
+    fn add_directory(
+        &mut self,
+        files: &dyn Files,
+        index: usize,
+        path: Vec<u8>,
+        entry: Entry,
+        several: bool,
+    ) -> Result<(), CopyError> {
+        let place = self.resolve(&self.destination.path.clone())?;
+        match place.id.map(|id| self.root.tree.directory(id).is_some()) {
+            Some(false) => return Err(CopyError::OverFile(shown(&place.path))),
+            None if several && !self.destination.path.ends_with(b"/") => {
+                return Err(CopyError::NeedDirectory);
+            }
+            _ => {}
+        }
+        let first = self.items.len();
+        let mut shell: Vec<(usize, Vec<u8>)> = Vec::new();
+        let mut open = vec![(path, place.path.clone())];
+        while let Some((from, to)) = open.pop() {
+            for (name, child) in files.list(&from)?.into_iter().rev() {
+                let (from, to) = (join(&from, name.as_bytes()), join(&to, name.as_bytes()));
+                let directory = matches!(child.kind, Kind::Directory);
+                self.check(&to, directory)?;
+                if directory {
+                    if child.hidden {
+                        shell.push((self.items.len(), to.clone()));
+                    }
+                    self.push(to.clone(), child.attributes, Made::Directory);
+                    open.push((from, to));
+                } else {
+                    let content = made(files, index, from, child.kind)?;
+                    self.push(to, child.attributes, content);
+                }
+            }
+        }
+        self.drop_empty_shells(shell);
+        if self.items.len() == first && entry.hidden {
+            return Ok(());
+        }
+        // In front, since what is above comes first.
+        let made_here = self.items.split_off(first);
+        if place.id.is_none() {
+            let parent = place.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+            self.make(&place.path[..parent]);
+            if !self.items.iter().any(|item| item.target == place.path) {
+                self.push(place.path, entry.attributes, Made::Directory);
+            }
+        }
+        self.items.extend(made_here);
+        Ok(())
+    }
+
+    /// Removes hidden directories in which nothing is seen, the deepest first.
+    fn drop_empty_shells(&mut self, mut shell: Vec<(usize, Vec<u8>)>) {
+        shell.sort_by_key(|(_, path)| std::cmp::Reverse(path.len()));
+        for (_, path) in shell {
+            let below = |item: &Item| {
+                item.target.len() > path.len()
+                    && item.target.starts_with(&path)
+                    && item.target[path.len()] == b'/'
+            };
+            if !self.items.iter().any(below) {
+                self.items.retain(|item| item.target != path);
+            }
+        }
+    }
+
+    /// Makes the directories of a path without links that are missing.
+    fn make(&mut self, path: &[u8]) {
+        let ends = (1..path.len()).filter(|at| path[*at] == b'/').chain([path.len()]);
+        for end in ends.collect::<Vec<_>>() {
+            let above = &path[..end];
+            let there = end == 0
+                || above == b"/"
+                || self.root.resolve(above, false).is_ok_and(|place| place.id.is_some())
+                || self.items.iter().any(|item| item.target == above);
+            if !there {
+                let attributes = Attributes {
+                    mode: 0o755,
+                    mtime: self.destination.now,
+                    ..Attributes::default()
+                };
+                let (uid, gid) = self.destination.owner.unwrap_or((0, 0));
+                let attributes = Attributes { uid, gid, ..attributes };
+                self.items.push(Item {
+                    target: above.to_vec(),
+                    attributes,
+                    content: Made::Directory,
+                });
+            }
+        }
+    }
+
+    /// A directory and anything else cannot take each other's place.
+    fn check(&self, target: &[u8], directory: bool) -> Result<(), CopyError> {
+        let found = self.root.resolve(target, false).ok().and_then(|place| place.id);
+        match found.map(|id| self.root.tree.directory(id).is_some()) {
+            Some(true) if !directory => Err(CopyError::OverDirectory(shown(target))),
+            Some(false) if directory => Err(CopyError::OverFile(shown(target))),
+            _ => Ok(()),
+        }
+    }
+
+    fn push(&mut self, target: Vec<u8>, mut attributes: Attributes, content: Made) {
+        if let Some((uid, gid)) = self.destination.owner {
+            (attributes.uid, attributes.gid) = (uid, gid);
+        }
+        if let Some(mode) = self.destination.mode
+            && !matches!(content, Made::Symlink(_))
+        {
+            attributes.mode = mode;
+        }
+        self.items.push(Item { target, attributes, content });
+    }
+
+    /// Adds all that the layer depends on, times of files excepted, as a fresh checkout has others.
+    pub(crate) fn describe(&self, key: &mut Key) {
+        key.number(self.items.len() as u64);
+        for Item { target, attributes, content } in &self.items {
+            key.bytes(target);
+            for number in [u32::from(attributes.mode), attributes.uid, attributes.gid] {
+                key.number(number.into());
+            }
+            for (name, value) in &attributes.xattrs {
+                key.bytes(name);
+                key.bytes(value);
+            }
+            match content {
+                Made::Directory => key.text("directory"),
+                Made::Symlink(text) => {
+                    key.text("symlink");
+                    key.bytes(text);
+                }
+                Made::Node(kind) => key.text(&format!("{kind:?}")),
+                Made::File(_, _, digest) => key.text(&digest.to_string()),
+                Made::Inline(content) => key.text(&Digest::of(content).to_string()),
+            }
+        }
+    }
+
+    /// Makes the layer in `file`. With `opaque` the destination's directory hides what is below it.
+    pub(crate) fn carry_out(self, file: File, opaque: bool) -> Result<Layer, CopyError> {
+        let mut builder = Builder::new(file)?;
+        for item in &self.items {
+            self.existing_parents(&mut builder, &item.target)?;
+        }
+        for Item { target, attributes, content } in &self.items {
+            let attributes = attributes.clone();
+            match content {
+                Made::Directory => builder.add_dir(target, attributes)?,
+                Made::Symlink(text) => builder.add_symlink(target, attributes, text)?,
+                Made::Node(kind) => builder.add_node(target, attributes, *kind)?,
+                Made::Inline(bytes) => builder.add_file(target, attributes, bytes.as_slice())?,
+                Made::File(index, path, digest) => {
+                    let mut reader = Hashing {
+                        inner: self.sources[*index].open(path)?,
+                        hasher: Hasher::default(),
+                    };
+                    builder.add_file(target, attributes, &mut reader)?;
+                    if reader.hasher.finish() != *digest {
+                        return Err(CopyError::Changed(shown(path)));
+                    }
+                }
+            }
+        }
+        if opaque {
+            builder.add_whiteout(&self.destination.path)?;
+        }
+        Ok(builder.finish()?)
+    }
+
+    /// Directories that the layer passes through keep the attributes that they have below.
+    fn existing_parents(&self, builder: &mut Builder, target: &[u8]) -> Result<(), LayerError> {
+        let mut at = Tree::ROOT;
+        builder.add_dir(b"/", self.root.tree.inode(at).attributes.clone())?;
+        for end in (1..target.len()).filter(|at| target[*at] == b'/') {
+            let name = target[..end].rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            let Some(id) = Name::new(name).ok().and_then(|name| self.root.tree.lookup(at, &name))
+            else {
+                break;
+            };
+            if !matches!(self.root.tree.inode(id).content, Content::Directory(_)) {
+                break;
+            }
+            builder.add_dir(&target[..end], self.root.tree.inode(id).attributes.clone())?;
+            at = id;
+        }
+        Ok(())
+    }
+}
+
+fn made(files: &dyn Files, index: usize, path: Vec<u8>, kind: Kind) -> Result<Made, CopyError> {
+    Ok(match kind {
+        Kind::Directory => Made::Directory,
+        Kind::Symlink(text) => Made::Symlink(text),
+        Kind::Node(kind) => Made::Node(kind),
+        Kind::File => {
+            let mut reader = Hashing { inner: files.open(&path)?, hasher: Hasher::default() };
+            io::copy(&mut reader, &mut io::sink())
+                .map_err(|source| FilesError::Io { path: shown(&path), source })?;
+            Made::File(index, path, reader.hasher.finish())
+        }
+    })
+}
+
+struct Hashing {
+    inner: Box<dyn Read + Send>,
+    hasher: Hasher,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+/// Paths that a source covers, in the order of their names.
+fn glob(files: &dyn Files, source: &str, found: &mut Vec<Vec<u8>>) -> Result<(), CopyError> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in source.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let mut open: Vec<Vec<u8>> = vec![Vec::new()];
+    for part in parts {
+        let mut next = Vec::new();
+        let pattern = Pattern::is_pattern(part)
+            .then(|| Pattern::new(part))
+            .transpose()
+            .map_err(|_| CopyError::NotFound(source.to_owned()))?;
+        for above in open {
+            let Some(pattern) = &pattern else {
+                next.push(join(&above, part.as_bytes()));
+                continue;
+            };
+            let Some((path, Entry { kind: Kind::Directory, .. })) = files.find(&above)? else {
+                continue;
+            };
+            for (name, _) in files.list(&path)? {
+                if pattern.matches(name.as_bytes()) {
+                    next.push(join(&above, name.as_bytes()));
+                }
+            }
+        }
+        open = next;
+    }
+    let there = |path: &Vec<u8>| files.find(path).map(|found| found.is_some());
+    for path in open {
+        if there(&path)? || Pattern::is_pattern(source) && path_is_link(files, &path)? {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// A link that a pattern covers and that leads nowhere is an error, not a gap.
+fn path_is_link(files: &dyn Files, path: &[u8]) -> Result<bool, CopyError> {
+    let at = path.iter().rposition(|byte| *byte == b'/');
+    let (above, name) = at.map_or((b"".as_slice(), path), |at| (&path[..at], &path[at + 1..]));
+    let Some((above, _)) = files.find(above)? else { return Ok(false) };
+    let listed = files.list(&above)?;
+    Ok(listed
+        .iter()
+        .any(|(found, entry)| found.as_bytes() == name && matches!(entry.kind, Kind::Symlink(_))))
+}
