@@ -1,8 +1,10 @@
 //! COPY and ADD: which files go where (Dockerfile reference, "COPY"), their digest for the cache, and
 //! the layer that they make.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::SystemTime;
 
 use super::files::{Entry, Files, FilesError, Kind, join, shown};
 use super::key::Key;
@@ -61,6 +63,20 @@ pub(crate) struct Destination {
     pub(crate) now: (i64, u32),
 }
 
+impl Destination {
+    /// `now` is the time of what is made on the way.
+    pub(crate) fn new(
+        path: &[u8],
+        owner: Option<(u32, u32)>,
+        mode: Option<u16>,
+        now: SystemTime,
+    ) -> Self {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(0);
+        Self { path: path.to_vec(), owner, mode, now: (seconds, since.subsec_nanos()) }
+    }
+}
+
 /// One thing to make.
 #[derive(Debug)]
 struct Item {
@@ -72,7 +88,6 @@ struct Item {
 
 #[derive(Debug)]
 enum Made {
-    /// True: its attributes are the ones it has already.
     Directory,
     Symlink(Vec<u8>),
     Node(crate::layer::NodeKind),
@@ -88,12 +103,14 @@ pub(crate) struct Plan<'a> {
     destination: Destination,
     sources: Vec<&'a dyn Files>,
     items: Vec<Item>,
+    /// Directories that [`Plan::make`] added.
+    made: HashSet<Vec<u8>>,
 }
 
 impl<'a> Plan<'a> {
     /// Nothing yet, on top of `root`.
     pub(crate) fn new(root: &'a Root, destination: Destination) -> Self {
-        Self { root, destination, sources: Vec::new(), items: Vec::new() }
+        Self { root, destination, sources: Vec::new(), items: Vec::new(), made: HashSet::new() }
     }
 
     /// Whether the layer would be empty.
@@ -101,32 +118,43 @@ impl<'a> Plan<'a> {
         self.items.is_empty()
     }
 
-    /// Adds what the patterns cover. A plain path must exist; a pattern may cover nothing.
+    /// Adds files and what is in directories. `several` when this is not all that is copied.
     pub(crate) fn add(
         &mut self,
         files: &'a dyn Files,
-        patterns: &[String],
+        paths: &[Vec<u8>],
+        several: bool,
     ) -> Result<(), CopyError> {
-        let mut found = Vec::new();
-        for pattern in patterns {
-            let before = found.len();
-            glob(files, pattern, &mut found)?;
-            if found.len() == before && !Pattern::is_pattern(pattern) {
-                return Err(CopyError::NotFound(pattern.clone()));
-            }
-        }
         self.sources.push(files);
-        let several = found.len() > 1;
-        for source in found {
-            let (path, entry) =
-                files.find(&source)?.ok_or_else(|| CopyError::NotFound(shown(&source)))?;
+        for source in paths {
+            let missing = || CopyError::NotFound(shown(source));
+            let (path, entry) = files.find(source)?.ok_or_else(missing)?;
             let hidden = entry.hidden;
             let before = self.items.len();
-            self.add_one(files, &source, path, entry, several)?;
+            self.add_one(files, source, path, entry, several)?;
             if hidden && self.items.len() == before {
-                return Err(CopyError::NotFound(shown(&source)));
+                return Err(missing());
             }
         }
+        Ok(())
+    }
+
+    /// Adds all of an archive's files, into a directory in any case.
+    pub(crate) fn add_all(&mut self, files: &'a dyn Files) -> Result<(), CopyError> {
+        self.sources.push(files);
+        let (path, mut entry) = files.find(b"")?.ok_or_else(|| CopyError::NotFound("/".into()))?;
+        // What the directory is like is not the archive's business, unless it says so.
+        entry.attributes.mode = 0o755;
+        self.add_directory(files, self.sources.len() - 1, path, entry, false)
+    }
+
+    /// Adds the destination itself, a directory.
+    pub(crate) fn add_destination(&mut self) -> Result<(), CopyError> {
+        let place = self.resolve(&self.destination.path.clone())?;
+        if place.id.is_some_and(|id| self.root.tree.directory(id).is_none()) {
+            return Err(CopyError::OverFile(shown(&place.path)));
+        }
+        self.make(&place.path);
         Ok(())
     }
 
@@ -207,7 +235,7 @@ impl<'a> Plan<'a> {
             _ => {}
         }
         let first = self.items.len();
-        let mut shell: Vec<(usize, Vec<u8>)> = Vec::new();
+        let mut shells = HashSet::new();
         let mut open = vec![(path, place.path.clone())];
         while let Some((from, to)) = open.pop() {
             for (name, child) in files.list(&from)?.into_iter().rev() {
@@ -216,7 +244,7 @@ impl<'a> Plan<'a> {
                 self.check(&to, directory)?;
                 if directory {
                     if child.hidden {
-                        shell.push((self.items.len(), to.clone()));
+                        shells.insert(to.clone());
                     }
                     self.push(to.clone(), child.attributes, Made::Directory);
                     open.push((from, to));
@@ -226,7 +254,7 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        self.drop_empty_shells(shell);
+        self.drop_empty_shells(first, &shells);
         if self.items.len() == first && entry.hidden {
             return Ok(());
         }
@@ -235,7 +263,7 @@ impl<'a> Plan<'a> {
         if place.id.is_none() {
             let parent = place.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
             self.make(&place.path[..parent]);
-            if !self.items.iter().any(|item| item.target == place.path) {
+            if self.made.insert(place.path.clone()) {
                 self.push(place.path, entry.attributes, Made::Directory);
             }
         }
@@ -243,19 +271,21 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Removes hidden directories in which nothing is seen, the deepest first.
-    fn drop_empty_shells(&mut self, mut shell: Vec<(usize, Vec<u8>)>) {
-        shell.sort_by_key(|(_, path)| std::cmp::Reverse(path.len()));
-        for (_, path) in shell {
-            let below = |item: &Item| {
-                item.target.len() > path.len()
-                    && item.target.starts_with(&path)
-                    && item.target[path.len()] == b'/'
-            };
-            if !self.items.iter().any(below) {
-                self.items.retain(|item| item.target != path);
+    /// Removes hidden directories in which nothing is seen.
+    fn drop_empty_shells(&mut self, first: usize, shells: &HashSet<Vec<u8>>) {
+        if shells.is_empty() {
+            return;
+        }
+        let mut seen: HashSet<Vec<u8>> = HashSet::new();
+        for item in self.items[first..].iter().filter(|item| !shells.contains(&item.target)) {
+            let slashes = (1..item.target.len()).rev().filter(|at| item.target[*at] == b'/');
+            for end in slashes {
+                if !seen.insert(item.target[..end].to_vec()) {
+                    break;
+                }
             }
         }
+        self.items.retain(|item| !shells.contains(&item.target) || seen.contains(&item.target));
     }
 
     /// Makes the directories of a path without links that are missing.
@@ -266,7 +296,7 @@ impl<'a> Plan<'a> {
             let there = end == 0
                 || above == b"/"
                 || self.root.resolve(above, false).is_ok_and(|place| place.id.is_some())
-                || self.items.iter().any(|item| item.target == above);
+                || !self.made.insert(above.to_vec());
             if !there {
                 let attributes = Attributes {
                     mode: 0o755,
@@ -334,8 +364,9 @@ impl<'a> Plan<'a> {
     /// Makes the layer in `file`. With `opaque` the destination's directory hides what is below it.
     pub(crate) fn carry_out(self, file: File, opaque: bool) -> Result<Layer, CopyError> {
         let mut builder = Builder::new(file)?;
+        let mut passed = HashSet::new();
         for item in &self.items {
-            self.existing_parents(&mut builder, &item.target)?;
+            self.existing_parents(&mut builder, &item.target, &mut passed)?;
         }
         for Item { target, attributes, content } in &self.items {
             let attributes = attributes.clone();
@@ -363,19 +394,26 @@ impl<'a> Plan<'a> {
     }
 
     /// Directories that the layer passes through keep the attributes that they have below.
-    fn existing_parents(&self, builder: &mut Builder, target: &[u8]) -> Result<(), LayerError> {
+    fn existing_parents<'i>(
+        &self,
+        builder: &mut Builder,
+        target: &'i [u8],
+        passed: &mut HashSet<&'i [u8]>,
+    ) -> Result<(), LayerError> {
         let mut at = Tree::ROOT;
-        builder.add_dir(b"/", self.root.tree.inode(at).attributes.clone())?;
+        if passed.insert(b"/") {
+            builder.add_dir(b"/", self.root.tree.inode(at).attributes.clone())?;
+        }
         for end in (1..target.len()).filter(|at| target[*at] == b'/') {
             let name = target[..end].rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            let Some(id) = Name::new(name).ok().and_then(|name| self.root.tree.lookup(at, &name))
-            else {
-                break;
-            };
+            let name = Name::new(name).ok();
+            let Some(id) = name.and_then(|name| self.root.tree.lookup(at, &name)) else { break };
             if !matches!(self.root.tree.inode(id).content, Content::Directory(_)) {
                 break;
             }
-            builder.add_dir(&target[..end], self.root.tree.inode(id).attributes.clone())?;
+            if passed.insert(&target[..end]) {
+                builder.add_dir(&target[..end], self.root.tree.inode(id).attributes.clone())?;
+            }
             at = id;
         }
         Ok(())
@@ -409,7 +447,20 @@ impl Read for Hashing {
     }
 }
 
-/// Paths that a source covers, in the order of their names.
+/// The paths that the patterns cover, in the order of their names. A plain path must exist; a pattern
+/// may cover nothing.
+pub(crate) fn globs(files: &dyn Files, patterns: &[String]) -> Result<Vec<Vec<u8>>, CopyError> {
+    let mut found = Vec::new();
+    for pattern in patterns {
+        let before = found.len();
+        glob(files, pattern, &mut found)?;
+        if found.len() == before && !Pattern::is_pattern(pattern) {
+            return Err(CopyError::NotFound(pattern.clone()));
+        }
+    }
+    Ok(found)
+}
+
 fn glob(files: &dyn Files, source: &str, found: &mut Vec<Vec<u8>>) -> Result<(), CopyError> {
     let mut parts: Vec<&str> = Vec::new();
     for part in source.split('/') {

@@ -1,7 +1,16 @@
 //! What can be wrong with a Dockerfile and with a step of it.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
+
+use super::BoxError;
+use super::copy::CopyError;
+use super::files::FilesError;
+use crate::erofs;
+use crate::layer::LayerError;
+use crate::manifest::ManifestError;
+use crate::store::StoreError;
 
 /// Longest piece of an instruction that an error quotes, in characters.
 const QUOTED: usize = 100;
@@ -180,5 +189,111 @@ impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)?;
         if self.text.is_empty() { Ok(()) } else { write!(f, ": {}", self.text) }
+    }
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The Dockerfile.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// No such file.
+    #[error("Dockerfile not found: {0}")]
+    NoDockerfile(String),
+    /// No such directory.
+    #[error("build context {0:?} is not a directory")]
+    NoContext(String),
+    /// A file of the build itself.
+    #[error("cannot read {path}")]
+    Read {
+        /// Its path.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A pattern of an ignore file.
+    #[error("{file}:{line}")]
+    Ignore {
+        /// The file.
+        file: String,
+        /// From 1.
+        line: u32,
+        /// What is wrong.
+        #[source]
+        source: Problem,
+    },
+    /// An image that a step begins with or copies from.
+    #[error("{at}")]
+    Image {
+        /// Where it is named.
+        at: At,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+    /// A step that failed.
+    #[error("{at}")]
+    Step {
+        /// Where.
+        at: At,
+        /// Why.
+        #[source]
+        source: StepError,
+    },
+    /// The store of images.
+    #[error("storing the image")]
+    Store(#[from] StoreError),
+    /// The result is no image, for instance of too many layers.
+    #[error("the image that was built is not valid")]
+    Result(#[source] ManifestError),
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// The command did.
+    #[error("exited with status {0}")]
+    Status(i32),
+    /// The instruction, once its variables are replaced.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    /// Files.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// A name that the image's /etc/passwd or /etc/group does not have.
+    #[error("the image has no such user or group: {0:?}")]
+    UnknownUser(String),
+    /// An archive that is not unpacked here.
+    #[error(
+        "{0:?} is compressed in a way that ADD does not unpack here; unpack it in a RUN, or use COPY"
+    )]
+    Archive(String),
+    /// An archive with whiteouts.
+    #[error("the archive {0:?} is a layer of an image: its whiteouts cannot be files")]
+    Whiteouts(String),
+    /// A layer.
+    #[error("making the layer")]
+    Layer(#[from] LayerError),
+    /// The file system of the layers so far.
+    #[error("reading the image so far")]
+    Image(#[source] erofs::ReadError),
+    /// A file.
+    #[error("reading or writing files of the build")]
+    Io(#[from] io::Error),
+    /// The store of images.
+    #[error("storing the step")]
+    Store(#[from] StoreError),
+    /// The sandbox.
+    #[error("the step could not be run")]
+    Run(#[source] BoxError),
+}
+
+impl From<FilesError> for StepError {
+    fn from(error: FilesError) -> Self {
+        Self::Copy(error.into())
     }
 }
