@@ -17,6 +17,8 @@ pub mod archive;
 pub mod build;
 pub mod digest;
 pub mod erofs;
+#[cfg(test)]
+mod fixture;
 pub mod layer;
 pub mod manifest;
 pub mod merge;

@@ -222,7 +222,7 @@ impl Manifest {
             }
             (Some(OCI_MANIFEST | DOCKER_MANIFEST) | None, None, Some(layers)) => {
                 let config = raw.config.ok_or(ManifestError::Invalid("it has no configuration"))?;
-                ImageManifest::new(config, layers).map(Self::Image)
+                ImageManifest::new(&config, &layers).map(Self::Image)
             }
             (Some(OCI_INDEX | DOCKER_LIST | OCI_MANIFEST | DOCKER_MANIFEST) | None, _, _) => {
                 Err(ManifestError::Invalid("it has not the content of its type"))
@@ -248,7 +248,7 @@ impl RawManifest {
 }
 
 impl ImageManifest {
-    fn new(config: RawDescriptor, layers: Vec<RawDescriptor>) -> Result<Self, ManifestError> {
+    fn new(config: &RawDescriptor, layers: &[RawDescriptor]) -> Result<Self, ManifestError> {
         match config.media_type.as_deref().map(essence).as_deref() {
             Some(OCI_CONFIG | DOCKER_CONFIG) => {}
             other => return Err(ManifestError::UnknownType(shortened(other.unwrap_or("")))),
@@ -260,7 +260,7 @@ impl ImageManifest {
         if config.size > MAX_BYTES {
             return Err(ManifestError::TooLong(config.size));
         }
-        let layers = layers.into_iter().enumerate().map(|(at, raw)| layer(at + 1, &raw));
+        let layers = layers.iter().enumerate().map(|(at, raw)| layer(at + 1, raw));
         Ok(Self { config, layers: layers.collect::<Result<_, _>>()? })
     }
 }

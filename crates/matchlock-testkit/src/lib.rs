@@ -10,6 +10,7 @@ pub mod origin;
 mod process;
 mod program;
 mod pty;
+pub mod registry;
 mod wait;
 
 pub use lab::{Invocation, Lab, binary, repository};

@@ -42,6 +42,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 pub use encode::pattern;
+pub(crate) use tls::Identity;
 
 /// Most bytes of a request body that are kept; its length and digest always cover all of it.
 pub const KEPT_BODY: usize = 64 * 1024;
@@ -221,7 +222,7 @@ impl Drop for Origin {
     }
 }
 
-fn listen(address: SocketAddr) -> TcpListener {
+pub(crate) fn listen(address: SocketAddr) -> TcpListener {
     let listener = std::net::TcpListener::bind(address).expect("a port");
     listener.set_nonblocking(true).expect("a socket");
     TcpListener::from_std(listener).expect("a reactor")

@@ -11,7 +11,7 @@ use crate::store::StoreError;
 pub enum PullError {
     /// The registry, or the way to it.
     #[error(transparent)]
-    Registry(#[from] RegistryError),
+    Registry(Box<RegistryError>),
     /// What the registry sent as a manifest or a configuration.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -56,4 +56,10 @@ pub enum PullError {
     /// The pull was given up.
     #[error("the pull was interrupted")]
     Interrupted,
+}
+
+impl From<RegistryError> for PullError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
+    }
 }

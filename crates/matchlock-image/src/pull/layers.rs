@@ -43,7 +43,7 @@ struct Fetch<'a> {
 /// What came of unpacking: with the part file when the layer is not stored but may still be had.
 struct Refused {
     error: PullError,
-    part: Option<PartFile>,
+    part: Option<Box<PartFile>>,
 }
 
 /// Stores all layers that are not stored yet.
@@ -116,10 +116,10 @@ impl Fetch<'_> {
                 // A crash of the host can leave a part with a hole: once more from the beginning.
                 Err(Refused { part: Some(mut kept), .. }) if resumed => {
                     kept.clear()?;
-                    part = kept;
+                    part = *kept;
                 }
                 Err(Refused { error, part }) => {
-                    part.map(PartFile::remove).transpose()?;
+                    part.map(|part| part.remove()).transpose()?;
                     return Err(error);
                 }
             }
@@ -224,7 +224,7 @@ fn unpack(
     match unpacked(store, lease, &mut input, layer, diff_id) {
         Ok(()) => input.into_part().remove().map_err(|e| Refused { error: e.into(), part: None }),
         Err(error) if error.is_of_content() => {
-            Err(Refused { error, part: Some(input.into_part()) })
+            Err(Refused { error, part: Some(Box::new(input.into_part())) })
         }
         Err(error) => {
             if matches!(error, PullError::Store(StoreError::NoSpace(_))) {

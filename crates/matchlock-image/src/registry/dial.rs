@@ -31,7 +31,7 @@ pub trait Dial: Send + Sync + Debug {
 }
 
 /// Which addresses may be dialled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reach {
     /// All: the user named the host.
     Any,

@@ -10,13 +10,21 @@ use crate::digest::Digest;
 /// An image could not be had from its registry.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The registry has no such tag or digest, or no such repository.
+    /// The registry has no such repository or digest.
     #[error("{image} does not exist at {server}")]
     NotFound {
         /// The image, or the blob of it.
         image: String,
         /// Who says so.
         server: String,
+    },
+    /// The repository is there, the tag is not.
+    #[error("{repository} has no tag {tag:?}")]
+    NoSuchTag {
+        /// The tag.
+        tag: String,
+        /// With its registry.
+        repository: String,
     },
     /// Credentials are needed, or those that there are do not suffice. Many registries answer so
     /// when there is no such image.

@@ -10,15 +10,15 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
 /// A certificate authority of its own, and a leaf of it.
-pub(super) struct Identity {
-    pub(super) ca_pem: String,
+pub(crate) struct Identity {
+    pub(crate) ca_pem: String,
     /// The leaf and its key.
-    pub(super) leaf_pem: String,
-    pub(super) acceptor: TlsAcceptor,
+    pub(crate) leaf_pem: String,
+    pub(crate) acceptor: TlsAcceptor,
 }
 
 impl Identity {
-    pub(super) fn new(names: &[String], alpn: &[String]) -> Self {
+    pub(crate) fn new(names: &[String], alpn: &[String]) -> Self {
         let mut ca = CertificateParams::new(Vec::new()).expect("no names");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.distinguished_name.push(DnType::CommonName, "test origin CA");
