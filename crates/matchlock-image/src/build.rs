@@ -54,3 +54,6 @@ pub use root::PathError;
 
 /// An error of whoever runs steps or finds images.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+#[cfg(test)]
+mod tests;
