@@ -36,6 +36,8 @@ use rusqlite::Connection;
 pub(crate) use build_cache::Cached;
 pub use build_cache::{CACHE_BYTES, KEPT};
 pub use error::StoreError;
+#[cfg(test)]
+pub(crate) use fault::ABORT_AT;
 pub use gc::GcReport;
 pub(crate) use image::needed;
 pub use image::{ImageSummary, NewImage, RootImage, StoredImage, StoredLayer};
@@ -117,6 +119,18 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn fault(&self, point: &'static str) -> std::io::Result<()> {
         self.inner.faults.reach(point)
+    }
+
+    /// From now on a place fails.
+    #[cfg(test)]
+    pub(crate) fn set_fault(&self, point: &'static str, kind: std::io::ErrorKind) {
+        self.inner.faults.set(point, kind);
+    }
+
+    /// No place fails any more.
+    #[cfg(test)]
+    pub(crate) fn clear_fault(&self) {
+        self.inner.faults.clear();
     }
 
     #[cfg(not(test))]

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::fault::ABORT_AT;
 use super::*;
 use crate::digest::Digest;
-use crate::fixture::{self, files, put, put_layers, store, tar};
+use crate::fixture::{files, put, put_layers, store, tar};
 
 fn archives() -> Vec<Vec<u8>> {
     vec![tar(&[("a", b"one"), ("b", b"two")]), tar(&[("a", b"three"), ("c", &[7; 5000])])]
@@ -273,10 +273,10 @@ fn an_error_on_the_way_changes_no_name() {
         let (config, lease) = put_layers(&store, &archives());
         let name = ImageName::registry(&"alpine".parse().expect("a reference"));
         let new = NewImage { names: &[name], digest: Digest::of(b"new"), config: &config };
-        store.inner.faults.set(point, kind);
+        store.set_fault(point, kind);
         let error = store.commit_image(&lease, &new).expect_err(point);
         assert!(matches!(error, StoreError::NoSpace(_)), "{point}: {error:?}");
-        store.inner.faults.clear();
+        store.clear_fault();
         let found = store.find_tag("alpine").expect("look").expect("found");
         assert_eq!(found.digest, old.digest);
         store.open_image(&found).expect("whole");
@@ -384,5 +384,4 @@ fn an_image_without_layers_is_an_image() {
     let store = store(dir.path());
     let image = put(&store, "empty", &[]);
     assert_eq!(store.open_image(&image).expect("open").files.len(), 1);
-    let _ = fixture::gzip(b"");
 }
