@@ -25,6 +25,8 @@ mod error;
 mod execute;
 mod expand;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod graph;
 mod ignore;
 mod instruction;

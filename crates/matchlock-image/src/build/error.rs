@@ -241,7 +241,7 @@ pub enum BuildError {
         at: At,
         /// Why.
         #[source]
-        source: StepError,
+        source: Box<StepError>,
     },
     /// The store of images.
     #[error("storing the image")]

@@ -180,7 +180,7 @@ impl Build<'_> {
         for step in planned.steps {
             self.begin_step(name.as_deref(), &step.at);
             let done = stage.carry_out(self, &step, runner).await;
-            done.map_err(|source| BuildError::Step { at: step.at.clone(), source })?;
+            done.map_err(|source| BuildError::Step { at: step.at.clone(), source: source.into() })?;
         }
         Ok(Finished { layers: stage.layers, state: stage.state })
     }
@@ -246,7 +246,7 @@ fn trigger(text: &str, at: At) -> Result<Step, BuildError> {
         Ok(instruction) => return Ok(Step { at, instruction }),
         Err(problem) => problem,
     };
-    Err(BuildError::Step { at, source: problem.into() })
+    Err(BuildError::Step { at, source: Box::new(problem.into()) })
 }
 
 fn warn_of_unused(file: &Dockerfile, globals: &Globals, progress: &dyn BuildProgress) {

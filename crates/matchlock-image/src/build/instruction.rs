@@ -6,13 +6,16 @@ use std::time::Duration;
 use super::error::At;
 use super::source::Heredoc;
 
+/// A name of ARG, and its default with variables and quotes.
+pub(crate) type Argument = (String, Option<String>);
+
 /// A file that was read: arguments before the first stage, and stages.
 #[derive(Debug)]
 pub(crate) struct Dockerfile {
     /// `\` or a backtick.
     pub(crate) escape: char,
     /// ARG before the first FROM.
-    pub(crate) globals: Vec<(At, Vec<(String, Option<String>)>)>,
+    pub(crate) globals: Vec<(At, Vec<Argument>)>,
     /// At least one.
     pub(crate) stages: Vec<Stage>,
 }
@@ -44,7 +47,7 @@ pub(crate) struct Step {
 /// All but FROM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Instruction {
-    Arg(Vec<(String, Option<String>)>),
+    Arg(Vec<Argument>),
     Cmd(Command),
     Copy(Box<Copy>),
     Entrypoint(Command),

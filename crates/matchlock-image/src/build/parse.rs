@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::error::{At, Problem, SyntaxError};
 use super::expand::is_name;
-use super::instruction::{Command, Dockerfile, Healthcheck, Instruction, Stage, Step};
+use super::instruction::{Argument, Command, Dockerfile, Healthcheck, Instruction, Stage, Step};
 use super::source::{self, Heredoc, Raw};
 use super::words::{self, Flag};
 
@@ -152,7 +152,7 @@ fn command(rest: &str) -> Result<Command, Problem> {
     })
 }
 
-fn arguments(rest: &str, escape: char) -> Result<Vec<(String, Option<String>)>, Problem> {
+fn arguments(rest: &str, escape: char) -> Result<Vec<Argument>, Problem> {
     let words = words::split(rest, escape);
     let split = words.iter().map(|word| match word.split_once('=') {
         Some((name, value)) => Ok((variable(name)?, Some(value.to_owned()))),

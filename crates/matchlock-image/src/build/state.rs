@@ -145,18 +145,18 @@ impl State {
     /// CMD.
     pub(crate) fn set_cmd(&mut self, command: &Command) {
         self.own_cmd = true;
-        self.set_list("Cmd", self.arguments(command));
+        self.set_list("Cmd", &self.arguments(command));
     }
 
     /// ENTRYPOINT. A CMD of the base belongs to the base's entry point: it goes.
     pub(crate) fn set_entrypoint(&mut self, command: &Command) {
-        self.set_list("Entrypoint", self.arguments(command));
+        self.set_list("Entrypoint", &self.arguments(command));
         if !self.own_cmd {
             self.config.remove("Cmd");
         }
     }
 
-    fn set_list(&mut self, name: &str, list: Vec<String>) {
+    fn set_list(&mut self, name: &str, list: &[String]) {
         if list.is_empty() {
             self.config.remove(name);
         } else {

@@ -227,7 +227,12 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = parse(&"D".into(), &bytes);
+        crate::build::fuzz::dockerfile(&bytes);
+    }
+
+    #[test]
+    fn the_fuzz_targets_promises_hold(lines in prop::collection::vec(line(), 0..12)) {
+        crate::build::fuzz::dockerfile(format!("FROM a\n{}", lines.join("\n")).as_bytes());
     }
 
     #[test]
