@@ -10,6 +10,8 @@ mod dns;
 mod fuse;
 mod h1;
 mod http2;
+mod layer;
+mod image;
 mod policy;
 mod proto;
 mod rewrite;
@@ -22,6 +24,8 @@ pub use dns::{dns_answer, dns_query};
 pub use fuse::fuse_server;
 pub use h1::{h1_request, h1_response};
 pub use http2::http2;
+pub use layer::layer;
+pub use image::erofs;
 pub use policy::{host_pattern, secret_spec};
 pub use proto::{proto_agent, proto_host};
 pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
@@ -38,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("client_hello", client_hello),
     ("dns_answer", dns_answer),
     ("dns_query", dns_query),
+    ("erofs", erofs),
     ("ethernet_stack", ethernet_stack),
     ("fuse_server", fuse_server),
     ("host_pattern", host_pattern),
@@ -45,6 +50,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("h1_response", h1_response),
     ("hook_reply", hook_reply),
     ("http2", http2),
+    ("layer", layer),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
     ("rewrite_request", rewrite_request),

@@ -14,6 +14,8 @@
 mod data;
 mod dirents;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod layout;
 mod output;
 mod read;
@@ -23,10 +25,9 @@ mod xattrs;
 use std::io;
 
 pub use data::BlobWriter;
-#[cfg(feature = "fuzzing")]
-pub use read::read_layer_bytes;
 pub use read::{ReadError, read_index, read_layer};
 pub use write::write_index;
+pub(crate) use xattrs::is_stored;
 
 /// Unit in which a file's data is addressed, in bytes.
 pub const BLOCK_SIZE: u64 = BlockSize::PRODUCT.bytes();

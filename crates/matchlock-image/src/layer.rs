@@ -7,7 +7,8 @@
 //! - A slash at the start of a path is dropped; a component `..` is refused, so is a path of more
 //!   than 4096 bytes and a component of more than 255.
 //! - Symbolic links are never followed. An entry below one, or below a file, is refused.
-//! - Directories that no entry made are `0755`, of root, with time 0.
+//! - A directory that no entry made is [implied](Directory::implied): what it is in lower layers, or
+//!   `0755`, of root, with time 0.
 //! - Of several entries with one path the last counts. A directory keeps what it holds when it
 //!   comes again; any other replacement drops what was there, so a directory in place of something
 //!   else hides what lower layers have below it.

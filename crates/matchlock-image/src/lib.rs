@@ -17,14 +17,18 @@ pub mod archive;
 pub mod build;
 pub mod digest;
 pub mod erofs;
-#[cfg(test)]
-mod fixture;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 pub mod layer;
 pub mod manifest;
 pub mod merge;
 pub mod pull;
 pub mod reference;
 pub mod registry;
+#[cfg(test)]
+mod samples;
 pub mod store;
 pub mod tar;
+#[cfg(test)]
+mod testing;
 pub mod tree;

@@ -19,6 +19,7 @@ mod domain;
 mod error;
 mod follow;
 mod helper;
+mod meaning;
 mod retry;
 mod secret;
 mod transport;

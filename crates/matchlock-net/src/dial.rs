@@ -5,6 +5,7 @@
 //! proxy of the host's in between the name goes out, and the proxy resolves it.
 
 mod connect;
+mod host;
 mod no_proxy;
 mod proxy;
 mod tunnel;
@@ -17,11 +18,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use matchlock_policy::{Allowed, Denied, Dialable, Host};
+use matchlock_policy::{Allowed, Denied, Dialable, Endpoint, Host};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::dns::{ResolveError, Resolver};
+pub use host::{HostDialError, HostDialer, HostStream, host_roots};
 pub(crate) use proxy::Authorization;
 use proxy::Proxy;
 pub use proxy::{ProxyError, ProxySettings};
@@ -114,7 +116,8 @@ impl Dialer {
         if let Some(proxy) = proxy {
             let target = allowed.by_name_only();
             let late = |_| Err(TunnelError::Timeout);
-            let through = timeout_at(deadline, through(proxy, &target, purpose)).await;
+            let target = target.name_for_proxy();
+            let through = timeout_at(deadline, through(proxy, target, purpose)).await;
             return through.unwrap_or_else(late).map_err(DialError::Proxy);
         }
         let direct = async {
@@ -150,7 +153,7 @@ impl Dialer {
 
 async fn through(
     proxy: &Proxy,
-    target: &Dialable,
+    target: Option<&Endpoint>,
     purpose: Purpose,
 ) -> Result<Upstream, TunnelError> {
     let unreachable = TunnelError::Unreachable;
@@ -163,7 +166,7 @@ async fn through(
         let via_proxy = Some(ProxyForm { authorization });
         return Ok(Upstream { stream, peer, via_proxy });
     }
-    let Some(target) = target.name_for_proxy() else {
+    let Some(target) = target else {
         return Err(unreachable(io::ErrorKind::AddrNotAvailable.into()));
     };
     tunnel::open(&mut stream, target, authorization.as_ref()).await?;

@@ -22,8 +22,9 @@ mod stack;
 mod tls;
 
 pub use audit::{Audit, AuditLost, Decision, Event, Protocol, Scheme};
-pub use dial::{ProxyError, ProxySettings};
+pub use dial::{HostDialError, HostDialer, HostStream, ProxyError, ProxySettings, host_roots};
 pub use network::{GuestNetwork, NetConfig, NetError, Network};
 pub use refusals::Refusal;
+pub use rustls::RootCertStore;
 pub use rustls::pki_types::CertificateDer;
 pub use tls::{InvalidPem, read_certificates};

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::digest::Digest;
-use crate::fixture::{config, files, gzip, store, tar};
+use crate::samples::{config, files, gzip, store, tar};
 use crate::pull::NoProgress;
 use crate::store::{Scope, Source, StoredImage};
 

@@ -68,36 +68,33 @@ pub(super) fn encode(
     out
 }
 
-/// Entries of a directory whose whole content is `raw`. The error says what is wrong.
-pub(super) fn decode(raw: &[u8], block: BlockSize) -> Result<Vec<Entry>, &'static str> {
-    let mut entries: Vec<Entry> = Vec::new();
-    for raw in raw.chunks(block.bytes() as usize) {
-        let count = match raw.get(8..10).map(|raw| usize::from(u16_at(raw, 0))) {
-            Some(first) if first != 0 && first % DIRENT_SIZE == 0 && first < raw.len() => {
-                first / DIRENT_SIZE
-            }
-            _ => return Err("first name of a directory's block"),
-        };
-        for index in 0..count {
-            let entry = &raw[index * DIRENT_SIZE..][..DIRENT_SIZE];
-            let start = usize::from(u16_at(entry, 8));
-            let end = match index + 1 {
-                next if next == count => raw.len(),
-                next => usize::from(u16_at(raw, next * DIRENT_SIZE + 8)),
-            };
-            let name = raw.get(start..end).ok_or("place of a name")?;
-            let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-            if matches!(name, b"." | b"..") {
-                continue;
-            }
-            let name = Name::new(name).map_err(|_invalid| "name")?;
-            if entries.last().is_some_and(|last| last.name >= name) {
-                return Err("order of names");
-            }
-            entries.push(Entry { name, nid: u64_at(entry, 0), file_type: entry[10] });
+/// Adds the entries of one block. The error says what is wrong.
+pub(super) fn decode(raw: &[u8], entries: &mut Vec<Entry>) -> Result<(), &'static str> {
+    let count = match raw.get(8..10).map(|raw| usize::from(u16_at(raw, 0))) {
+        Some(first) if first != 0 && first % DIRENT_SIZE == 0 && first < raw.len() => {
+            first / DIRENT_SIZE
         }
+        _ => return Err("first name of a directory's block"),
+    };
+    for index in 0..count {
+        let entry = &raw[index * DIRENT_SIZE..][..DIRENT_SIZE];
+        let start = usize::from(u16_at(entry, 8));
+        let end = match index + 1 {
+            next if next == count => raw.len(),
+            next => usize::from(u16_at(raw, next * DIRENT_SIZE + 8)),
+        };
+        let name = raw.get(start..end).ok_or("place of a name")?;
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        if matches!(name, b"." | b"..") {
+            continue;
+        }
+        let name = Name::new(name).map_err(|_invalid| "name")?;
+        if entries.last().is_some_and(|last| last.name >= name) {
+            return Err("order of names");
+        }
+        entries.push(Entry { name, nid: u64_at(entry, 0), file_type: entry[10] });
     }
-    Ok(entries)
+    Ok(())
 }
 
 fn sorted(directory: &Directory) -> Vec<(&[u8], Target)> {

@@ -44,11 +44,8 @@ pub fn read_index(file: &File, layers: &[u64]) -> Result<Tree, ReadError> {
 }
 
 /// [`read_layer`] of bytes.
-///
-/// # Errors
-/// [`ReadError::Damaged`].
 #[cfg(feature = "fuzzing")]
-pub fn read_layer_bytes(bytes: &[u8]) -> Result<Tree, ReadError> {
+pub(super) fn read_bytes(bytes: &[u8]) -> Result<Tree, ReadError> {
     Reader::new(bytes, bytes.len() as u64, None)?.read()
 }
 
@@ -82,12 +79,12 @@ struct Window<S> {
 }
 
 impl<S: Source> Window<S> {
+    /// Callers ask for 256 KiB at most, so that this bounds the memory.
     fn get(&mut self, offset: u64, length: u64) -> Result<&[u8], ReadError> {
         let end = offset.checked_add(length).filter(|end| *end <= self.length);
         let end = end.ok_or(ReadError::Damaged("metadata behind the end"))?;
         if offset < self.start || end > self.start + self.bytes.len() as u64 {
             let size = (self.length - offset).min(length.max(WINDOW as u64));
-            // The file is as long as this, so memory is bounded by what is on the disk.
             let size = usize::try_from(size).map_err(|_large| ReadError::Damaged("size"))?;
             self.bytes.resize(size, 0);
             self.start = offset;
@@ -100,8 +97,10 @@ impl<S: Source> Window<S> {
 
 struct Reader<'a, S> {
     superblock: Superblock,
+    /// One window for each of the three places that the reader goes through from front to back.
     inodes: Window<S>,
-    contents: Window<S>,
+    inline: Window<S>,
+    blocks: Window<S>,
     /// Of an index.
     layers: Option<&'a [u64]>,
     /// What may still be read as entries, texts and attributes: no byte of an honest image is read
@@ -112,7 +111,15 @@ struct Reader<'a, S> {
 /// An inode, and where its content is when that is metadata.
 struct Found {
     inode: Inode,
-    content: (u64, u64),
+    content: Place,
+}
+
+/// Where a directory's or link's content is, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    layout: DataLayout,
+    offset: u64,
+    size: u64,
 }
 
 impl<'a, S: Source> Reader<'a, S> {
@@ -121,7 +128,7 @@ impl<'a, S: Source> Reader<'a, S> {
         let mut inodes = window();
         let header = inodes.get(0, HEADER_SIZE)?;
         let superblock = Superblock::decode(header).map_err(ReadError::Damaged)?;
-        Ok(Self { superblock, inodes, contents: window(), layers, budget: length })
+        Ok(Self { superblock, inodes, inline: window(), blocks: window(), layers, budget: length })
     }
 
     fn read(mut self) -> Result<Tree, ReadError> {
@@ -134,10 +141,8 @@ impl<'a, S: Source> Reader<'a, S> {
         }
         let mut known = HashMap::from([(root, Tree::ROOT)]);
         let mut directories = VecDeque::from([(Tree::ROOT, found.content)]);
-        while let Some((parent, (offset, size))) = directories.pop_front() {
-            let raw = self.contents.get(offset, size)?;
-            let entries = dirents::decode(raw, self.superblock.block);
-            for entry in entries.map_err(ReadError::Damaged)? {
+        while let Some((parent, content)) = directories.pop_front() {
+            for entry in self.entries(content)? {
                 let id = match known.get(&entry.nid) {
                     // A second name of a directory would be a cycle or worse.
                     Some(id) if tree.directory(*id).is_some() => {
@@ -179,11 +184,7 @@ impl<'a, S: Source> Reader<'a, S> {
             mtime: raw.mtime,
             xattrs: extra.xattrs,
         };
-        let mut content = (0, 0);
-        if matches!(raw.kind, Kind::Directory | Kind::Symlink) {
-            self.spend(raw.size)?;
-            content = (self.place(&raw, behind)?, raw.size);
-        }
+        let content = self.place(&raw, behind)?;
         let content_of_kind = match raw.kind {
             Kind::Directory => Content::Directory(Directory {
                 opaque: extra.opaque,
@@ -214,22 +215,49 @@ impl<'a, S: Source> Reader<'a, S> {
         Ok((at + size, xattrs::decode(raw).map_err(ReadError::Damaged)?))
     }
 
-    /// Where a directory's or link's content starts.
-    fn place(&self, raw: &RawInode, behind: u64) -> Result<u64, ReadError> {
+    /// Where the content is, if the inode is a directory or link.
+    fn place(&mut self, raw: &RawInode, behind: u64) -> Result<Place, ReadError> {
         let block = self.superblock.block.bytes();
+        let place = |offset| Place { layout: raw.layout, offset, size: raw.size };
+        if !matches!(raw.kind, Kind::Directory | Kind::Symlink) {
+            return Ok(place(0));
+        }
+        self.spend(raw.size)?;
         match raw.layout {
-            DataLayout::Plain => Ok(u64::from(raw.union) * block),
+            DataLayout::Plain => Ok(place(u64::from(raw.union) * block)),
             // The kernel refuses content that crosses a block, and so do we.
-            DataLayout::Inline if behind % block + raw.size.min(block + 1) <= block => Ok(behind),
+            DataLayout::Inline if behind % block + raw.size.min(block + 1) <= block => {
+                Ok(place(behind))
+            }
             DataLayout::Inline => Err(ReadError::Damaged("content crosses a block")),
         }
     }
 
-    fn symlink(&mut self, (offset, size): (u64, u64)) -> Result<Box<[u8]>, ReadError> {
+    fn entries(&mut self, content: Place) -> Result<Vec<dirents::Entry>, ReadError> {
+        let Place { layout, mut offset, size } = content;
+        let end = offset.checked_add(size).ok_or(ReadError::Damaged("size of a directory"))?;
+        let mut entries = Vec::new();
+        while offset < end {
+            let length = (end - offset).min(self.superblock.block.bytes());
+            let raw = match layout {
+                DataLayout::Inline => self.inline.get(offset, length)?,
+                DataLayout::Plain => self.blocks.get(offset, length)?,
+            };
+            dirents::decode(raw, &mut entries).map_err(ReadError::Damaged)?;
+            offset += length;
+        }
+        Ok(entries)
+    }
+
+    fn symlink(&mut self, content: Place) -> Result<Box<[u8]>, ReadError> {
+        let Place { layout, offset, size } = content;
         if !(1..=4095).contains(&size) {
             return Err(ReadError::Damaged("length of a symbolic link"));
         }
-        let text = self.contents.get(offset, size)?;
+        let text = match layout {
+            DataLayout::Inline => self.inodes.get(offset, size)?,
+            DataLayout::Plain => self.blocks.get(offset, size)?,
+        };
         if text.contains(&0) {
             return Err(ReadError::Damaged("text of a symbolic link"));
         }

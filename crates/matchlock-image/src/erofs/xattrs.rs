@@ -96,6 +96,11 @@ pub(super) fn decode(raw: &[u8]) -> Result<Decoded, &'static str> {
     Ok(decoded)
 }
 
+/// Whether an attribute of this name is stored; the others are left out of an image.
+pub(crate) fn is_stored(name: &[u8]) -> bool {
+    split(name).is_some()
+}
+
 /// Namespace and rest of an attribute's name; `None` for what is not stored.
 fn split(name: &[u8]) -> Option<(u8, &[u8])> {
     if name.len() > 255

@@ -2,14 +2,13 @@
 
 use super::path::{self, Parents, Target};
 use super::{LayerError, Limits};
-use crate::tree::{Attributes, Content, DeviceNumber, Inode, InodeId, Name, Tree};
+use crate::tree::{Attributes, Content, DeviceNumber, Directory, Inode, InodeId, Name, Tree};
 
 /// Extended attributes of one file, names and values, in bytes.
 const XATTRS_MAX: usize = 128 * 1024;
-/// Longest value of an extended attribute in bytes (Linux's XATTR_SIZE_MAX).
-const XATTR_VALUE_MAX: usize = 64 * 1024;
-/// Longest name of one (Linux's XATTR_NAME_MAX), and longest text of a symbolic link.
-const XATTR_NAME_MAX: usize = 255;
+/// Longest value of an extended attribute in bytes: EROFS has 16 bits for it.
+const XATTR_VALUE_MAX: usize = 0xffff;
+/// Longest text of a symbolic link in bytes.
 const SYMLINK_MAX: usize = 4095;
 
 /// What makes an entry one that no layer can have.
@@ -65,7 +64,10 @@ pub(super) struct Assembly {
 
 impl Assembly {
     pub(super) fn new(limits: &Limits) -> Self {
-        let tree = Tree::new(implicit());
+        let mut tree = Tree::new(implied());
+        if let Some(root) = tree.directory_mut(Tree::ROOT) {
+            root.implied = true;
+        }
         Self { tree, limits: limits.clone(), entries: 0, metadata: 0, bytes: 0 }
     }
 
@@ -108,7 +110,7 @@ impl Assembly {
             _ if !directory => return Err(EntryError::Root),
             _ => {
                 self.count(metadata)?;
-                self.tree.inode_mut(Tree::ROOT).attributes = attributes;
+                self.describe(Tree::ROOT, attributes);
                 return Ok(Some(Tree::ROOT));
             }
         };
@@ -116,7 +118,7 @@ impl Assembly {
         let existing = self.tree.lookup(parent, &name);
         let id = match existing.filter(|id| directory && self.tree.directory(*id).is_some()) {
             Some(id) => {
-                self.tree.inode_mut(id).attributes = attributes;
+                self.describe(id, attributes);
                 id
             }
             None => {
@@ -129,6 +131,14 @@ impl Assembly {
             }
         };
         Ok(Some(id))
+    }
+
+    /// A directory that was there, or implied, comes as an entry.
+    fn describe(&mut self, id: InodeId, attributes: Attributes) {
+        self.tree.inode_mut(id).attributes = attributes;
+        if let Some(directory) = self.tree.directory_mut(id) {
+            directory.implied = false;
+        }
     }
 
     /// Gives a file of this layer another name.
@@ -210,10 +220,9 @@ impl Assembly {
             };
             let name = Name::new(name).map_err(|_| EntryError::component(name))?;
             self.count(name.as_bytes().len())?;
-            let id = self.tree.add(Inode::directory(implicit()));
-            if let Some(directory) = self.tree.directory_mut(id) {
-                directory.opaque = hidden;
-            }
+            let content = Directory { opaque: hidden, implied: true, ..Directory::default() };
+            let content = Content::Directory(content);
+            let id = self.tree.add(Inode { attributes: implied(), content });
             self.tree.link(at, name, id);
             at = id;
         }
@@ -240,7 +249,7 @@ impl EntryError {
 }
 
 /// Of a directory that no entry made.
-fn implicit() -> Attributes {
+fn implied() -> Attributes {
     Attributes { mode: 0o755, ..Attributes::default() }
 }
 
@@ -265,14 +274,9 @@ fn check(attributes: &Attributes, content: &Content) -> Result<usize, EntryError
     }
 }
 
-/// Whether Linux has such an extended attribute, and overlayfs does not read it as its own.
+/// Whether an image can have such an attribute, and overlayfs does not read it as its own.
 fn is_kept(name: &[u8]) -> bool {
-    const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
-    const SPACES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
-    const OVERLAY: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
-    let in_space = |space: &&[u8]| name.starts_with(space) && name.len() > space.len();
-    let kept = SPACES.iter().any(in_space) && name.len() <= XATTR_NAME_MAX && !name.contains(&0);
-    (kept && !OVERLAY.iter().any(|space| name.starts_with(space))) || ACLS.contains(&name)
+    crate::erofs::is_stored(name) && !name.starts_with(b"user.overlay.")
 }
 
 /// The start of a name as text.

@@ -18,9 +18,6 @@ const BUFFER: usize = 256 * 1024;
 
 /// Makes a layer file by file. Paths and replacements mean what they mean in an archive (see
 /// [`super`]); names of whiteouts are refused, there are methods for them.
-///
-/// Directories that were not added are `0755`, of root: add those that lower layers have with the
-/// attributes that they have there.
 #[derive(Debug)]
 pub struct Builder {
     assembly: Assembly,
@@ -227,7 +224,8 @@ fn digest(tree: &Tree, contents: &HashMap<InodeId, Digest>) -> Digest {
             Content::Socket => record.bytes(b"socket"),
             Content::Whiteout => record.bytes(b"whiteout"),
             Content::Directory(directory) => {
-                record.bytes(if directory.opaque { b"opaque" } else { b"directory" });
+                record.bytes(b"directory");
+                record.number(u64::from(directory.opaque) << 1 | u64::from(directory.implied));
                 record.number(directory.entries.len() as u64);
                 for (name, child) in &directory.entries {
                     record.bytes(name.as_bytes());

@@ -58,21 +58,11 @@ impl Compression {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{gzip, zstd};
 
     fn unpack(compression: Compression, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         compression.reader(bytes)?.read_to_end(&mut out).map(|_| out)
-    }
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        use std::io::Write as _;
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), <_>::default());
-        encoder.write_all(bytes).expect("in memory");
-        encoder.finish().expect("in memory")
-    }
-
-    fn zstd(bytes: &[u8]) -> Vec<u8> {
-        zstd::stream::encode_all(bytes, 3).expect("in memory")
     }
 
     #[test]

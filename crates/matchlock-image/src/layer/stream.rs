@@ -177,11 +177,11 @@ impl Read for Stream {
 
 impl BufRead for Stream {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.position == self.block.length {
-            if let Err(fault) = self.advance() {
-                self.fault = Some(fault);
-                return Err(io::Error::other("the stream of the layer failed"));
-            }
+        if self.position == self.block.length
+            && let Err(fault) = self.advance()
+        {
+            self.fault = Some(fault);
+            return Err(io::Error::other("the stream of the layer failed"));
         }
         Ok(&self.block.bytes[self.position..self.block.length])
     }

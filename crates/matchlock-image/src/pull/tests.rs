@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::digest::Digest;
-use crate::fixture::{config, files, gzip, store, tar};
+use crate::samples::{config, files, gzip, store, tar};
 use crate::registry::{BoxFuture, Credentials, Dial, DialError, Dialed, Reach, Registries};
 use crate::store::Source;
 

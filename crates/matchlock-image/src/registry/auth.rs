@@ -40,7 +40,7 @@ pub(crate) struct Auth {
 pub(crate) struct Grant {
     pub(crate) header: Option<HeaderValue>,
     pub(crate) hint: DeniedHint,
-    pub(crate) unreadable: Option<CredentialError>,
+    pub(crate) unreadable: Option<Box<CredentialError>>,
 }
 
 /// Who challenges, and for what.
@@ -91,7 +91,7 @@ impl Auth {
             Ok(found) => (found, None),
             Err(error) => {
                 tracing::warn!(registry = %name, %error, "credentials cannot be read");
-                (None, Some(error))
+                (None, Some(Box::new(error)))
             }
         };
         let hint = match (&credential, &unreadable) {
@@ -142,7 +142,7 @@ impl Challenger<'_> {
         }
         let registry = self.server.name.to_string();
         tracing::warn!(%registry, realm = %host, "credentials are withheld from a token server");
-        *hint = DeniedHint::Withheld { registry, realm: host.clone() };
+        *hint = DeniedHint::Withheld { registry, realm: host.to_string() };
         None
     }
 

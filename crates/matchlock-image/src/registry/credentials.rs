@@ -218,6 +218,3 @@ fn compared(key: &str) -> Option<&str> {
         host => Some(host),
     }
 }
-
-#[cfg(test)]
-mod tests;

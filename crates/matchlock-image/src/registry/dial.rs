@@ -56,7 +56,7 @@ pub enum DialError {
     #[error("the name cannot be resolved")]
     Resolve(#[source] io::Error),
     /// [`Reach::PublicOnly`], and the address is another.
-    #[error("{0} is not a public address")]
+    #[error("{0} is not a public address, and a server on the public network led there")]
     NotPublic(IpAddr),
     /// Nobody listens there.
     #[error("the connection was refused")]

@@ -1,8 +1,6 @@
 //! What goes wrong with registries, in words for people. Nothing here holds a secret, the path of a
 //! redirect, or text of a server that was shown credentials.
 
-use matchlock_policy::Host;
-
 use super::credentials::CredentialError;
 use super::dial::DialError;
 use crate::digest::Digest;
@@ -38,7 +36,7 @@ pub enum RegistryError {
         hint: DeniedHint,
         /// Why the credentials that are configured were not shown.
         #[source]
-        credentials: Option<CredentialError>,
+        credentials: Option<Box<CredentialError>>,
     },
     /// Too many requests (status 429), even after the time that the registry asked for, or that time
     /// is too long.
@@ -174,7 +172,7 @@ pub enum DeniedHint {
         /// The registry that they are for.
         registry: String,
         /// The token server.
-        realm: Host,
+        realm: String,
     },
     /// Those that there are could not be read; the source says why.
     Unreadable,

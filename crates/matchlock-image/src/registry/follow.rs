@@ -106,7 +106,7 @@ async fn follow(
         let Some(next) = redirect(&answer, &ask.url)? else {
             return Ok(Followed { answer, own, reach });
         };
-        own = *next.endpoint() == server.endpoint && next.scheme() == answer.scheme();
+        own = own && *next.endpoint() == server.endpoint && next.scheme() == answer.scheme();
         place =
             if own { Place { reach, ..server.place() } } else { place_of(&next, server, reach) };
         ask.url = next;

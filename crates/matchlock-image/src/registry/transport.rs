@@ -41,6 +41,9 @@ const MAX_IDLE: usize = 4;
 /// Bytes of a body that nobody wants, up to which reading them is cheaper than a new connection.
 const MAX_DISCARDED: usize = 16 * 1024;
 
+/// And how long reading them may take.
+const DISCARDING: Duration = Duration::from_secs(1);
+
 /// Where a request goes, and whose settings hold there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
@@ -120,8 +123,10 @@ impl Transport {
         ask: &Ask,
     ) -> Result<Answer, RegistryError> {
         while let Some(mut connection) = self.kept(place) {
-            if let Ok(response) = exchange(&mut connection, self.request(place, ask)?).await {
-                return Ok(self.answer(place, connection, response));
+            match exchange(&mut connection, self.request(place, ask)?).await {
+                Ok(response) => return Ok(self.answer(place, connection, response)),
+                Err(idle @ BrokenError::Idle(_)) => return Err(broken(&place.endpoint, idle)),
+                Err(_stale) => {}
             }
         }
         let mut connection = self.connect(place).await?;
@@ -316,7 +321,7 @@ impl Answer {
 
     /// Gives the connection back if that is cheap.
     pub(crate) async fn discard(self) {
-        let _ = self.read("an answer", MAX_DISCARDED).await;
+        let _ = timeout(DISCARDING, self.read("an answer", MAX_DISCARDED)).await;
     }
 }
 

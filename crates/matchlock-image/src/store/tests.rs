@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::fault::ABORT_AT;
 use super::*;
 use crate::digest::Digest;
-use crate::fixture::{files, put, put_layers, store, tar};
+use crate::samples::{files, put, put_layers, store, tar};
 
 fn archives() -> Vec<Vec<u8>> {
     vec![tar(&[("a", b"one"), ("b", b"two")]), tar(&[("a", b"three"), ("c", &[7; 5000])])]

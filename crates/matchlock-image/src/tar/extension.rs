@@ -69,9 +69,13 @@ impl Extensions {
     /// size of a sparse file may be in a place that only the caller can read.
     pub(super) fn apply(self, header: &Header<'_>) -> Result<(Entry, Stored), TarError> {
         let mut pax = self.pax.unwrap_or_default();
+        let path = self.long_path.or(pax.sparse.name.take()).or(pax.path);
+        let path = path.unwrap_or_else(|| header.path());
         let mut link = self.long_link.or(pax.link).unwrap_or_else(|| header.link());
         let kind = match header.flag() {
-            b'0' | b'S' => Kind::File,
+            // Before POSIX a directory was a file with a slash.
+            0 if path.ends_with(b"/") => Kind::Directory,
+            0 | b'0' | b'7' | b'S' => Kind::File,
             b'1' => Kind::HardLink(std::mem::take(&mut link)),
             b'2' => Kind::Symlink(std::mem::take(&mut link)),
             b'3' => Kind::CharDevice(header.device()?),
@@ -89,7 +93,6 @@ impl Extensions {
         if i64::try_from(bytes).is_err() {
             return Err(TarError::Field("size"));
         }
-        let sparse_name = pax.sparse.name.take();
         let (size, sparse) = match (header.flag() == b'S', pax.sparse.any) {
             (false, false) => (bytes, None),
             (true, false) => (bytes, Some(sparse::Kind::Old)),
@@ -109,8 +112,6 @@ impl Extensions {
             mtime: pax.mtime.map_or_else(|| Ok((header.mtime()?, 0)), Ok)?,
             xattrs: pax.xattrs,
         };
-        let path = self.long_path.or(sparse_name).or(pax.path);
-        let path = path.unwrap_or_else(|| header.path());
         Ok((Entry { path, attributes, kind, size }, Stored { bytes, sparse }))
     }
 }

@@ -39,13 +39,9 @@ impl<'a> Header<'a> {
         Ok(Self { block, format })
     }
 
-    /// The type of the entry. The old mark of a regular file is the new one here.
+    /// The type of the entry.
     pub(super) fn flag(&self) -> u8 {
-        match self.block[156] {
-            0 if text(&self.block[..100]).ends_with(b"/") => b'5',
-            0 | b'7' => b'0',
-            flag => flag,
-        }
+        self.block[156]
     }
 
     /// The name, with its prefix where the format has one.
