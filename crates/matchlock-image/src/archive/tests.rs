@@ -2,8 +2,8 @@ use serde_json::json;
 
 use super::*;
 use crate::digest::Digest;
-use crate::samples::{config, files, gzip, store, tar};
 use crate::pull::NoProgress;
+use crate::samples::{config, files, gzip, store, tar};
 use crate::store::{Scope, Source, StoredImage};
 
 type Files = Vec<(String, Vec<u8>)>;

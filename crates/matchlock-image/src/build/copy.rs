@@ -1,18 +1,23 @@
 //! COPY and ADD: which files go where (Dockerfile reference, "COPY"), their digest for the cache, and
 //! the layer that they make.
 
+mod glob;
+mod make;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, Read};
 use std::time::SystemTime;
 
 use super::files::{Entry, Files, FilesError, Kind, join, shown};
 use super::key::Key;
-use super::pattern::Pattern;
 use super::root::{PathError, Root};
-use crate::digest::{Digest, Hasher};
-use crate::layer::{Builder, Layer, LayerError};
-use crate::tree::{Attributes, Content, Name, Tree};
+use crate::digest::Digest;
+use crate::layer::LayerError;
+use crate::tree::Attributes;
+
+pub(crate) use glob::globs;
+use make::made;
 
 /// Why files cannot be copied.
 #[derive(Debug, thiserror::Error)]
@@ -360,157 +365,4 @@ impl<'a> Plan<'a> {
             }
         }
     }
-
-    /// Makes the layer in `file`. With `opaque` the destination's directory hides what is below it.
-    pub(crate) fn carry_out(self, file: File, opaque: bool) -> Result<Layer, CopyError> {
-        let mut builder = Builder::new(file)?;
-        let mut passed = HashSet::new();
-        for item in &self.items {
-            self.existing_parents(&mut builder, &item.target, &mut passed)?;
-        }
-        for Item { target, attributes, content } in &self.items {
-            let attributes = attributes.clone();
-            match content {
-                Made::Directory => builder.add_dir(target, attributes)?,
-                Made::Symlink(text) => builder.add_symlink(target, attributes, text)?,
-                Made::Node(kind) => builder.add_node(target, attributes, *kind)?,
-                Made::Inline(bytes) => builder.add_file(target, attributes, bytes.as_slice())?,
-                Made::File(index, path, digest) => {
-                    let mut reader = Hashing {
-                        inner: self.sources[*index].open(path)?,
-                        hasher: Hasher::default(),
-                    };
-                    builder.add_file(target, attributes, &mut reader)?;
-                    if reader.hasher.finish() != *digest {
-                        return Err(CopyError::Changed(shown(path)));
-                    }
-                }
-            }
-        }
-        if opaque {
-            builder.add_whiteout(&self.destination.path)?;
-        }
-        Ok(builder.finish()?)
-    }
-
-    /// Directories that the layer passes through keep the attributes that they have below.
-    fn existing_parents<'i>(
-        &self,
-        builder: &mut Builder,
-        target: &'i [u8],
-        passed: &mut HashSet<&'i [u8]>,
-    ) -> Result<(), LayerError> {
-        let mut at = Tree::ROOT;
-        if passed.insert(b"/") {
-            builder.add_dir(b"/", self.root.tree.inode(at).attributes.clone())?;
-        }
-        for end in (1..target.len()).filter(|at| target[*at] == b'/') {
-            let name = target[..end].rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            let name = Name::new(name).ok();
-            let Some(id) = name.and_then(|name| self.root.tree.lookup(at, &name)) else { break };
-            if !matches!(self.root.tree.inode(id).content, Content::Directory(_)) {
-                break;
-            }
-            if passed.insert(&target[..end]) {
-                builder.add_dir(&target[..end], self.root.tree.inode(id).attributes.clone())?;
-            }
-            at = id;
-        }
-        Ok(())
-    }
-}
-
-fn made(files: &dyn Files, index: usize, path: Vec<u8>, kind: Kind) -> Result<Made, CopyError> {
-    Ok(match kind {
-        Kind::Directory => Made::Directory,
-        Kind::Symlink(text) => Made::Symlink(text),
-        Kind::Node(kind) => Made::Node(kind),
-        Kind::File => {
-            let mut reader = Hashing { inner: files.open(&path)?, hasher: Hasher::default() };
-            io::copy(&mut reader, &mut io::sink())
-                .map_err(|source| FilesError::Io { path: shown(&path), source })?;
-            Made::File(index, path, reader.hasher.finish())
-        }
-    })
-}
-
-struct Hashing {
-    inner: Box<dyn Read + Send>,
-    hasher: Hasher,
-}
-
-impl Read for Hashing {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
-        Ok(read)
-    }
-}
-
-/// The paths that the patterns cover, in the order of their names. A plain path must exist; a pattern
-/// may cover nothing.
-pub(crate) fn globs(files: &dyn Files, patterns: &[String]) -> Result<Vec<Vec<u8>>, CopyError> {
-    let mut found = Vec::new();
-    for pattern in patterns {
-        let before = found.len();
-        glob(files, pattern, &mut found)?;
-        if found.len() == before && !Pattern::is_pattern(pattern) {
-            return Err(CopyError::NotFound(pattern.clone()));
-        }
-    }
-    Ok(found)
-}
-
-fn glob(files: &dyn Files, source: &str, found: &mut Vec<Vec<u8>>) -> Result<(), CopyError> {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in source.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    let mut open: Vec<Vec<u8>> = vec![Vec::new()];
-    for part in parts {
-        let mut next = Vec::new();
-        let pattern = Pattern::is_pattern(part)
-            .then(|| Pattern::new(part))
-            .transpose()
-            .map_err(|_| CopyError::NotFound(source.to_owned()))?;
-        for above in open {
-            let Some(pattern) = &pattern else {
-                next.push(join(&above, part.as_bytes()));
-                continue;
-            };
-            let Some((path, Entry { kind: Kind::Directory, .. })) = files.find(&above)? else {
-                continue;
-            };
-            for (name, _) in files.list(&path)? {
-                if pattern.matches(name.as_bytes()) {
-                    next.push(join(&above, name.as_bytes()));
-                }
-            }
-        }
-        open = next;
-    }
-    let there = |path: &Vec<u8>| files.find(path).map(|found| found.is_some());
-    for path in open {
-        if there(&path)? || Pattern::is_pattern(source) && path_is_link(files, &path)? {
-            found.push(path);
-        }
-    }
-    Ok(())
-}
-
-/// A link that a pattern covers and that leads nowhere is an error, not a gap.
-fn path_is_link(files: &dyn Files, path: &[u8]) -> Result<bool, CopyError> {
-    let at = path.iter().rposition(|byte| *byte == b'/');
-    let (above, name) = at.map_or((b"".as_slice(), path), |at| (&path[..at], &path[at + 1..]));
-    let Some((above, _)) = files.find(above)? else { return Ok(false) };
-    let listed = files.list(&above)?;
-    Ok(listed
-        .iter()
-        .any(|(found, entry)| found.as_bytes() == name && matches!(entry.kind, Kind::Symlink(_))))
 }

@@ -214,7 +214,12 @@ impl Build<'_> {
         let new = NewImage { names, digest: Digest::of(json.as_bytes()), config: &config };
         let image = self.store.commit_image(&self.lease, &new)?;
         drop(self.lease);
-        self.store.trim_build_cache(self.request.cache_bytes, self.request.now)?;
+        let trimmed = self.store.trim_build_cache(self.request.cache_bytes, self.request.now);
+        if let Err(error) = trimmed {
+            // The image is there all the same.
+            self.progress
+                .event(BuildEvent::Warning(&format!("the cache was not trimmed: {error}")));
+        }
         Ok(Built { image, cached: self.cached.into_inner(), steps: self.total })
     }
 }
@@ -243,7 +248,7 @@ fn trigger(text: &str, at: At) -> Result<Step, BuildError> {
         Ok(instruction) if !instruction.sources().is_empty() => {
             super::Problem::needs_buildkit("a trigger that copies from a stage or an image")
         }
-        Ok(instruction) => return Ok(Step { at, instruction }),
+        Ok(instruction) => return Ok(Step { at, text: text.to_owned(), instruction }),
         Err(problem) => problem,
     };
     Err(BuildError::Step { at, source: Box::new(problem.into()) })

@@ -40,6 +40,8 @@ pub(crate) struct Stage {
 pub(crate) struct Step {
     /// Where.
     pub(crate) at: At,
+    /// All of it, for the history.
+    pub(crate) text: String,
     /// What.
     pub(crate) instruction: Instruction,
 }

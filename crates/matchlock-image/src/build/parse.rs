@@ -53,7 +53,10 @@ fn add(read: &mut Dockerfile, raw: &Raw, at: &At) -> Result<(), Problem> {
     }
     let instruction = instruction(raw, read.escape)?;
     match (read.stages.last_mut(), instruction) {
-        (Some(stage), instruction) => stage.steps.push(Step { at: at.clone(), instruction }),
+        (Some(stage), instruction) => {
+            let text = format!("{} {}", raw.keyword, raw.rest);
+            stage.steps.push(Step { at: at.clone(), text, instruction });
+        }
         (None, Instruction::Arg(names)) => read.globals.push((at.clone(), names)),
         (None, _) => return Err(Problem::BeforeFrom),
     }

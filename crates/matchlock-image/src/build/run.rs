@@ -32,6 +32,7 @@ impl Stage {
         };
         let (env, user) = (self.environment(), self.state.user().to_owned());
         key.list(arguments.iter().map(String::as_str));
+        key.number(env.len() as u64);
         for (name, value) in &env {
             key.list([name.as_str(), value].into_iter());
         }

@@ -111,6 +111,10 @@ fn directives(lines: &mut Numbered<'_>) -> Result<char, Trouble> {
                 _ => return Err(fail(Problem::BadEscape(value.to_owned()))),
             };
         }
+        let image = value.trim_start_matches("docker.io/");
+        if name == "syntax" && !image.starts_with("docker/dockerfile") {
+            return Err(fail(Problem::needs_buildkit(format!("the syntax {value:?}"))));
+        }
         seen.push(name);
         lines.next();
     }
@@ -227,7 +231,8 @@ mod tests {
             [(3, "RUN a `".into()), (4, "RUN b".into())]
         );
         assert_eq!(ok("RUN a\r\nRUN b\\\r\nc\r\n"), [(1, "RUN a".into()), (2, "RUN bc".into())]);
-        assert_eq!(trouble("#syntax=x\n# escape=x\nFROM a").0, 2);
+        assert_eq!(trouble("#syntax=docker/dockerfile\n# escape=x\nFROM a").0, 2);
+        assert!(trouble("#syntax=other/language:1\nFROM a").1.contains("--builder buildkit"));
         assert_eq!(trouble("#escape=`\n#Escape=\\\n").0, 2);
     }
 

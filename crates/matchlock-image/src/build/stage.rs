@@ -48,7 +48,7 @@ impl Stage {
                 false
             }
         };
-        self.state.add_history(&step.at.text, layer, build.request.now);
+        self.state.add_history(&step.text, layer, build.request.now);
         Ok(())
     }
 

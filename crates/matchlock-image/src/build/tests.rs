@@ -37,6 +37,15 @@ fn an_image_is_built_and_stored_under_its_name() {
 }
 
 #[test]
+fn the_history_has_all_of_an_instruction() {
+    let mut lab = Lab::new();
+    let long = format!("RUN say {}", "x".repeat(300));
+    let built = lab.build(&format!("FROM base\n{long}\n"));
+    assert_eq!(lab.config(&built)["history"][0]["created_by"], long);
+    assert!(lab.events[2].len() < 150, "on a screen it is short");
+}
+
+#[test]
 fn events_tell_what_happens() {
     let mut lab = Lab::new();
     lab.args = vec![("UNUSED", "1")];

@@ -11,8 +11,8 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::digest::Digest;
-use crate::samples::{config, files, gzip, store, tar};
 use crate::registry::{BoxFuture, Credentials, Dial, DialError, Dialed, Reach, Registries};
+use crate::samples::{config, files, gzip, store, tar};
 use crate::store::Source;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -65,8 +65,7 @@ fn run_command(rest: &str, heredocs: &[Heredoc]) -> Result<RunCommand, Problem> 
 /// `type=cache,target=/x,…`
 fn mount(text: &str) -> Result<Mount, Problem> {
     let bad = |why: String| Problem::BadFlag { flag: "mount", why };
-    let mut fields =
-        Fields { kind: "bind".into(), source: "/".into(), mode: 0o755, ..Fields::default() };
+    let mut fields = Fields { kind: "bind".into(), source: "/".into(), ..Fields::default() };
     for field in text.split(',') {
         let (name, value) = field.split_once('=').unwrap_or((field, ""));
         match name.to_ascii_lowercase().as_str() {
@@ -76,7 +75,8 @@ fn mount(text: &str) -> Result<Mount, Problem> {
             "from" => fields.from = Some(value.to_owned()),
             "mode" => {
                 let mode = u16::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o7777);
-                fields.mode = mode.ok_or_else(|| bad(format!("not a mode: {value:?}")))?;
+                let mode = mode.ok_or_else(|| bad(format!("not a mode: {value:?}")))?;
+                fields.mode = Some(mode);
             }
             "uid" | "gid" => {
                 let id = value.parse().map_err(|_| bad(format!("not a number: {value:?}")))?;
@@ -96,7 +96,7 @@ struct Fields {
     target: String,
     source: String,
     from: Option<String>,
-    mode: u16,
+    mode: Option<u16>,
     uid: u32,
     gid: u32,
 }
@@ -123,6 +123,8 @@ impl Fields {
         if from.is_some() {
             return Err(Problem::needs_buildkit(format!("from= with type={kind}")));
         }
-        Ok(Mount::Scratch { target, mode, uid, gid })
+        // A directory for temporary files is everybody's.
+        let usual = if kind == "tmpfs" { 0o1777 } else { 0o755 };
+        Ok(Mount::Scratch { target, mode: mode.unwrap_or(usual), uid, gid })
     }
 }

@@ -128,7 +128,8 @@ impl Lab {
         let log = Log::default();
         let source = Stored(self.store.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let done = runtime.block_on(build(&request, &self.store, &source, &mut runner, &log));
+        let done =
+            runtime.block_on(sendable(build(&request, &self.store, &source, &mut runner, &log)));
         self.events = std::mem::take(&mut *log.0.lock().expect("a log"));
         self.ran = std::mem::take(&mut *ran.lock().expect("a log"));
         done
@@ -170,6 +171,11 @@ impl Lab {
     pub(super) fn blobs(&self) -> usize {
         std::fs::read_dir(self.store.dir().join("blobs")).expect("a directory").count()
     }
+}
+
+/// A build may be a task of any runtime.
+fn sendable<T: Send>(task: T) -> T {
+    task
 }
 
 /// With all causes.
