@@ -7,6 +7,7 @@
 
 mod client_hello;
 mod dns;
+mod dockerfile;
 mod fuse;
 mod h1;
 mod http2;
@@ -20,6 +21,7 @@ mod vsock;
 
 pub use client_hello::client_hello;
 pub use dns::{dns_answer, dns_query};
+pub use dockerfile::dockerfile;
 pub use fuse::fuse_server;
 pub use h1::{h1_request, h1_response};
 pub use http2::http2;
@@ -40,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("client_hello", client_hello),
     ("dns_answer", dns_answer),
     ("dns_query", dns_query),
+    ("dockerfile", dockerfile),
     ("erofs", erofs),
     ("ethernet_stack", ethernet_stack),
     ("fuse_server", fuse_server),

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod build;
 pub mod digest;
 pub mod erofs;
 #[cfg(any(test, feature = "fixture"))]

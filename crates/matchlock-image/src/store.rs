@@ -1,7 +1,7 @@
 //! The images on this host: layers and indexes as files named by content, and a database of names.
 //!
 //! ```text
-//! metadata.db   names, and which blobs are whole (tables: contract 4.8)
+//! metadata.db   names, which blobs are whole (tables: contract 4.8), and what builds keep
 //! blobs/        sha256_<hex>.erofs: one for each layer (by diff id), one index for each image
 //! ingest/       <hex>.part: compressed layers on their way, locked by who downloads them
 //! leases/       what running pulls, imports and builds need, locked while they live
@@ -13,6 +13,7 @@
 //! leases, both under the lock, so nothing that somebody needs can vanish.
 
 mod blobs;
+mod build_cache;
 mod database;
 mod error;
 #[cfg(test)]
@@ -32,6 +33,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rusqlite::Connection;
 
+pub(crate) use build_cache::Cached;
+pub use build_cache::{CACHE_BYTES, KEPT};
 pub use error::StoreError;
 #[cfg(test)]
 pub(crate) use fault::ABORT_AT;

@@ -17,9 +17,10 @@ const BUSY: Duration = Duration::from_secs(15);
 const MODULE: &str = "matchlock-image";
 
 /// What was done to the schema, the oldest first. Never change one that was released: add one.
-const MIGRATIONS: &[(&str, &str)] = &[(
-    "images, their layers and blobs",
-    "CREATE TABLE images (
+const MIGRATIONS: &[(&str, &str)] = &[
+    (
+        "images, their layers and blobs",
+        "CREATE TABLE images (
        scope TEXT NOT NULL, tag TEXT NOT NULL, reference TEXT NOT NULL, digest TEXT NOT NULL,
        size INTEGER NOT NULL, created_at TEXT NOT NULL, source TEXT NOT NULL,
        rootfs_path TEXT NOT NULL, oci_json TEXT NOT NULL, updated_at TEXT NOT NULL,
@@ -35,11 +36,18 @@ const MIGRATIONS: &[(&str, &str)] = &[(
        digest TEXT NOT NULL, fs_type TEXT NOT NULL, ref_count INTEGER NOT NULL,
        size INTEGER NOT NULL, updated_at TEXT NOT NULL,
        PRIMARY KEY (digest, fs_type));",
-)];
+    ),
+    (
+        "layers that builds keep",
+        "CREATE TABLE build_cache (key TEXT PRIMARY KEY, digest TEXT, used_at INTEGER NOT NULL);
+     CREATE INDEX build_cache_digest ON build_cache (digest);",
+    ),
+];
 
-/// `ref_count` anew: layers of names, and indexes of names.
+/// `ref_count` anew: layers of names, layers that builds keep, and indexes of names.
 pub(super) const COUNT_REFERENCES: &str = "UPDATE layer_refs SET ref_count =
     (SELECT count(*) FROM image_layers AS l WHERE l.digest = layer_refs.digest) +
+    (SELECT count(*) FROM build_cache AS b WHERE b.digest = layer_refs.digest) +
     (SELECT count(*) FROM images AS i WHERE i.rootfs_path =
        'blobs/' || replace(layer_refs.digest, ':', '_') || '.' || layer_refs.fs_type)";
 

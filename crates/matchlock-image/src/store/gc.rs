@@ -20,12 +20,15 @@ pub struct GcReport {
 }
 
 impl Store {
-    /// Deletes every blob that neither a name nor a living lease needs, and abandoned downloads.
+    /// Deletes every blob that no name, no entry of the build cache and no living lease needs, and
+    /// abandoned downloads. Entries that are too old or too many go first, see
+    /// [`trim_build_cache`](Self::trim_build_cache).
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn gc(&self) -> Result<GcReport, StoreError> {
         let locked = self.lock()?;
+        locked.forget_cache(super::CACHE_BYTES, std::time::SystemTime::now())?;
         let mut report = locked.prune()?;
         locked.remove_parts(&mut report)?;
         Ok(report)

@@ -75,7 +75,10 @@ impl Store {
 }
 
 impl Lease {
-    fn write(&self, digests: impl IntoIterator<Item = Digest>) -> Result<(), StoreError> {
+    pub(super) fn write(
+        &self,
+        digests: impl IntoIterator<Item = Digest>,
+    ) -> Result<(), StoreError> {
         let text: String = digests.into_iter().map(|digest| format!("{digest}\n")).collect();
         let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         file.write_all(text.as_bytes()).map_err(StoreError::file("write", &self.path))

@@ -1,0 +1,248 @@
+//! Patterns: shell wildcards in `${x#…}`, Go's `path/filepath.Match` in COPY and ADD, and the same
+//! with `**` in .dockerignore (Dockerfile reference, ".dockerignore file").
+
+use super::error::Problem;
+
+/// One piece of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    /// This character.
+    Char(char),
+    /// `?`: one character, not `/`.
+    Any,
+    /// `*`: characters that are not `/`.
+    Star,
+    /// `**` or `**/`: any characters; with true the run is empty or ends with `/`.
+    Deep(bool),
+    /// `[a-z]`, `[^a]`.
+    Class { negated: bool, ranges: Vec<(char, char)> },
+}
+
+/// A pattern that covers a whole path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pattern(Vec<Piece>);
+
+impl Pattern {
+    /// `filepath.Match` of Go: `*`, `?`, `[…]`, `\`.
+    pub(crate) fn new(text: &str) -> Result<Self, Problem> {
+        Self::parse(text, false)
+    }
+
+    /// The same, with `**` for any number of directories.
+    pub(crate) fn deep(text: &str) -> Result<Self, Problem> {
+        Self::parse(text, true)
+    }
+
+    /// Whether a text has characters that mean something in a pattern.
+    pub(crate) fn is_pattern(text: &str) -> bool {
+        text.contains(['*', '?', '[', '\\'])
+    }
+
+    /// Whether the pattern covers all of `path`.
+    pub(crate) fn matches(&self, path: &[u8]) -> bool {
+        let chars: Vec<char> = decode(path);
+        covers(&self.0, &chars)
+    }
+
+    fn parse(text: &str, deep: bool) -> Result<Self, Problem> {
+        let bad = || Problem::BadPattern(text.chars().take(80).collect());
+        let mut pieces = Vec::new();
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            let piece = match c {
+                '*' if deep && chars.peek() == Some(&'*') => {
+                    while chars.next_if_eq(&'*').is_some() {}
+                    Piece::Deep(chars.next_if_eq(&'/').is_some())
+                }
+                '*' => Piece::Star,
+                '?' => Piece::Any,
+                '\\' => Piece::Char(chars.next().ok_or_else(bad)?),
+                '[' => {
+                    let negated = chars.next_if_eq(&'^').is_some();
+                    let mut ranges = Vec::new();
+                    while chars.next_if_eq(&']').is_none() {
+                        let low = bound(&mut chars).ok_or_else(bad)?;
+                        let high = match chars.next_if_eq(&'-') {
+                            Some(_) => bound(&mut chars).ok_or_else(bad)?,
+                            None => low,
+                        };
+                        ranges.push((low, high));
+                        if chars.peek().is_none() {
+                            return Err(bad());
+                        }
+                    }
+                    if ranges.is_empty() {
+                        return Err(bad());
+                    }
+                    Piece::Class { negated, ranges }
+                }
+                c => Piece::Char(c),
+            };
+            pieces.push(piece);
+        }
+        Ok(Self(pieces))
+    }
+}
+
+/// One end of a range; `-` and `]` only behind a `\`.
+fn bound(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<char> {
+    match chars.next()? {
+        '\\' => chars.next(),
+        '-' | ']' => None,
+        c => Some(c),
+    }
+}
+
+/// `*` and `?` over any characters, `\` before one: patterns within `${…}`.
+pub(crate) fn wildcard(pattern: &str, text: &str) -> bool {
+    let mut pieces = Vec::new();
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        pieces.push(match c {
+            '*' => Piece::Deep(false),
+            '?' => Piece::Class { negated: true, ranges: Vec::new() },
+            '\\' => Piece::Char(chars.next().unwrap_or('\\')),
+            c => Piece::Char(c),
+        });
+    }
+    covers(&pieces, &text.chars().collect::<Vec<_>>())
+}
+
+/// Bytes that are no UTF-8 become characters of a private range, each a character of its own.
+fn decode(path: &[u8]) -> Vec<char> {
+    let mut chars = Vec::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        chars.extend(chunk.valid().chars());
+        let private = |byte: &u8| char::from_u32(0x10_FF00 + u32::from(*byte));
+        chars.extend(chunk.invalid().iter().filter_map(private));
+    }
+    chars
+}
+
+/// One row of a table for each piece: which prefixes of the text are covered. No pattern makes it
+/// slower than its length times the text's.
+fn covers(pieces: &[Piece], text: &[char]) -> bool {
+    let mut row = vec![false; text.len() + 1];
+    row[0] = true;
+    for piece in pieces {
+        row = match piece {
+            Piece::Star => run(&row, text, |c| c != '/'),
+            Piece::Deep(false) => run(&row, text, |_| true),
+            Piece::Deep(true) => {
+                let all = run(&row, text, |_| true);
+                let slash = |at: usize| at > 0 && text[at - 1] == '/';
+                (0..=text.len()).map(|at| row[at] || (all[at] && slash(at))).collect()
+            }
+            one => {
+                let mut next = vec![false; text.len() + 1];
+                for (at, c) in text.iter().enumerate() {
+                    next[at + 1] = row[at] && covers_one(one, *c);
+                }
+                next
+            }
+        };
+    }
+    row[text.len()]
+}
+
+fn run(row: &[bool], text: &[char], fits: impl Fn(char) -> bool) -> Vec<bool> {
+    let mut next = row.to_vec();
+    for at in 0..text.len() {
+        next[at + 1] = next[at + 1] || (next[at] && fits(text[at]));
+    }
+    next
+}
+
+fn covers_one(piece: &Piece, c: char) -> bool {
+    match piece {
+        Piece::Char(wanted) => *wanted == c,
+        Piece::Any => c != '/',
+        Piece::Class { negated, ranges } if ranges.is_empty() => *negated,
+        Piece::Class { negated, ranges } => {
+            c != '/' && ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated
+        }
+        Piece::Star | Piece::Deep(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn patterns_of_go() {
+        for (pattern, path, expected) in [
+            ("abc", "abc", true),
+            ("*", "abc", true),
+            ("*c", "abc", true),
+            ("a*", "ab/c", false),
+            ("a*/b", "abc/b", true),
+            ("a*b*c*d*e*/f", "axbxcxdxexxx/f", true),
+            ("a*b*c*d*e*/f", "axbxcxdxexxx/fff", false),
+            ("a*b?c*x", "abxbbxdbxebxczzx", true),
+            ("ab[c]", "abc", true),
+            ("ab[b-d]", "abc", true),
+            ("ab[e-g]", "abc", false),
+            ("ab[^c]", "abc", false),
+            ("ab[^e-g]", "abc", true),
+            ("a\\*b", "a*b", true),
+            ("a\\*b", "ab", false),
+            ("a?b", "a☺b", true),
+            ("a[^a]b", "a☺b", true),
+            ("a???b", "a☺b", false),
+            ("a?b", "a/b", false),
+            ("a*b", "a/b", false),
+            ("[\\]a]", "]", true),
+            ("[\\-x]", "-", true),
+            ("a**", "a/b", false),
+        ] {
+            let found = Pattern::new(pattern).expect(pattern).matches(path.as_bytes());
+            assert_eq!(found, expected, "{pattern} {path}");
+        }
+        for bad in ["[]a]", "[-]", "[x-]", "[-x]", "[a-b-c]", "[", "[^", "a[", "\\"] {
+            assert!(Pattern::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn two_stars_go_deep() {
+        for (pattern, path, expected) in [
+            ("**", "a/b", true),
+            ("**/a", "a", true),
+            ("**/a", "x/y/a", true),
+            ("**/a", "xa", false),
+            ("a/**", "a/b/c", true),
+            ("a/**/b", "a/b", true),
+            ("a/**/b", "a/x/y/b", true),
+            ("**/*.go", "x/a.go", true),
+            ("**.go", "x/a.go", true),
+            ("a**/b", "axx/b", true),
+        ] {
+            let found = Pattern::deep(pattern).expect(pattern).matches(path.as_bytes());
+            assert_eq!(found, expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_no_text_match_byte_by_byte() {
+        assert!(Pattern::new("a?b").expect("a pattern").matches(b"a\xffb"));
+        assert!(!Pattern::new("a\u{fffd}b").expect("a pattern").matches(b"a\xffb"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_pattern_panics(pattern in "[a*?\\[\\]^\\\\/-]{0,20}", path in "[a/b]{0,20}") {
+            for pattern in [Pattern::new(&pattern), Pattern::deep(&pattern)].into_iter().flatten() {
+                let _ = pattern.matches(path.as_bytes());
+            }
+        }
+
+        #[test]
+        fn a_plain_path_covers_itself_only(path in "[a-z/.]{1,20}", other in "[a-z/.]{1,20}") {
+            let pattern = Pattern::new(&path).expect("no wildcard");
+            prop_assert!(pattern.matches(path.as_bytes()));
+            prop_assert_eq!(pattern.matches(other.as_bytes()), path == other);
+        }
+    }
+}
