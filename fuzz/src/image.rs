@@ -9,7 +9,6 @@ pub fn erofs(input: &[u8]) {
     matchlock_image::erofs::fuzzing::check(input);
 }
 
-
 /// A layer, compressed or not, into a tree and a blob, and the blob back into the tree. Strangers
 /// make layers.
 pub fn layer(input: &[u8]) {
@@ -56,5 +55,4 @@ fn is_for_people(error: &ManifestError) {
     let text = error.to_string();
     assert!(!text.chars().any(char::is_control), "control characters: {text:?}");
     assert!(text.len() < 16 * 1024, "{} bytes of message", text.len());
-
 }

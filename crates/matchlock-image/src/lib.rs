@@ -24,8 +24,6 @@ pub mod manifest;
 pub mod merge;
 pub mod pull;
 pub mod reference;
-pub mod reference;
-pub mod registry;
 pub mod registry;
 #[cfg(test)]
 mod samples;
