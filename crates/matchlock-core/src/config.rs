@@ -76,6 +76,11 @@ impl ExtraDisk {
         }
         Ok(Self { disk, target, owner })
     }
+
+    /// Whether the guest can write to it.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.disk.access() == Access::ReadWrite
+    }
 }
 
 /// Where in the guest a file system of the user's can be mounted.
