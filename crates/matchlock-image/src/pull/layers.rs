@@ -75,11 +75,12 @@ pub(super) async fn fetch(
             fetch.run().await
         }
     });
-    limited(fetches).await
+    // Collected: a future that holds the iterator could not move between threads.
+    limited(fetches.collect()).await
 }
 
 /// Runs futures, [`AT_ONCE`] at a time, until all are done or one fails.
-async fn limited<F, E>(futures: impl IntoIterator<Item = F>) -> Result<(), E>
+async fn limited<F, E>(futures: Vec<F>) -> Result<(), E>
 where
     F: Future<Output = Result<(), E>>,
 {
@@ -132,20 +133,17 @@ impl Fetch<'_> {
         }
     }
 
-    /// Waits for the part file; `None` when the layer is stored.
+    /// Waits for the part file; `None` when the layer is stored. Who has the part file is who may store
+    /// the layer, so it is looked for only then.
     async fn part(&self) -> Result<Option<PartFile>, PullError> {
         let mut waited = false;
         loop {
-            if self.store.has_blob(&self.diff_id)? {
-                return Ok(None);
-            }
             if let Some(part) = self.store.part(&self.layer.blob.digest)? {
-                // Whoever had it may have stored the layer just before.
-                if self.store.has_blob(&self.diff_id)? {
-                    part.remove()?;
-                    return Ok(None);
+                if !self.store.has_blob(&self.diff_id)? {
+                    return Ok(Some(part));
                 }
-                return Ok(Some(part));
+                part.remove()?;
+                return Ok(None);
             }
             if !std::mem::replace(&mut waited, true) {
                 self.report(LayerState::Waiting);
