@@ -55,11 +55,11 @@ async fn executions_have_the_defaults_of_the_image(lab: &Lab) {
         .add(|layer| {
             let passwd = &b"root:x:0:0::/root:/bin/sh\nuser:x:1000:1001::/home/user:/bin/sh\n"[..];
             layer.add_file(b"/etc/passwd", mode(0o644), passwd).expect("added");
-            layer.add_dir(b"/work/here", mode(0o755)).expect("added");
+            layer.add_dir(b"/place/here", mode(0o755)).expect("added");
         })
         .image(RuntimeConfig {
             user: Some("user".to_owned()),
-            working_dir: Some("/work/here".to_owned()),
+            working_dir: Some("/place/here".to_owned()),
             env: vec![
                 pair("FROM_IMAGE", "yes"),
                 pair("SANDBOX_LEVEL", "hidden"),
@@ -70,7 +70,7 @@ async fn executions_have_the_defaults_of_the_image(lab: &Lab) {
     let sandbox = lab.own(SandboxConfig { image, ..config() }).await.expect("a sandbox");
     let script = "id -u; id -g; pwd; echo $FROM_IMAGE $SANDBOX_LEVEL $PATH $HOME";
     let seen = sh(script).text(&sandbox).await;
-    assert_eq!(seen, "1000\n1001\n/work/here\nyes from the sandbox /bin /home/user");
+    assert_eq!(seen, "1000\n1001\n/place/here\nyes from the sandbox /bin /home/user");
     let own = sh(script).user("root").dir("/").var("FROM_IMAGE", "no").text(&sandbox).await;
     assert_eq!(own, "0\n0\n/\nno from the sandbox /bin /root");
     sandbox.end().await;

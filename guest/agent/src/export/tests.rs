@@ -23,7 +23,7 @@ fn listing(archive: &[u8]) -> Listing {
         let mut content = Vec::new();
         entry.read_to_end(&mut content).expect("its content");
         let text = |bytes: Vec<u8>| OsString::from_vec(bytes).into_string().expect("UTF-8");
-        let link = entry.link_name_bytes().map(|link| link.into_owned());
+        let link = entry.link_name_bytes().map(std::borrow::Cow::into_owned);
         let kind = char::from(entry.header().entry_type().as_byte());
         let path = text(entry.path_bytes().into_owned());
         found.push((path, kind, link.map(text).unwrap_or_default(), content));
