@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use matchlock_testkit::Lab;
 use serde_json::Value;
 
+use crate::support::sh;
+
 #[test]
 fn the_life_of_a_volume() {
     let lab = Lab::new();
@@ -93,4 +95,22 @@ fn disks_that_cannot_be_had() {
         let err = finished.err();
         assert!(err.starts_with(&format!("Error: {says}")), "{disk}: {err}");
     }
+}
+
+#[test]
+fn what_is_written_to_a_volume_is_there_in_the_next_sandbox() {
+    let lab = Lab::new();
+    lab.matchlock(&["volume", "create", "data", "--size=16"]).finish().expect(0);
+    let write = sh(&lab, &["--disk", "@data:/mnt/data"], "echo kept > /mnt/data/file; exit 3");
+    write.finish().expect(3);
+    // Read-only: the first machine has left nothing that would have to be repaired.
+    let read = sh(&lab, &["--disk", "@data:/mnt/data:ro"], "cat /mnt/data/file; > /mnt/data/other");
+    let read = read.finish();
+    assert_ne!(read.code(), 0, "it cannot be written");
+    assert_eq!(read.out(), "kept\n", "{}", read.err());
+    // One that is cut off at any moment leaves it fit to be used again.
+    let flags = ["--disk", "@data:/mnt/data", "--timeout=1", "--graceful-shutdown=0s"];
+    sh(&lab, &flags, "echo more >> /mnt/data/file; sleep 600").finish().expect(124);
+    let again = sh(&lab, &["--disk", "@data:/mnt/data"], "head -n1 /mnt/data/file").finish();
+    assert_eq!(again.expect(0).out(), "kept\n");
 }

@@ -28,13 +28,13 @@ const IMAGES: [Image; 3] = [
     // A group made by growing has as many inodes as the first one: one for 16 KiB at every size.
     Image { file: "upper.ext4.zst", size: 16 * MIB, inodes: 8192, kind: Kind::Upper },
     Image { file: "upper-2g.ext4.zst", size: 2048 * MIB, inodes: 131_072, kind: Kind::Upper },
-    Image { file: "volume.ext4.zst", size: 64 * MIB, inodes: 8192, kind: Kind::Volume },
+    Image { file: "volume.ext4.zst", size: 16 * MIB, inodes: 8192, kind: Kind::Volume },
 ];
 /// What the agent would make in every new file system: the overlay's upper layer, with the directory
 /// that it writes to first, and the overlay's work directory.
 const DIRECTORIES: [&str; 4] = ["", "data", "data/etc", "work"];
-/// Of a volume, in MiB: the least that mke2fs takes is 4.
-const JOURNAL: &str = "size=8";
+/// Of a volume, in MiB: the least that mke2fs takes, for the smallest volume is small too.
+const JOURNAL: &str = "size=4";
 /// Block groups that growth makes in one step.
 const FLEX_GROUP: &str = "256";
 const FEATURES: &str = "none,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,\

@@ -76,6 +76,11 @@ impl ExtraDisk {
         }
         Ok(Self { disk, target, owner })
     }
+
+    /// Whether the guest can write to it.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.disk.access() == Access::ReadWrite
+    }
 }
 
 /// Where in the guest a file system of the user's can be mounted.
@@ -160,6 +165,15 @@ pub enum InvalidConfig {
         "a disk that is attached read-only keeps its owners: uid= and gid= need a writable one"
     )]
     ReadOnlyOwner,
+    /// Outside of what a volume can be.
+    #[error(
+        "--size must be from {min} to {max} MB, not {wanted}",
+        min = DiskSize::MIN_VOLUME_MIB, max = DiskSize::MAX_MIB
+    )]
+    VolumeSize {
+        /// Value asked for in MiB.
+        wanted: u64,
+    },
     /// No packet is that small.
     #[error("--mtu must be > 0")]
     NoMtu,
@@ -286,13 +300,15 @@ impl MemorySize {
     }
 }
 
-/// Size of the writable layer in MiB. The file is sparse: it takes what is written.
+/// Size of the writable layer or of a volume in MiB. The file is sparse: it takes what is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSize(u64);
 
 impl DiskSize {
     /// Little more than a few files fit; every template does.
     pub const MIN_MIB: u64 = 64;
+    /// That of the template of volumes: less has no room for a journal.
+    pub const MIN_VOLUME_MIB: u64 = 16;
     /// 1 TiB.
     pub const MAX_MIB: u64 = 1024 * 1024;
 
@@ -305,6 +321,18 @@ impl DiskSize {
             Ok(Self(wanted))
         } else {
             Err(InvalidConfig::DiskSize { wanted })
+        }
+    }
+
+    /// `wanted` MiB for a volume.
+    ///
+    /// # Errors
+    /// [`InvalidConfig::VolumeSize`].
+    pub fn of_volume(wanted: u64) -> Result<Self, InvalidConfig> {
+        if (Self::MIN_VOLUME_MIB..=Self::MAX_MIB).contains(&wanted) {
+            Ok(Self(wanted))
+        } else {
+            Err(InvalidConfig::VolumeSize { wanted })
         }
     }
 
@@ -445,6 +473,10 @@ mod tests {
         assert!(DiskSize::new(0).is_err());
         assert!(DiskSize::new(u64::MAX).is_err());
         assert_eq!(DiskSize::new(2048).map(DiskSize::bytes), Ok(2 << 30));
+        assert_eq!(DiskSize::of_volume(16).map(DiskSize::bytes), Ok(16 << 20));
+        for wanted in [0, 15, u64::MAX] {
+            assert_eq!(DiskSize::of_volume(wanted), Err(InvalidConfig::VolumeSize { wanted }));
+        }
         for none in [0, -1, i64::MIN] {
             assert_eq!(Mtu::new(none), Err(InvalidConfig::NoMtu));
         }

@@ -25,7 +25,7 @@ use tokio::net::UnixStream;
 
 use crate::artefacts::{Artefacts, GuestFiles};
 use crate::audit::{EndReason, ExecSpan, Lifecycle, Start, Trail};
-use crate::config::{Image, SandboxConfig};
+use crate::config::{ExtraDisk, Image, SandboxConfig};
 use crate::error::CoreError;
 use crate::exec::{ExecError, Execution, FrameReader, Streams};
 use crate::export::Export;
@@ -38,6 +38,12 @@ use storage::{Defaults, Mounts, Storage};
 /// How long a guest may take from power-on to its agent. Emulated on a loaded machine it needs
 /// several seconds; a guest that is silent for this long will not speak.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a guest may take to answer beyond the time that its programs have.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// The same for one that has to write to disks what it still holds in memory.
+const WRITE_BACK: Duration = Duration::from_secs(60);
 
 /// How long a killed monitor may take to be gone.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,6 +64,8 @@ pub struct Sandbox {
     times: BootTimes,
     defaults: Defaults,
     executions: AtomicU64,
+    /// Disks of the user's are mounted for writing.
+    writes_disks: bool,
 }
 
 /// A trail that is closed with this value.
@@ -122,6 +130,7 @@ impl Sandbox {
         let trail = Arc::new(trail);
         trail.lifecycle(&Lifecycle::Start(summary(&config)))?;
         // Locals are dropped in the reverse of their order, which is that of the fields.
+        let writes_disks = config.disks.iter().any(ExtraDisk::is_writable);
         let mut recording = Recording { trail: Arc::clone(&trail), reason: EndReason::StartFailed };
         let upper = crate::disk::create(state.path(), artefacts.disk_templates, config.disk)?;
         let storage = Storage::new(&mut config, upper)?;
@@ -159,6 +168,7 @@ impl Sandbox {
             times,
             defaults: storage.defaults,
             executions: AtomicU64::new(1),
+            writes_disks,
         })
     }
 
@@ -239,9 +249,16 @@ impl Sandbox {
     pub async fn stop(mut self, grace: Duration) {
         self.trail.reason = EndReason::Stopped;
         // The guest's own limit first, then ours: a little longer, so that it can answer.
-        let patience = grace + Duration::from_secs(1);
+        let patience = grace + if self.writes_disks { WRITE_BACK } else { ANSWER };
         drop(tokio::time::timeout(patience, shut_down(&self.machine.0, grace)).await);
         self.end().await;
+    }
+
+    /// Whether disks of the user's are mounted for writing. What was written to them is safe only
+    /// after [`Sandbox::stop`].
+    #[must_use]
+    pub fn writes_disks(&self) -> bool {
+        self.writes_disks
     }
 
     /// Ends the machine at once and waits until nothing of it is left.
@@ -257,7 +274,7 @@ impl Sandbox {
 }
 
 async fn shut_down(vm: &Arc<dyn Vm>, grace: Duration) -> Result<(), ExecError> {
-    let deadline = Instant::now() + grace;
+    let deadline = Instant::now() + grace + ANSWER;
     let stream = dial(vm, deadline).await.map_err(|error| ExecError::Lost(Some(error)))?;
     let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
     ask(stream, Request::Shutdown { grace_ms }).await.map(drop)

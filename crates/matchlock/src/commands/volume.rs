@@ -67,8 +67,7 @@ fn create(
     printer: Printer,
 ) -> Result<(), CliError> {
     let [name] = exactly(&args.positionals)?;
-    let size = DiskSize::new(u64::try_from(args.size).unwrap_or_default())
-        .map_err(|error| CliError::from(error).context("--size"))?;
+    let size = DiskSize::of_volume(u64::try_from(args.size).unwrap_or_default())?;
     let template = &ARTEFACTS.volume_template;
     let volume = surroundings.volumes()?.create(&name.parse()?, size, template)?;
     if args.json {

@@ -300,12 +300,14 @@ impl Running {
         }
     }
 
-    /// Ends the sandbox: with patience for its programs when they were not told to end before.
+    /// Ends the sandbox: with patience for its programs when they were not told to end before, and
+    /// for what it has to write to disks of the user's.
     /// Returns what it was refused.
     async fn end(self, outcome: Option<&Result<Outcome, CliError>>, keep: bool) -> Vec<Refused> {
         let refusals = self.sandbox.network().map(Network::refusals).unwrap_or_default();
-        if keep && !matches!(outcome, Some(Err(_))) {
-            self.sandbox.stop(self.grace).await;
+        let patient = keep && !matches!(outcome, Some(Err(_)));
+        if patient || self.sandbox.writes_disks() {
+            self.sandbox.stop(if patient { self.grace } else { Duration::ZERO }).await;
         } else {
             self.sandbox.end().await;
         }
