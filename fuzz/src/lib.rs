@@ -11,8 +11,8 @@ mod dockerfile;
 mod fuse;
 mod h1;
 mod http2;
-mod layer;
 mod image;
+mod layer;
 mod policy;
 mod proto;
 mod rewrite;
@@ -26,8 +26,8 @@ pub use dockerfile::dockerfile;
 pub use fuse::fuse_server;
 pub use h1::{h1_request, h1_response};
 pub use http2::http2;
+pub use image::{erofs, manifest};
 pub use layer::layer;
-pub use image::erofs;
 pub use policy::{host_pattern, secret_spec};
 pub use proto::{proto_agent, proto_host};
 pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
@@ -54,6 +54,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("hook_reply", hook_reply),
     ("http2", http2),
     ("layer", layer),
+    ("manifest", manifest),
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
     ("rewrite_request", rewrite_request),

@@ -12,6 +12,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
+use crate::layer::Limits;
 use crate::manifest::Platform;
 use crate::reference::Reference;
 use crate::registry::Client;
@@ -29,6 +30,8 @@ pub struct PullOptions {
     pub tag: Option<ImageName>,
     /// For which machine.
     pub platform: Platform,
+    /// What a layer may cost.
+    pub limits: Limits,
 }
 
 /// A pulled or imported image.
@@ -42,7 +45,7 @@ pub struct Pulled {
 
 impl Default for PullOptions {
     fn default() -> Self {
-        Self { force: false, tag: None, platform: Platform::host() }
+        Self { force: false, tag: None, platform: Platform::host(), limits: Limits::default() }
     }
 }
 
@@ -75,7 +78,8 @@ pub async fn pull(
     progress.event(Event::Resolved { digest: resolved.digest, layers, bytes });
     let lease = store.lease(needed(&resolved.config.diff_ids))?;
     let lease = std::sync::Arc::new(lease);
-    layers::fetch(store, client, reference, &resolved, &lease, progress).await?;
+    let source = layers::Source { client, reference, resolved: &resolved, limits: &options.limits };
+    layers::fetch(store, &source, &lease, progress).await?;
     progress.event(Event::Merging);
     let mut names = vec![ImageName::registry(reference)];
     names.extend(options.tag.clone());

@@ -14,7 +14,7 @@ use super::{Event, LayerState, Progress, PullError, blocking};
 use crate::digest::Digest;
 use crate::erofs::BlobWriter;
 use crate::layer::{self, Limits};
-use crate::manifest::LayerBlob;
+use crate::manifest::{Blob, LayerBlob};
 use crate::reference::Reference;
 use crate::registry::Client;
 use crate::store::{Lease, PartFile, Store, StoreError};
@@ -28,11 +28,18 @@ const PIECES: usize = 32;
 /// How often we look whether another process is done with a layer.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Where layers come from, and what they may cost.
+pub(super) struct Source<'a> {
+    pub(super) client: &'a Client,
+    pub(super) reference: &'a Reference,
+    pub(super) resolved: &'a Resolved,
+    pub(super) limits: &'a Limits,
+}
+
 /// One layer on its way.
 struct Fetch<'a> {
     store: &'a Store,
-    client: &'a Client,
-    reference: &'a Reference,
+    source: &'a Source<'a>,
     lease: &'a Arc<Lease>,
     progress: &'a dyn Progress,
     index: usize,
@@ -49,18 +56,17 @@ struct Refused {
 /// Stores all layers that are not stored yet.
 pub(super) async fn fetch(
     store: &Store,
-    client: &Client,
-    reference: &Reference,
-    resolved: &Resolved,
+    source: &Source<'_>,
     lease: &Arc<Lease>,
     progress: &dyn Progress,
 ) -> Result<(), PullError> {
+    let resolved = source.resolved;
     let layers = resolved.manifest.layers.iter().zip(&resolved.config.diff_ids).enumerate();
     let fetches = layers.map(|(index, (layer, diff_id))| {
         let (layer, diff_id) = (*layer, *diff_id);
         // A layer may occur twice; the first one brings it.
         let known = resolved.config.diff_ids[..index].contains(&diff_id);
-        let fetch = Fetch { store, client, reference, lease, progress, index, layer, diff_id };
+        let fetch = Fetch { store, source, lease, progress, index, layer, diff_id };
         async move {
             if known {
                 fetch.report(LayerState::Exists);
@@ -126,20 +132,17 @@ impl Fetch<'_> {
         }
     }
 
-    /// Waits for the part file; `None` when the layer is stored.
+    /// Waits for the part file; `None` when the layer is stored. Who has the part file is who may store
+    /// the layer, so it is looked for only then.
     async fn part(&self) -> Result<Option<PartFile>, PullError> {
         let mut waited = false;
         loop {
-            if self.store.has_blob(&self.diff_id)? {
-                return Ok(None);
-            }
             if let Some(part) = self.store.part(&self.layer.blob.digest)? {
-                // Whoever had it may have stored the layer just before.
-                if self.store.has_blob(&self.diff_id)? {
-                    part.remove()?;
-                    return Ok(None);
+                if !self.store.has_blob(&self.diff_id)? {
+                    return Ok(Some(part));
                 }
-                return Ok(Some(part));
+                part.remove()?;
+                return Ok(None);
             }
             if !std::mem::replace(&mut waited, true) {
                 self.report(LayerState::Waiting);
@@ -158,7 +161,8 @@ impl Fetch<'_> {
         }
         let mut stream = None;
         if part.len() < blob.size {
-            let opened = self.client.blob(self.reference, &blob.digest, part.len()).await;
+            let opened =
+                self.source.client.blob(self.source.reference, &blob.digest, part.len()).await;
             let opened = opened.map_err(|error| passed(error.into()))?;
             if opened.start() != part.len() {
                 part.clear().map_err(cleared)?;
@@ -168,8 +172,11 @@ impl Fetch<'_> {
         let from = part.len();
         let (sender, receiver) = channel(PIECES);
         let (store, lease) = (self.store.clone(), self.lease.clone());
-        let (layer, diff_id) = (self.layer, self.diff_id);
-        let unpacking = blocking(move || unpack(&store, &lease, part, receiver, &layer, &diff_id));
+        let (layer, diff_id, limits) = (self.layer, self.diff_id, self.source.limits.clone());
+        let unpacking = blocking(move || {
+            let unpacking = Unpacking { layer, diff_id, limits, store: &store, lease: &lease };
+            unpacking.run(part, receiver)
+        });
         // The unpacking starts when it is first polled: both go on together.
         let (sent, unpacked) = tokio::join!(self.send(stream, from, sender), unpacking);
         match (sent, unpacked) {
@@ -210,52 +217,53 @@ impl Fetch<'_> {
     }
 }
 
-/// Unpacks and stores a layer. The part file goes when the layer is stored or the device is full; it
-/// stays on the disk when the transfer broke; it comes back when its content was wrong.
-fn unpack(
-    store: &Store,
-    lease: &Lease,
-    part: PartFile,
-    pieces: Receiver<Piece>,
-    layer: &LayerBlob,
-    diff_id: &Digest,
-) -> Result<(), Refused> {
-    let mut input = Input::new(part, pieces, layer.blob);
-    match unpacked(store, lease, &mut input, layer, diff_id) {
-        Ok(()) => input.into_part().remove().map_err(|e| Refused { error: e.into(), part: None }),
-        Err(error) if error.is_of_content() => {
-            Err(Refused { error, part: Some(Box::new(input.into_part())) })
-        }
-        Err(error) => {
-            if matches!(error, PullError::Store(StoreError::NoSpace(_))) {
-                // What it takes is what others need now; the first error is the one to tell.
-                let _removed = input.into_part().remove();
-            }
-            Err(Refused { error, part: None })
-        }
-    }
+/// Unpacking on a thread of its own.
+struct Unpacking<'a> {
+    store: &'a Store,
+    lease: &'a Lease,
+    layer: LayerBlob,
+    diff_id: Digest,
+    limits: Limits,
 }
 
-fn unpacked(
-    store: &Store,
-    lease: &Lease,
-    input: &mut Input,
-    layer: &LayerBlob,
-    diff_id: &Digest,
-) -> Result<(), PullError> {
-    let blob = BlobWriter::new(store.new_blob()?).map_err(|error| store.blob_failed(error))?;
-    let limits = Limits::default();
-    match layer::unpack(&mut *input, layer.compression, Some(diff_id), blob, &limits) {
-        Ok(unpacked) => {
-            input.finish()?;
-            Ok(store.commit_layer(lease, &unpacked)?)
-        }
-        Err(error) => {
-            if let Some(full) = store.full(&error) {
-                return Err(full.into());
+impl Unpacking<'_> {
+    /// Unpacks and stores a layer. The part file goes when the layer is stored or the device is full;
+    /// it stays on the disk when the transfer broke; it comes back when its content was wrong.
+    fn run(&self, part: PartFile, pieces: Receiver<Piece>) -> Result<(), Refused> {
+        let mut input = Input::new(part, pieces, self.layer.blob);
+        match self.store_layer(&mut input) {
+            Ok(()) => {
+                input.into_part().remove().map_err(|e| Refused { error: e.into(), part: None })
             }
-            input.diagnose()?;
-            Err(PullError::Layer { digest: layer.blob.digest, source: error })
+            Err(error) if error.is_of_content() => {
+                Err(Refused { error, part: Some(Box::new(input.into_part())) })
+            }
+            Err(error) => {
+                if matches!(error, PullError::Store(StoreError::NoSpace(_))) {
+                    // What it takes is what others need now; the first error is the one to tell.
+                    let _removed = input.into_part().remove();
+                }
+                Err(Refused { error, part: None })
+            }
+        }
+    }
+
+    fn store_layer(&self, input: &mut Input) -> Result<(), PullError> {
+        let blob = BlobWriter::new(self.store.new_blob()?);
+        let blob = blob.map_err(|error| self.store.blob_failed(error))?;
+        let LayerBlob { blob: Blob { digest, .. }, compression } = self.layer;
+        match layer::unpack(&mut *input, compression, Some(&self.diff_id), blob, &self.limits) {
+            Ok(unpacked) => {
+                input.finish()?;
+                Ok(self.store.commit_layer(self.lease, &unpacked)?)
+            }
+            Err(source) => {
+                if let Some(full) = self.store.full(&source) {
+                    return Err(full.into());
+                }
+                input.diagnose()?;
+                Err(PullError::Layer { digest, source })
+            }
         }
     }
 }

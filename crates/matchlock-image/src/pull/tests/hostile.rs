@@ -90,28 +90,14 @@ fn what_is_no_archive_is_refused() {
 
 #[test]
 fn a_bomb_is_refused() {
-    let mut builder = ::tar::Builder::new(Vec::new());
-    let mut header = ::tar::Header::new_gnu();
-    header.set_size(1 << 31);
-    header.set_mode(0o644);
-    header.set_entry_type(::tar::EntryType::Regular);
-    header.set_path("zeros").expect("a path");
-    header.set_cksum();
-    builder.get_mut().extend_from_slice(header.as_bytes());
-    let head = builder.get_ref().clone();
-    let packed = zstd_of(&head, 1 << 31);
-    let diff_id = vec![head];
-    let zstd = "application/vnd.oci.image.layer.v1.tar+zstd";
-    let error = refused(&config(&diff_id), &[(zstd, packed)]);
+    let lab = Lab::new();
+    publish(&lab.registry, "v1", &[tar(&[("zeros", &[0; 3_000_000])])]);
+    let limits = Limits { ratio_free: 1_000_000, ..Limits::default() };
+    let options = PullOptions { limits, ..PullOptions::default() };
+    let error = pull_with(&lab.store, &lab.reference("v1"), &options, &NoProgress);
+    let error = error.expect_err("refused");
     assert!(matches!(error, PullError::Layer { source: LayerError::Bomb(_), .. }), "{error:?}");
-}
-
-/// `head` and so many zeros, compressed.
-fn zstd_of(head: &[u8], zeros: u64) -> Vec<u8> {
-    use std::io::{Read as _, copy, repeat};
-    let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("in memory");
-    copy(&mut head.chain(repeat(0).take(zeros)), &mut encoder).expect("in memory");
-    encoder.finish().expect("in memory")
+    lab.assert_empty();
 }
 
 #[test]

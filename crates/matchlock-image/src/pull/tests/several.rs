@@ -7,6 +7,7 @@ use std::time::Duration;
 use matchlock_testkit::wait_until;
 
 use super::*;
+use crate::samples::put_layers;
 
 /// Longer than anything here takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -183,24 +184,47 @@ fn gc_during_a_pull_deletes_nothing_that_it_needs() {
     }
 }
 
+/// Does something when a layer is waited for.
+struct WhenWaiting<F>(Mutex<F>, Events);
+
+impl<F: FnMut() + Send> Progress for WhenWaiting<F> {
+    fn event(&self, event: Event) {
+        if matches!(event, Event::Layer { state: LayerState::Waiting, .. }) {
+            (self.0.lock().expect("lock"))();
+        }
+        self.1.event(event);
+    }
+}
+
+/// Pulls while another has the part file, which `then` is told.
+fn wait_for_another(lab: &Lab, then: impl FnMut() + Send) -> Vec<LayerState> {
+    let progress = WhenWaiting(Mutex::new(then), Events::default());
+    pull_with(&lab.store, &lab.reference("v1"), &PullOptions::default(), &progress).expect("pull");
+    progress.1.states(0)
+}
+
 #[test]
-fn who_waits_for_another_pull_says_so() {
+fn who_waits_for_a_pull_that_fails_takes_its_place() {
+    let lab = Lab::new();
+    let archives = archives(1);
+    publish(&lab.registry, "v1", &archives);
+    let mut held = lab.store.part(&layer_digests(&archives)[0]).expect("a part");
+    let states = wait_for_another(&lab, || held = None);
+    assert_eq!((states[0], states[states.len() - 1]), (LayerState::Waiting, LayerState::Done));
+}
+
+#[test]
+fn who_waits_for_a_pull_that_succeeds_loads_nothing() {
     let lab = Lab::new();
     let archives = archives(1);
     publish(&lab.registry, "v1", &archives);
     let digest = layer_digests(&archives)[0];
-    let held = Mutex::new(lab.store.part(&digest).expect("a part"));
-    struct LetsGo<'a>(&'a Mutex<Option<crate::store::PartFile>>, Events);
-    impl Progress for LetsGo<'_> {
-        fn event(&self, event: Event) {
-            if matches!(event, Event::Layer { state: LayerState::Waiting, .. }) {
-                drop(self.0.lock().expect("lock").take());
-            }
-            self.1.event(event);
-        }
-    }
-    let progress = LetsGo(&held, Events::default());
-    pull_with(&lab.store, &lab.reference("v1"), &PullOptions::default(), &progress).expect("pull");
-    let states = progress.1.states(0);
-    assert_eq!((states[0], states[states.len() - 1]), (LayerState::Waiting, LayerState::Done));
+    let mut held = lab.store.part(&digest).expect("a part");
+    let other = store(lab.dir.path());
+    let states = wait_for_another(&lab, || {
+        put_layers(&other, &archives);
+        held = None;
+    });
+    assert_eq!(states, [LayerState::Waiting, LayerState::Exists]);
+    assert_eq!(asked(&lab.registry, &digest), 0);
 }
