@@ -50,3 +50,9 @@ fn is_for_people(error: &ManifestError) {
     assert!(!text.chars().any(char::is_control), "control characters: {text:?}");
     assert!(text.len() < 16 * 1024, "{} bytes of message", text.len());
 }
+
+/// A layer, compressed or not, into a tree and a blob, and the blob back into the tree. Strangers
+/// make layers.
+pub fn layer(input: &[u8]) {
+    matchlock_image::layer::fuzz::fuzz_layer(input);
+}

@@ -11,8 +11,13 @@ use crate::tree::{Attributes, InodeId, Name};
 const NO_TIME: Attributes =
     Attributes { mode: 0o755, uid: 0, gid: 0, mtime: (0, 0), xattrs: BTreeMap::new() };
 
+fn file() -> File {
+    let file = rustix::fs::memfd_create("layer", rustix::fs::MemfdFlags::CLOEXEC);
+    File::from(file.expect("a file in memory"))
+}
+
 fn blob() -> BlobWriter {
-    BlobWriter::new(tempfile::tempfile().expect("a file")).expect("a blob")
+    BlobWriter::new(file()).expect("a blob")
 }
 
 fn read(bytes: &[u8]) -> Result<Layer, LayerError> {
@@ -478,36 +483,36 @@ fn a_built_layer_has_a_digest_of_what_is_in_it() {
     let attributes = || Attributes { mode: 0o644, uid: 5, ..Attributes::default() };
     type Step = fn(&mut Builder) -> Result<(), LayerError>;
     let build = |steps: &[Step]| {
-        let mut builder = Builder::new(tempfile::tempfile().expect("a file")).expect("a blob");
+        let mut builder = Builder::new(file()).expect("a blob");
         for step in steps {
             step(&mut builder).expect("a good step");
         }
         builder.finish().expect("a layer")
     };
-    let file = |b: &mut Builder| b.add_file(b"d/f", <_>::default(), &b"content"[..]);
+    let plain = |b: &mut Builder| b.add_file(b"d/f", <_>::default(), &b"content"[..]);
     let other = |b: &mut Builder| b.add_file(b"d/f", <_>::default(), &b"CONTENT"[..]);
     let link = |b: &mut Builder| b.add_symlink(b"s", <_>::default(), b"d/f");
     let dir = |b: &mut Builder| b.add_dir(b"/d", Attributes { mode: 0o700, ..<_>::default() });
     let hide = |b: &mut Builder| b.add_whiteout(b"/gone");
     let hard = |b: &mut Builder| b.add_hard_link(b"h", b"d/f");
-    let mut one = build(&[file, dir, link, hide]);
+    let mut one = build(&[plain, dir, link, hide]);
     assert_eq!(paths(&one), ["/d", "/d/f", "/gone", "/s"]);
     assert_eq!(bytes(&mut one, "d/f"), b"content");
     assert_eq!(one.unpacked, 7);
-    assert_eq!(build(&[hide, link, other, file, dir]).diff_id, one.diff_id, "order is nothing");
+    assert_eq!(build(&[hide, link, other, plain, dir]).diff_id, one.diff_id, "order is nothing");
     let others = [
         build(&[other, dir, link, hide]),
-        build(&[file, link, hide]),
-        build(&[file, dir, hide]),
-        build(&[file, dir, link]),
-        build(&[file, dir, link, hide, hard]),
+        build(&[plain, link, hide]),
+        build(&[plain, dir, hide]),
+        build(&[plain, dir, link]),
+        build(&[plain, dir, link, hide, hard]),
         build(&[]),
     ];
     let mut ids: Vec<_> = others.iter().chain([&one]).map(|layer| layer.diff_id).collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 7);
-    let mut builder = Builder::new(tempfile::tempfile().expect("a file")).expect("a blob");
+    let mut builder = Builder::new(file()).expect("a blob");
     assert!(builder.add_file(b".wh.x", attributes(), &b""[..]).is_err());
     assert!(builder.add_file(b"../x", attributes(), &b""[..]).is_err());
     assert!(builder.add_whiteout(b"/").is_err());

@@ -75,11 +75,12 @@ pub(super) async fn fetch(
             fetch.run().await
         }
     });
-    limited(fetches).await
+    // Collected: a future that holds the iterator could not move between threads.
+    limited(fetches.collect()).await
 }
 
 /// Runs futures, [`AT_ONCE`] at a time, until all are done or one fails.
-async fn limited<F, E>(futures: impl IntoIterator<Item = F>) -> Result<(), E>
+async fn limited<F, E>(futures: Vec<F>) -> Result<(), E>
 where
     F: Future<Output = Result<(), E>>,
 {

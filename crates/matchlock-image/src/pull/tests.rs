@@ -348,3 +348,11 @@ fn a_full_device_is_said_and_nothing_is_stored() {
     lab.store.clear_fault();
     lab.pull("v1").expect("with space");
 }
+
+#[test]
+fn a_pull_may_move_between_threads() {
+    fn moves(_: &impl Send) {}
+    let lab = Lab::new();
+    let (client, reference, options) = (client(), lab.reference("v1"), PullOptions::default());
+    moves(&pull(&lab.store, &client, &reference, &options, &NoProgress));
+}

@@ -146,6 +146,7 @@ pub(crate) fn encode(text: &str, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn shown(url: &Url) -> String {
         format!("{}://{}{}", url.scheme.name(), url.endpoint, url.target)
@@ -183,5 +184,16 @@ mod tests {
         let url = url.with_query([("scope", "repository:a/b:pull"), ("x", "1&y=é")]);
         assert_eq!(url.target(), "/token?a=b&scope=repository%3Aa%2Fb%3Apull&x=1%26y%3D%C3%A9");
         assert_eq!(format!("{url:?}"), "https://auth.example:443/..");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_what_is_joined_is_absolute(text in "\\PC{0,40}|[a-z:/?#@.%0-9\\[\\]]{0,40}") {
+            let base = Url::parse("https://r.example/v2/a?q=1").expect("a URL");
+            if let Some(url) = base.join(&text) {
+                prop_assert!(url.target.starts_with('/'));
+                prop_assert_eq!(Url::parse(&shown(&url)), Some(url));
+            }
+        }
     }
 }

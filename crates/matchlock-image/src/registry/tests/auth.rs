@@ -1,8 +1,9 @@
 //! Who is shown what.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Once};
 
 use matchlock_testkit::registry::{Auth, FakeRegistry, Grants, Reply};
 use serde_json::json;
@@ -205,7 +206,13 @@ async fn authorization_does_not_follow_a_redirect_to_another_host() {
     // Nor does a challenge from there lead to any.
     cdn.script(|_| Some(Reply::status(401).header("WWW-Authenticate", "Basic realm=\"x\"")));
     rig.blob("r.example/app", &digest, 0).await.expect_err("denied");
+    cdn.script(|_| {
+        let realm = "Bearer realm=\"http://cdn.example/token\"";
+        Some(Reply::status(401).header("WWW-Authenticate", realm))
+    });
+    rig.blob("r.example/app", &digest, 0).await.expect_err("denied");
     assert!(authorizations(&cdn).iter().all(Option::is_none));
+    assert!(cdn.requests().iter().all(|request| !request.target.contains("token")));
     // On the registry itself they stay.
     registry.script(|request| {
         (!request.path().contains("moved")).then(|| Reply::redirect("/v2/moved/manifests/latest"))
@@ -317,9 +324,26 @@ async fn denials_say_what_helps() {
     assert!(chain(&error).contains("credential helper \"missing\""), "{}", chain(&error));
 }
 
-/// Takes everything that is logged.
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<String>>);
+/// Takes everything that is logged, for the thread that logs it. One for the whole process: what a
+/// place in the code is worth is remembered for all threads, so one of a single test would miss what
+/// another test has passed before.
+#[derive(Debug)]
+struct Log;
+
+thread_local! {
+    static LOGGED: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+impl Log {
+    fn start() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| tracing::subscriber::set_global_default(Self).expect("the only one"));
+    }
+
+    fn field(field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        LOGGED.with_borrow_mut(|text| *text += &format!("{field}={value:?} "));
+    }
+}
 
 impl tracing::Subscriber for Log {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
@@ -327,10 +351,7 @@ impl tracing::Subscriber for Log {
     }
 
     fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        let mut text = self.0.lock().expect("no panic");
-        span.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
-            *text += &format!("{field}={value:?} ");
-        });
+        span.record(&mut Self::field);
         tracing::span::Id::from_u64(1)
     }
 
@@ -339,10 +360,7 @@ impl tracing::Subscriber for Log {
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        let mut text = self.0.lock().expect("no panic");
-        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
-            *text += &format!("{field}={value:?} ");
-        });
+        event.record(&mut Self::field);
     }
 
     fn enter(&self, _: &tracing::span::Id) {}
@@ -353,8 +371,7 @@ impl tracing::Subscriber for Log {
 /// Everything that could be shown, from every failure that has seen a secret.
 #[tokio::test]
 async fn no_secret_is_ever_shown() {
-    let log = Log::default();
-    let _logging = tracing::subscriber::set_default(log.clone());
+    Log::start();
     let registry = stocked();
     let echo = |request: &matchlock_testkit::registry::Request| {
         let shown = request.header("authorization").unwrap_or_default().to_owned();
@@ -389,7 +406,7 @@ async fn no_secret_is_ever_shown() {
         assert!(matches!(error, RegistryError::Denied { .. }), "{error:?}");
         seen += &format!("{error:?} {}", chain(&error));
     }
-    let logged = log.0.lock().expect("no panic").clone();
+    let logged = LOGGED.take();
     assert!(logged.contains("credentials cannot be read"), "{logged}");
     assert!(logged.contains("a request is repeated"), "{logged}");
     seen += &logged;

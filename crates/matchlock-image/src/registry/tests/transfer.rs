@@ -26,6 +26,18 @@ async fn a_blob_comes_whole_or_from_a_place_on() {
     assert_eq!(rig.blob(&image, &digest, 5).await.expect("a blob"), (0, blob));
 }
 
+#[test]
+fn transfers_may_move_between_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    let rig = Hosts::default().rig();
+    let (image, digest) = (reference("app"), crate::digest::Digest::of(b""));
+    is_send(&rig.client.manifest(&image));
+    is_send(&async {
+        let mut stream = rig.client.blob(&image, &digest, 0).await?;
+        stream.next().await.transpose()
+    });
+}
+
 #[tokio::test]
 async fn a_cut_transfer_is_taken_up_where_it_ended() {
     for ranges in [true, false] {
