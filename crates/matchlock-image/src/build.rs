@@ -34,6 +34,7 @@ mod key;
 mod mounts;
 mod parse;
 mod pattern;
+mod pulling;
 mod request;
 mod root;
 mod run;
@@ -48,6 +49,7 @@ pub use copy::CopyError;
 pub use error::{At, BuildError, Problem, StepError, SyntaxError};
 pub use execute::build;
 pub use files::FilesError;
+pub use pulling::Pulling;
 pub use request::{
     BuildEvent, BuildProgress, BuildRequest, Built, ImageSource, Output, RunResult, RunStep,
     Runner, Stream,

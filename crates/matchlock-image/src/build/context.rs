@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
 
 use super::files::{Entry, Files, FilesError, Kind, join, shown};
 use super::ignore::Ignore;
@@ -17,6 +18,9 @@ use crate::tree::{Attributes, Name};
 
 /// Most symbolic links in one path.
 const MAX_LINKS: u32 = 40;
+
+/// How often a path is tried whose directories are being renamed.
+const MAX_TRIES: u32 = 64;
 
 /// An open context. Its files belong to root in the image, whoever owns them here; extended attributes
 /// stay on the host.
@@ -39,7 +43,15 @@ impl Context {
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        Ok(fs::openat2(&self.root, OsStr::from_bytes(path), flags, Mode::empty(), resolve)?)
+        let mut tries = 0;
+        loop {
+            let path = OsStr::from_bytes(path);
+            match fs::openat2(&self.root, path, flags, Mode::empty(), resolve) {
+                // Something was renamed on the way (openat2(2), "EAGAIN").
+                Err(Errno::AGAIN) if tries < MAX_TRIES => tries += 1,
+                opened => return Ok(opened?),
+            }
+        }
     }
 
     fn entry(&self, path: &[u8], fd: &OwnedFd) -> Result<Option<Entry>, FilesError> {

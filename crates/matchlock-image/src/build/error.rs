@@ -87,10 +87,10 @@ pub enum Problem {
     #[error("expected: {0}")]
     Expected(&'static str),
     /// A flag that the instruction does not have.
-    #[error("unknown flag --{0}")]
+    #[error("unknown flag --{}", plain(.0))]
     UnknownFlag(String),
     /// A flag twice.
-    #[error("--{0} is given twice")]
+    #[error("--{} is given twice", plain(.0))]
     RepeatedFlag(String),
     /// A flag without what it needs, or with what it cannot use.
     #[error("--{flag}: {why}")]
@@ -101,7 +101,7 @@ pub enum Problem {
         why: String,
     },
     /// A valid instruction that this builder does not have.
-    #[error("{what} is not supported by the built-in builder; {instead}")]
+    #[error("{} is not supported by the built-in builder; {instead}", plain(what))]
     Unsupported {
         /// The feature.
         what: String,
@@ -135,7 +135,7 @@ pub enum Problem {
     #[error("not a substitution of a variable: {0:?}")]
     BadSubstitution(String),
     /// `${name:?text}`.
-    #[error("{name}: {message}")]
+    #[error("{name}: {}", plain(message))]
     Required {
         /// The variable.
         name: String,
@@ -160,7 +160,7 @@ pub enum Problem {
         value: String,
     },
     /// `ONBUILD ONBUILD` and others.
-    #[error("{0} cannot be a trigger")]
+    #[error("{} cannot be a trigger", plain(.0))]
     BadTrigger(String),
 }
 
@@ -180,9 +180,13 @@ impl At {
             words.truncate(cut);
             words.push('…');
         }
-        let text = words.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        Self { file: Arc::clone(file), line, text }
+        Self { file: Arc::clone(file), line, text: plain(&words) }
     }
+}
+
+/// Without characters that a terminal obeys: Dockerfiles are others' texts.
+fn plain(text: &str) -> String {
+    text.chars().take(2 * QUOTED).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 impl fmt::Display for At {

@@ -139,7 +139,7 @@ impl Scaffold {
         stage.layers.iter().chain(&self.layers).copied().collect()
     }
 
-    /// The layer without what the command did in mounts.
+    /// The layer without what the command did in mounts; `None` when that was all.
     pub(crate) fn take_out(&self, store: &Store, layer: Layer) -> Result<Option<Layer>, StepError> {
         let Layer { diff_id, file, mut tree, unpacked } = layer;
         let mut hasher = Hasher::default();
@@ -154,9 +154,9 @@ impl Scaffold {
             }
         }
         if !changed {
-            return Ok(Some(Layer { diff_id, file, tree, unpacked }));
+            return Ok((!is_empty(&tree)).then_some(Layer { diff_id, file, tree, unpacked }));
         }
-        if tree.directory(Tree::ROOT).is_some_and(|root| root.entries.is_empty()) {
+        if is_empty(&tree) {
             return Ok(None);
         }
         let mut blob = BlobWriter::new(store.new_blob()?)?;
@@ -164,6 +164,11 @@ impl Scaffold {
         let file = blob.finish(&tree).map_err(LayerError::FileSystem)?;
         Ok(Some(Layer { diff_id: hasher.finish(), file, tree, unpacked }))
     }
+}
+
+/// Whether a layer says nothing, not even what the root is like.
+fn is_empty(tree: &Tree) -> bool {
+    tree.directory(Tree::ROOT).is_some_and(|root| root.entries.is_empty() && root.implied)
 }
 
 /// Removes a path; false when it is not there.

@@ -105,14 +105,6 @@ impl Store {
         self.find_normal(&name::normal(tag))
     }
 
-    /// What a build left for the next one under this key.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn find_cache(&self, key: &str) -> Result<Option<StoredImage>, StoreError> {
-        self.find_in(key, "scope = 'cache'")
-    }
-
     fn find_normal(&self, normal: &str) -> Result<Option<StoredImage>, StoreError> {
         self.find_in(normal, "scope IN ('local', 'registry')")
     }
@@ -142,8 +134,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn list(&self) -> Result<Vec<ImageSummary>, StoreError> {
-        let query =
-            format!("SELECT {COLUMNS} FROM images WHERE scope <> 'cache' ORDER BY scope, tag");
+        let query = format!("SELECT {COLUMNS} FROM images ORDER BY scope, tag");
         let database = self.database();
         let read = || {
             let mut statement = database.prepare(&query)?;
@@ -254,22 +245,6 @@ impl Store {
             reference: image.tag.clone(),
             digest: image.digest,
         })
-    }
-
-    /// Removes what builds left, the least recently stored first, until the rest is at most `bytes`
-    /// on the device, each entry counted as if it were alone.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn trim_cache(&self, bytes: u64) -> Result<(), StoreError> {
-        let locked = self.lock()?;
-        let delete = "DELETE FROM images WHERE scope = 'cache' AND tag IN (SELECT tag FROM
-            (SELECT tag, sum(size) OVER (ORDER BY updated_at DESC, tag) AS total FROM images
-             WHERE scope = 'cache') WHERE total > ?1)";
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        locked.database.execute(delete, [bytes]).map_err(self.database_error())?;
-        locked.prune()?;
-        Ok(())
     }
 
     pub(super) fn database_error(&self) -> impl Fn(rusqlite::Error) -> StoreError + use<> {

@@ -11,8 +11,6 @@ pub enum Scope {
     Local,
     /// A registry: references that were pulled.
     Registry,
-    /// Nobody: what a build keeps for the next one. Neither found by name nor listed.
-    Cache,
 }
 
 /// How an image came here.
@@ -66,13 +64,6 @@ impl ImageName {
         Ok(Self { scope: Scope::Local, source, typed: tag.to_owned(), normal: normal(tag) })
     }
 
-    /// A key of the build cache.
-    #[must_use]
-    pub fn cache(key: &str) -> Self {
-        let (typed, normal) = (key.to_owned(), key.to_owned());
-        Self { scope: Scope::Cache, source: Source::Local, typed, normal }
-    }
-
     /// As it was typed.
     #[must_use]
     pub fn as_typed(&self) -> &str {
@@ -92,12 +83,11 @@ impl Scope {
         match self {
             Self::Local => "local",
             Self::Registry => "registry",
-            Self::Cache => "cache",
         }
     }
 
     pub(super) fn parse(text: &str) -> Option<Self> {
-        [Self::Local, Self::Registry, Self::Cache].into_iter().find(|scope| scope.as_str() == text)
+        [Self::Local, Self::Registry].into_iter().find(|scope| scope.as_str() == text)
     }
 }
 

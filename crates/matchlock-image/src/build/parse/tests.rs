@@ -188,6 +188,26 @@ fn an_error_quotes_an_instruction_on_one_short_line() {
     assert!(!found.contains('\x1b') && found.len() < 200, "{found}");
 }
 
+#[test]
+fn no_error_carries_what_a_terminal_obeys() {
+    for text in [
+        "FROM a\nRUN --\x1b[2J x",
+        "FROM a\nRUN --\x1b]0;t\x07=1 x",
+        "FROM a\nRUN --network=\x1b[2J x",
+        "FROM a\nRUN --mount=type=\x1b x",
+        "FROM a\nCOPY --\x1b=1 --\x1b=1 a b",
+        "FROM \x1b AS \x1b",
+        "FROM a\nONBUILD \x1b x",
+        "# syntax=\x1b\nFROM a",
+        "FROM a\nRUN <<\x1b",
+    ] {
+        let found = error(text);
+        assert!(!found.contains(|c: char| c.is_control()), "{found:?}");
+    }
+    let required = Problem::Required { name: "A".into(), message: "\x1b[2J".into() };
+    assert_eq!(required.to_string(), "A: \u{fffd}[2J");
+}
+
 fn line() -> impl Strategy<Value = String> {
     let keyword = prop::sample::select(vec![
         "FROM",

@@ -34,6 +34,9 @@ fn a_command_has_the_configuration_so_far() {
         !built.image.config.raw.contains("pw@proxy") && !built.image.config.raw.contains("given")
     );
     assert_eq!(built.image.layers.len(), 1, "nothing was written");
+    let built = lab.build("FROM base\nRUN say nothing\n");
+    assert_eq!(built.image.layers.len(), 1, "an empty layer is none");
+    assert_eq!(lab.build("FROM base\nRUN say nothing\n").cached, 1);
 }
 
 #[test]
