@@ -23,6 +23,7 @@ macro_rules! cases {
     };
 }
 
+mod build;
 mod contents;
 mod crashes;
 mod failures;
@@ -57,6 +58,7 @@ impl Case {
 
 /// The longest first: they run beside each other.
 const ALL: &[&[Case]] = &[
+    build::CASES,
     contents::CASES,
     fixture::CASES,
     running::CASES,
