@@ -120,12 +120,12 @@ impl Locked<'_> {
         self.forget_indexes_over(digest)?;
         files::link(file, &path).map_err(StoreError::file("link", &path))?;
         self.store.fault("after-link").map_err(StoreError::file("link", &path))?;
-        self.insert(digest, len).map_err(self.store.database_error())?;
+        self.record_blob(digest, len).map_err(self.store.database_error())?;
         Ok(())
     }
 
     /// In one transaction: each one costs several writes to the device.
-    fn insert(&self, digest: &Digest, len: u64) -> rusqlite::Result<()> {
+    fn record_blob(&self, digest: &Digest, len: u64) -> rusqlite::Result<()> {
         let insert = "INSERT OR REPLACE INTO layer_refs
             VALUES (?1, ?2, 0, ?3, strftime('%Y-%m-%dT%H:%M:%SZ'))";
         let size = i64::try_from(len).unwrap_or(i64::MAX);
