@@ -267,11 +267,9 @@ fn an_image_that_says_nothing_needs_a_command() {
     assert_error(run, says, "COMMAND");
 }
 
-#[test]
-fn an_image_is_fetched_once_and_then_needs_no_network() {
+/// An image of one layer at a registry: its name, and the digest of its manifest.
+fn publish(registry: &FakeRegistry) -> (String, String) {
     const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-    let lab = Lab::new();
-    let registry = FakeRegistry::plain();
     let (layer, config) = image("{}");
     let [layer_digest, config_digest] =
         [&layer[..], config.as_bytes()].map(|bytes| registry.put_blob(bytes));
@@ -287,6 +285,38 @@ fn an_image_is_fetched_once_and_then_needs_no_network() {
     });
     let digest = registry.put_manifest("team/app", "1", MANIFEST, manifest.to_string().as_bytes());
     let name = format!("{}/team/app:1", registry.address());
+    (name, digest)
+}
+
+#[test]
+fn what_is_missing_of_an_image_is_fetched_again_or_told() {
+    let lab = Lab::new();
+    let registry = FakeRegistry::plain();
+    let (name, digest) = publish(&registry);
+    let damage = || {
+        for blob in blobs(&lab) {
+            let blob = lab.home().join(".cache/matchlock/images/blobs").join(blob);
+            fs::remove_file(blob).expect("remove");
+        }
+    };
+    lab.matchlock(&["pull", &name]).finish().expect(0);
+    damage();
+    let pulled = lab.matchlock(&["pull", &name]).finish().expect(0);
+    assert!(pulled.out().contains(&format!("\nDigest: {digest}\n")), "{}", pulled.out());
+    assert_eq!(blobs(&lab).len(), 2, "a layer and an index");
+
+    import(&lab, "mine:1").expect(0);
+    damage();
+    let says = "building rootfs: files of the image are missing or damaged";
+    assert_error(lab.matchlock(&["pull", "mine:1"]), says, "pull --force");
+    assert_error(lab.matchlock(&["run", "--image", "mine:1"]), says, "pull --force");
+}
+
+#[test]
+fn an_image_is_fetched_once_and_then_needs_no_network() {
+    let lab = Lab::new();
+    let registry = FakeRegistry::plain();
+    let (name, digest) = publish(&registry);
 
     // A run says what it has fetched; this image has nothing to run.
     let run = lab.matchlock(&["run", "--image", &name]).finish().expect(1);

@@ -25,17 +25,34 @@ pub(crate) async fn obtain(
     wish: Wish<'_>,
     printer: Printer,
 ) -> Result<Pulled, CliError> {
-    let fetched = if wish.force { None } else { find(images, wish)? };
-    match fetched {
+    find_or_fetch(images, wish, printer)
+        .await
+        .map_err(|error: CliError| error.context("building rootfs"))
+}
+
+/// The same for those who say themselves what the image is for.
+pub(crate) async fn find_or_fetch(
+    images: &Images,
+    wish: Wish<'_>,
+    printer: Printer,
+) -> Result<Pulled, CliError> {
+    let found = if wish.force { None } else { find(images, wish)? };
+    match found {
         Some(pulled) => Ok(pulled),
         None => fetch(images, wish, printer).await,
     }
-    .map_err(|error: CliError| error.context("building rootfs"))
 }
 
 fn find(images: &Images, wish: Wish<'_>) -> Result<Option<Pulled>, CliError> {
     let store = images.store();
     let Some(image) = store.find_tag(wish.name)? else { return Ok(None) };
+    if !store.is_whole(&image)? {
+        // An image of the user's own has no registry, though one may have another image of its name.
+        if image.source == Source::Registry {
+            return Ok(None);
+        }
+        let _says_what_is_missing = store.open_image(&image)?;
+    }
     let image = match wish.tag {
         Some(tag) => store.tag(&image, tag)?,
         None => image,
