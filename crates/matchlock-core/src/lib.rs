@@ -15,6 +15,7 @@
 
 mod artefacts;
 pub mod audit;
+pub mod build;
 mod config;
 mod disk;
 mod error;
