@@ -89,6 +89,18 @@ impl Artefacts {
     }
 }
 
+impl GuestFiles {
+    /// The same files for another machine.
+    ///
+    /// # Errors
+    /// [`CoreError::Host`]: no descriptor can be had.
+    pub fn try_clone(&self) -> Result<Self, CoreError> {
+        let again = |file: &File| file.try_clone().map_err(CoreError::host("duplicate a file"));
+        let (kernel, initramfs) = (again(&self.kernel)?, again(&self.initramfs)?);
+        Ok(Self { kernel, initramfs, id: self.id.clone() })
+    }
+}
+
 fn stamp(path: &std::path::Path) -> String {
     path.metadata().map_or_else(
         |_| String::new(),

@@ -19,7 +19,7 @@ use crate::error::CoreError;
 const MIN_IPV6_MTU: u32 = 1280;
 
 /// A sandbox with a network device: what its guest may reach, and by which ways.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NetworkSettings {
     /// Largest packet of the guest.
     pub mtu: Mtu,

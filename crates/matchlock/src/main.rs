@@ -52,7 +52,7 @@ fn dispatch(printer: Printer, started: std::time::Instant) -> Result<u8, CliErro
             commands::run::run(&args, &Surroundings::read(), printer, started)
         }
         Some(Command::Pull(args)) => commands::pull::run(&args, &Surroundings::read(), printer),
-        Some(Command::Build(args)) => commands::build::run(&args, &Surroundings::read(), printer),
+        Some(Command::Build(args)) => commands::build::run(&args, Surroundings::read(), printer),
         Some(Command::Image(args)) => commands::image::run(&args, &Surroundings::read(), printer),
         Some(Command::Volume(args)) => commands::volume::run(&args, &Surroundings::read(), printer),
         Some(Command::Audit(args)) => commands::audit::run(&args, printer),

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "this is the printer")]
 
 mod bars;
+mod build_log;
 
 use std::io::{IsTerminal, Write};
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 use crate::error::CliError;
 
 pub(crate) use self::bars::ImageProgress;
+pub(crate) use self::build_log::BuildLog;
 
 /// Writes messages for people on standard error and results on standard output.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +81,11 @@ impl Printer {
     /// Shows how far an image has come while the result lives, on a terminal only.
     pub(crate) fn image_progress(self, image: &str) -> ImageProgress {
         ImageProgress::new(image, self.terminal)
+    }
+
+    /// Shows what a build does.
+    pub(crate) fn build_log(self) -> BuildLog {
+        BuildLog::new(self.terminal)
     }
 
     /// Shows `text` while the result lives, on a terminal only.

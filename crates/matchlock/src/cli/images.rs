@@ -86,7 +86,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "N", default_value = "0", allow_negative_numbers = true)]
     pub(crate) build_cpus: f64,
 
-    /// Memory of the build in MB; 0 is all that the host has
+    /// Memory of the build in MB; 0 is half of what the host has
     #[arg(long, value_name = "MB", default_value = "0", allow_negative_numbers = true)]
     pub(crate) build_memory: i64,
 
@@ -98,7 +98,11 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "MB", default_value = "10240", allow_negative_numbers = true)]
     pub(crate) build_cache_size: i64,
 
-    /// Without a Dockerfile: ask the registry even if the image is here
+    /// Longest time that the build may take in seconds; 0 is no limit
+    #[arg(long, value_name = "SECONDS", default_value = "1800")]
+    pub(crate) timeout: u64,
+
+    /// Ask the registry for images even if they are here
     #[arg(long)]
     pub(crate) pull: bool,
 

@@ -25,12 +25,22 @@ pub(crate) async fn obtain(
     wish: Wish<'_>,
     printer: Printer,
 ) -> Result<Pulled, CliError> {
-    let fetched = if wish.force { None } else { find(images, wish)? };
-    match fetched {
+    find_or_fetch(images, wish, printer)
+        .await
+        .map_err(|error: CliError| error.context("building rootfs"))
+}
+
+/// The same for those who say themselves what the image is for.
+pub(crate) async fn find_or_fetch(
+    images: &Images,
+    wish: Wish<'_>,
+    printer: Printer,
+) -> Result<Pulled, CliError> {
+    let found = if wish.force { None } else { find(images, wish)? };
+    match found {
         Some(pulled) => Ok(pulled),
         None => fetch(images, wish, printer).await,
     }
-    .map_err(|error: CliError| error.context("building rootfs"))
 }
 
 fn find(images: &Images, wish: Wish<'_>) -> Result<Option<Pulled>, CliError> {

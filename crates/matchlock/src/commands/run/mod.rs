@@ -3,8 +3,8 @@
 mod invocation;
 mod plan;
 mod pump;
-mod refused;
-mod report;
+pub(in crate::commands) mod refused;
+pub(in crate::commands) mod report;
 mod root;
 mod session;
 
@@ -34,7 +34,7 @@ pub(crate) fn run(
 }
 
 /// Limits of this process, which its monitor inherits.
-fn set_limits() {
+pub(crate) fn set_limits() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     // The file server keeps descriptors of what the guest uses. With fewer it is slower, no worse.
     let mut files = getrlimit(Resource::Nofile);

@@ -8,7 +8,7 @@ const SHOWN: usize = 5;
 
 /// One refusal of the `--json` object.
 #[derive(Debug, Serialize)]
-pub(super) struct Refused {
+pub(in crate::commands) struct Refused {
     host: String,
     /// None where only the name was asked for.
     port: Option<u16>,
@@ -26,7 +26,7 @@ impl From<Refusal> for Refused {
 }
 
 /// One line for people; `None` when nothing was refused.
-pub(super) fn line(refused: &[Refused]) -> Option<String> {
+pub(in crate::commands) fn line(refused: &[Refused]) -> Option<String> {
     let mut shown: Vec<String> = Vec::new();
     for refusal in refused {
         let target = match refusal.port {

@@ -113,7 +113,7 @@ impl<'a> Report<'a> {
 }
 
 /// Says once that the guest runs slower than it could, and why.
-pub(super) fn announce(choice: &AcceleratorChoice, printer: Printer) {
+pub(in crate::commands) fn announce(choice: &AcceleratorChoice, printer: Printer) {
     if choice.accelerator == Accelerator::Tcg {
         printer.note(&format!("using software emulation, which is slower: {}", choice.reason));
     }

@@ -1,0 +1,199 @@
+//! Steps of image builds, each in a sandbox of its own on top of the layers so far.
+//!
+//! ```text
+//!   layers so far ─► sandbox ─► command ─► status, output
+//!                       │
+//!                       └─ writable layer ─► archive ─► unpack ─► layer of the store
+//! ```
+//! The sandbox is a sandbox like any other: the archive that it gives is as hostile as one of a registry.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use matchlock_image::build::{BoxError, Output, RunResult, RunStep, Runner, Stream};
+use matchlock_image::erofs::BlobWriter;
+use matchlock_image::layer::{Compression, Layer, LayerError, Limits, unpack};
+use matchlock_image::store::{RootImage, Store, StoreError};
+use matchlock_net::{Network, Refusal};
+use matchlock_policy::HostName;
+use matchlock_proto::ExecRequest;
+use matchlock_vmm::Vmm;
+
+use crate::artefacts::{Artefacts, GuestFiles};
+use crate::config::{Cpus, DiskSize, Image, MemorySize, SandboxConfig};
+use crate::error::CoreError;
+use crate::exec::{ExecError, Streams};
+use crate::network::NetworkSettings;
+use crate::sandbox::Sandbox;
+use crate::state::StateRoot;
+
+/// What the sandboxes of all steps have in common.
+#[derive(Debug, Clone)]
+pub struct StepSettings {
+    /// CPU share.
+    pub cpus: Cpus,
+    /// Memory.
+    pub memory: MemorySize,
+    /// Writable layer: the most that one step can write.
+    pub disk: DiskSize,
+    /// Names with addresses of the user's choice.
+    pub hosts: Vec<(HostName, IpAddr)>,
+    /// `None`: no step has a network device.
+    pub network: Option<NetworkSettings>,
+    /// Where the audit trails of all steps are kept, one after the other; `None`: nowhere.
+    pub audit_log: Option<PathBuf>,
+}
+
+/// Runs steps in sandboxes.
+#[derive(Debug)]
+pub struct SandboxRunner<'a> {
+    /// Starts the machines.
+    pub vmm: &'a dyn Vmm,
+    /// Kernel and initramfs of each.
+    pub files: GuestFiles,
+    /// Where the writable layers come from.
+    pub artefacts: &'a Artefacts,
+    /// State of the sandboxes.
+    pub state: &'a StateRoot,
+    /// Store of the layers that the steps make.
+    pub store: &'a Store,
+    /// What the sandboxes are like.
+    pub settings: StepSettings,
+    /// What the steps were refused by the network's policy, in their order.
+    pub refusals: Vec<Refusal>,
+}
+
+/// Why a step could not be run, or what it left is no layer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunnerError {
+    /// The sandbox.
+    #[error("starting the sandbox")]
+    Start(#[source] CoreError),
+    /// The command was not started, or its guest ended.
+    #[error("executing the command")]
+    Execute(#[source] ExecError),
+    /// What is not recorded must not have happened.
+    #[error("the audit trail is incomplete: {0}")]
+    AuditLost(String),
+    /// The guest does not say what has changed.
+    #[error("reading what the command changed")]
+    Export(#[source] ExecError),
+    /// What has changed cannot be a layer, or cannot be written.
+    #[error("keeping what the command changed")]
+    Layer(#[from] LayerError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The thread that writes the layer.
+    #[error("writing the layer has failed: {0}")]
+    Thread(String),
+}
+
+impl RunnerError {
+    /// The next step for the person who sees the error, if there is a usual one.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Start(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl Runner for SandboxRunner<'_> {
+    async fn run(&mut self, step: RunStep, output: &mut dyn Output) -> Result<RunResult, BoxError> {
+        Ok(self.run_step(step, output).await?)
+    }
+}
+
+impl SandboxRunner<'_> {
+    async fn run_step(
+        &mut self,
+        step: RunStep,
+        output: &mut dyn Output,
+    ) -> Result<RunResult, RunnerError> {
+        let RunStep { image, arguments, network, .. } = step;
+        let config = self.settings.sandbox(image, network);
+        let files = self.files.try_clone().map_err(RunnerError::Start)?;
+        let sandbox = Sandbox::start(config, self.vmm, files, self.artefacts, self.state).await;
+        let sandbox = sandbox.map_err(RunnerError::Start)?;
+        let result = self.command_and_layer(&sandbox, arguments, output).await;
+        self.refusals.extend(sandbox.network().map(Network::refusals).unwrap_or_default());
+        let trail = std::sync::Arc::clone(sandbox.audit());
+        sandbox.end().await;
+        match trail.lost() {
+            Some(why) => Err(RunnerError::AuditLost(why)),
+            None => result,
+        }
+    }
+
+    async fn command_and_layer(
+        &self,
+        sandbox: &Sandbox,
+        arguments: Vec<String>,
+        output: &mut dyn Output,
+    ) -> Result<RunResult, RunnerError> {
+        let status = execute(sandbox, arguments, output).await.map_err(RunnerError::Execute)?;
+        if status != 0 {
+            return Ok(RunResult { status, layer: None });
+        }
+        Ok(RunResult { status, layer: Some(self.layer(sandbox).await?) })
+    }
+
+    /// What the sandbox has written.
+    async fn layer(&self, sandbox: &Sandbox) -> Result<Layer, RunnerError> {
+        let archive = sandbox.export().await.map_err(RunnerError::Export)?.blocking();
+        let blob = BlobWriter::new(self.store.new_blob()?).map_err(LayerError::Write)?;
+        let unpacking = tokio::task::spawn_blocking(move || {
+            unpack(archive, Compression::None, None, blob, &Limits::default())
+        });
+        let layer = unpacking.await.map_err(|error| RunnerError::Thread(error.to_string()))??;
+        Ok(layer)
+    }
+}
+
+impl StepSettings {
+    fn sandbox(&self, image: RootImage, network: bool) -> SandboxConfig {
+        SandboxConfig {
+            image: Image::Oci(Box::new(image)),
+            cpus: self.cpus,
+            memory: self.memory,
+            disk: self.disk,
+            disks: Vec::new(),
+            export: true,
+            hostname: None,
+            privileged: false,
+            env: Vec::new(),
+            hosts: self.hosts.clone(),
+            network: self.network.clone().filter(|_| network),
+            audit_log: self.audit_log.clone(),
+            extra_cmdline: String::new(),
+        }
+    }
+}
+
+/// Runs a command to its end. User, working directory and environment are the image's.
+async fn execute(
+    sandbox: &Sandbox,
+    arguments: Vec<String>,
+    output: &mut dyn Output,
+) -> Result<i32, ExecError> {
+    let argv = arguments.into_iter().map(String::into_bytes).collect();
+    let request = ExecRequest { argv, ..ExecRequest::default() };
+    let (mut execution, streams) = sandbox.exec(request).await?;
+    let Streams { mut stdout, mut stderr, .. } = streams;
+    let (mut more_stdout, mut more_stderr) = (true, true);
+    while more_stdout || more_stderr {
+        let (stream, bytes) = tokio::select! {
+            bytes = stdout.next(), if more_stdout => (Stream::Stdout, bytes),
+            bytes = stderr.next(), if more_stderr => (Stream::Stderr, bytes),
+        };
+        match (bytes, stream) {
+            (Some(bytes), stream) => output.write(stream, &bytes),
+            (None, Stream::Stdout) => more_stdout = false,
+            (None, Stream::Stderr) => more_stderr = false,
+        }
+    }
+    execution.wait().await.map(|status| i32::from(status.shell_code()))
+}

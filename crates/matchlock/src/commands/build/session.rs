@@ -1,0 +1,151 @@
+//! A build from the first look at its files to the image.
+
+use std::time::Duration;
+
+use matchlock_core::build::{SandboxRunner, StepSettings};
+use matchlock_core::image::build::{BoxError, BuildRequest, Built, ImageSource, build};
+use matchlock_core::images::{Images, Reference, StoredImage};
+use matchlock_core::vmm::Qemu;
+use matchlock_core::{GuestFiles, StateRoot};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::plan::Plan;
+use super::report;
+use crate::commands::obtain::{Wish, find_or_fetch};
+use crate::commands::run::refused::{self, Refused};
+use crate::commands::run::report::announce;
+use crate::embedded::ARTEFACTS;
+use crate::error::CliError;
+use crate::printer::Printer;
+use crate::signals::Interrupts;
+use crate::surroundings::Surroundings;
+
+/// How long a build that was told to end may take: the sandbox of a step has to go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a build works with.
+struct Job {
+    request: BuildRequest,
+    images: Images,
+    settings: StepSettings,
+    pull: bool,
+    vmm: Qemu,
+    files: GuestFiles,
+    state: StateRoot,
+    printer: Printer,
+}
+
+/// The image, or why there is none; and what the steps were refused.
+type Outcome = (Result<Built, CliError>, Vec<Refused>);
+
+/// Builds; returns the status to exit with.
+pub(super) async fn run(
+    plan: Plan,
+    surroundings: Surroundings,
+    printer: Printer,
+) -> Result<u8, CliError> {
+    let mut interrupts = Interrupts::listen()?;
+    let (tag, json, timeout) = (plan.tag.clone(), plan.json, plan.timeout);
+    let (cancel, cancelled) = oneshot::channel::<()>();
+    let runtime = Handle::current();
+    // It reads and writes files between its waits, which must not keep signals waiting.
+    let mut building = tokio::task::spawn_blocking(move || {
+        let job = Job::new(plan, &surroundings, printer)?;
+        Ok::<_, CliError>(runtime.block_on(async {
+            tokio::select! {
+                outcome = job.carry_out() => Some(outcome),
+                _ = cancelled => None,
+            }
+        }))
+    });
+    let early = tokio::select! {
+        built = &mut building => {
+            let built = built
+                .map_err(|error| CliError::new(format!("the build has failed: {error}")))??;
+            return built.map_or(Ok(1), |outcome| finish(&tag, outcome, json, printer));
+        }
+        signal = interrupts.next() => Ok(128u8.saturating_add(signal)),
+        () = expiry(timeout) => Err(too_slow(timeout)),
+    };
+    drop(cancel);
+    tokio::select! {
+        _ = &mut building => {}
+        // The user is in a hurry.
+        _ = interrupts.next() => {}
+        () = tokio::time::sleep(PATIENCE) => {}
+    }
+    early
+}
+
+fn finish(tag: &str, outcome: Outcome, json: bool, printer: Printer) -> Result<u8, CliError> {
+    let (built, refused) = outcome;
+    // What was refused may be why a step failed.
+    if let Some(line) = refused::line(&refused).filter(|_| built.is_err() || printer.is_terminal())
+    {
+        printer.note(&line);
+    }
+    report::say(tag, &built?, &refused, json, printer)?;
+    Ok(0)
+}
+
+impl Job {
+    fn new(plan: Plan, surroundings: &Surroundings, printer: Printer) -> Result<Self, CliError> {
+        let Plan { request, settings, kernel, pull, .. } = plan;
+        let images = surroundings.images()?;
+        let state = surroundings.state()?;
+        state.sweep()?;
+        let qemu = surroundings.qemu()?;
+        let files = ARTEFACTS.open(&kernel)?;
+        let cache = surroundings.cache()?;
+        let choice = surroundings.choose_accelerator(&qemu, &files, Some(&cache))?;
+        announce(&choice, printer);
+        let vmm = Qemu::new(qemu, choice.accelerator);
+        Ok(Self { request, images, settings, pull, vmm, files, state, printer })
+    }
+
+    async fn carry_out(self) -> Outcome {
+        let Self { request, images, settings, pull, vmm, files, state, printer } = self;
+        let store = images.store();
+        let source = Sought { images: &images, pull, printer };
+        let log = printer.build_log();
+        let mut runner = SandboxRunner {
+            vmm: &vmm,
+            files,
+            artefacts: &ARTEFACTS,
+            state: &state,
+            store,
+            settings,
+            refusals: Vec::new(),
+        };
+        let built = build(&request, store, &source, &mut runner, &log).await;
+        let refused = runner.refusals.into_iter().map(Refused::from).collect();
+        (built.map_err(|error| report::describe(&error)), refused)
+    }
+}
+
+/// The images that a Dockerfile names: those that are here first, whatever their names.
+struct Sought<'a> {
+    images: &'a Images,
+    /// Ask the registry in any case.
+    pull: bool,
+    printer: Printer,
+}
+
+impl ImageSource for Sought<'_> {
+    async fn resolve(&self, reference: &Reference) -> Result<StoredImage, BoxError> {
+        let wish = Wish { name: reference.as_typed(), force: self.pull, tag: None };
+        Ok(find_or_fetch(self.images, wish, self.printer).await?.image)
+    }
+}
+
+/// 0 is no limit.
+async fn expiry(timeout: Duration) {
+    if timeout.is_zero() { std::future::pending().await } else { tokio::time::sleep(timeout).await }
+}
+
+fn too_slow(timeout: Duration) -> CliError {
+    let seconds = timeout.as_secs();
+    CliError::new(format!("the build did not end within {seconds} s (see --timeout)"))
+        .hinted("run it again: steps that are done are kept, and not carried out again")
+}
