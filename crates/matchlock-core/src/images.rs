@@ -162,7 +162,7 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
 
 fn registry_hint(error: &RegistryError) -> Option<&'static str> {
     match error {
-        RegistryError::NotFound { .. } => {
+        RegistryError::NotFound { .. } | RegistryError::NoSuchTag { .. } => {
             Some("check the name and the tag: [REGISTRY/]REPOSITORY[:TAG]")
         }
         RegistryError::RateLimited { .. } => {

@@ -193,6 +193,12 @@ impl ImageArchive {
         Self { config, ..self }
     }
 
+    /// Its layers, lowest first, each an uncompressed tar stream.
+    #[must_use]
+    pub fn layers(&self) -> &[Vec<u8>] {
+        &self.layers
+    }
+
     /// Writes the archive, with `tag` as the image's name: `name:tag`.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What a sandbox may leave behind: processes, files, directories.
+//! What a sandbox or a pull may leave behind: processes, files, directories.
 
 use std::fs;
 use std::path::Path;
@@ -13,6 +13,14 @@ pub fn leaks(home: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(home.join(".matchlock/vms")).into_iter().flatten().flatten() {
         if entry.file_name() != ".lock" {
+            found.push(format!("file {}", entry.path().display()));
+        }
+    }
+    // Downloads that are not whole, and what pulls hold while they run. Whoever tests an end that
+    // leaves such has to show that the next command does away with it.
+    for directory in ["ingest", "leases"] {
+        let directory = home.join(".cache/matchlock/images").join(directory);
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             found.push(format!("file {}", entry.path().display()));
         }
     }
