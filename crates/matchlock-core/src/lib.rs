@@ -16,6 +16,7 @@
 mod artefacts;
 pub mod audit;
 pub mod build;
+pub mod buildkit;
 mod config;
 mod disk;
 mod error;
