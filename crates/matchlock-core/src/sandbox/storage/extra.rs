@@ -87,7 +87,10 @@ mod tests {
         (disks, mounts)
     }
 
-    fn places(mounts: &[DiskMount]) -> Vec<(u8, Option<(u8, u64, u64)>)> {
+    /// Device; number, start and length in sectors of the part.
+    type Place = (u8, Option<(u8, u64, u64)>);
+
+    fn places(mounts: &[DiskMount]) -> Vec<Place> {
         let sectors = |part: DiskPart| (part.number, part.start / 512, part.length / 512);
         mounts.iter().map(|mount| (mount.disk, mount.part.map(sectors))).collect()
     }
