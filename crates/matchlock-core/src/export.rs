@@ -12,10 +12,10 @@ use crate::exec::{ExecError, Execution, Output, Streams};
 #[non_exhaustive]
 pub enum ExportError {
     /// The guest ended or misbehaved.
-    #[error("the export of the writable layer was cut short")]
+    #[error("the archive from the guest was cut short")]
     Exec(#[source] ExecError),
     /// The guest could not read its own files. The text is the guest's, with control characters escaped.
-    #[error("the guest could not export its writable layer: {0}")]
+    #[error("the guest could not write its archive: {0}")]
     Guest(String),
 }
 

@@ -16,6 +16,7 @@
 mod artefacts;
 pub mod audit;
 pub mod build;
+pub mod buildkit;
 mod config;
 mod disk;
 mod error;
@@ -28,6 +29,8 @@ mod network;
 mod registry_dial;
 mod sandbox;
 mod state;
+#[cfg(test)]
+mod testing;
 pub mod volume;
 
 pub use artefacts::{Artefacts, DiskTemplate, GuestFiles, KernelSource};

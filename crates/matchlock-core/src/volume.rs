@@ -3,6 +3,7 @@
 //! A file is locked (flock(2)) as long as a machine has it: shared by those that read it, alone by one
 //! that writes. The lock goes with the descriptor, which only the monitor keeps, so no crash leaves one.
 
+mod cache;
 mod copy;
 mod name;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, openat, unlink};
 use rustix::io::Errno;
 
+pub use cache::attach_cache;
 pub use name::VolumeName;
 
 use crate::artefacts::DiskTemplate;
@@ -237,23 +239,33 @@ impl Volumes {
         fill: impl FnOnce(&File) -> Result<(), VolumeError>,
     ) -> Result<(), VolumeError> {
         let path = self.path(name);
-        if path.symlink_metadata().is_ok() {
+        if path.symlink_metadata().is_ok() || !publish(&self.directory, &path, fill)? {
             return Err(VolumeError::Exists(name.clone()));
         }
-        let mut builder = std::fs::DirBuilder::new();
-        let created = builder.recursive(true).mode(0o700).create(&self.directory);
-        created.map_err(failed("create", &self.directory))?;
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = openat(CWD, &self.directory, flags, Mode::RUSR | Mode::WUSR);
-        let file = file.map_err(|errno| failed("create", &path)(errno.into()))?;
-        let file = File::from(file);
-        fill(&file)?;
-        let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
-        match linkat(CWD, unnamed, CWD, &path, AtFlags::SYMLINK_FOLLOW) {
-            Ok(()) => Ok(()),
-            Err(Errno::EXIST) => Err(VolumeError::Exists(name.clone())),
-            Err(errno) => Err(failed("create", &path)(errno.into())),
-        }
+        Ok(())
+    }
+}
+
+/// Gives a new file of `directory` its name when `fill` has made it whole. False when something of that
+/// name is there.
+fn publish(
+    directory: &Path,
+    path: &Path,
+    fill: impl FnOnce(&File) -> Result<(), VolumeError>,
+) -> Result<bool, VolumeError> {
+    let mut builder = std::fs::DirBuilder::new();
+    let created = builder.recursive(true).mode(0o700).create(directory);
+    created.map_err(failed("create", directory))?;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR);
+    let file = file.map_err(|errno| failed("create", path)(errno.into()))?;
+    let file = File::from(file);
+    fill(&file)?;
+    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(errno) => Err(failed("create", path)(errno.into())),
     }
 }
 

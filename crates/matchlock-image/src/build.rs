@@ -38,6 +38,7 @@ mod pulling;
 mod request;
 mod root;
 mod run;
+mod send;
 mod source;
 mod stage;
 mod state;
@@ -55,6 +56,7 @@ pub use request::{
     Runner, Stream,
 };
 pub use root::PathError;
+pub use send::{BuildFiles, SendError};
 
 /// An error of whoever runs steps or finds images.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -12,7 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::error::CliError;
 
-pub(crate) use self::images::{BuildArgs, ImageArgs, ImageCommand, PullArgs};
+pub(crate) use self::images::{BuildArgs, Builder, ImageArgs, ImageCommand, PullArgs};
 pub(crate) use self::network::{NetworkArgs, PublishArgs};
 pub(crate) use self::volume::{VolumeArgs, VolumeCommand, VolumeCreateArgs};
 

@@ -64,6 +64,7 @@ fn listed_by_name_and_only_volumes() {
 
 #[test]
 fn one_writer_or_many_readers() {
+    let _unlocking = crate::testing::unlocking();
     let (_cache, volumes) = volumes();
     let path = create(&volumes, "data").path;
     let name = name("data");
@@ -152,4 +153,58 @@ proptest! {
             prop_assert!(!text.starts_with('.'));
         }
     }
+}
+
+#[test]
+fn a_cache_is_made_once_grows_and_never_shrinks() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("buildkit/cache.ext4");
+    let attach = |mib| {
+        let size = DiskSize::new(mib).expect("a size");
+        let attached = attach_cache(&path, size, &template(), || panic!("nobody has it"));
+        attached.expect("attached").into_file()
+    };
+    let first = attach(64);
+    let metadata = first.metadata().expect("there");
+    assert_eq!((metadata.len(), metadata.mode() & 0o777), (64 << 20, 0o600));
+    let mut text = [0; 4];
+    first.read_exact_at(&mut text, 4096).expect("read");
+    assert_eq!(&text, b"ext4");
+    first.write_all_at(b"kept", 8192).expect("written");
+    drop(first);
+    for (mib, expected) in [(128, 128 << 20), (64, 128 << 20)] {
+        let again = attach(mib);
+        assert_eq!(again.metadata().expect("there").len(), expected);
+        again.read_exact_at(&mut text, 8192).expect("read");
+        assert_eq!(&text, b"kept");
+    }
+}
+
+#[test]
+fn the_second_user_of_a_cache_is_told_and_waits() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("cache.ext4");
+    let first = attach_cache(&path, size(), &template(), || ()).expect("attached");
+    first.file.write_all_at(b"done", 8192).expect("written");
+    let (told, telling) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| {
+            attach_cache(&path, size(), &template(), move || told.send(()).expect("heard"))
+        });
+        telling.recv().expect("it waits");
+        // Whoever deletes the file meanwhile gets a new one made.
+        fs::remove_file(&path).expect("removed");
+        drop(first);
+        let second = second.join().expect("no panic").expect("attached");
+        assert_eq!(second.file.metadata().expect("there").nlink(), 1);
+    });
+}
+
+#[test]
+fn a_cache_is_a_regular_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("cache.ext4");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).expect("a pipe");
+    let error = attach_cache(&path, size(), &template(), || ()).expect_err("refused");
+    assert!(matches!(error, VolumeError::NotDisk { .. }), "{error:?}");
 }

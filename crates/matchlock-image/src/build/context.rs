@@ -73,6 +73,18 @@ impl Context {
         Ok(Some(Entry { attributes: attributes(&stat), kind, hidden }))
     }
 
+    /// A file with its length. The path has no symbolic links in it.
+    pub(crate) fn open_file(&self, path: &[u8]) -> Result<(File, u64), FilesError> {
+        // A pipe that took the file's place must not make this wait.
+        let fd = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK);
+        let file = File::from(fd.map_err(|error| fail(path, error))?);
+        let metadata = file.metadata().map_err(|error| fail(path, error))?;
+        if !metadata.is_file() {
+            return Err(FilesError::Special(shown(path)));
+        }
+        Ok((file, metadata.len()))
+    }
+
     /// The text of a symbolic link; `None` when it is something else or missing.
     fn link(&self, path: &[u8]) -> Result<Option<Vec<u8>>, FilesError> {
         match self.open_at(path, OFlags::PATH) {
@@ -147,14 +159,7 @@ impl Files for Context {
     }
 
     fn open(&self, path: &[u8]) -> Result<Box<dyn Read + Send>, FilesError> {
-        // A pipe that took the file's place must not make this wait.
-        let fd = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK);
-        let file = File::from(fd.map_err(|error| fail(path, error))?);
-        let metadata = file.metadata().map_err(|error| fail(path, error))?;
-        if !metadata.is_file() {
-            return Err(FilesError::Special(shown(path)));
-        }
-        Ok(Box::new(file))
+        self.open_file(path).map(|(file, _)| Box::new(file) as _)
     }
 }
 

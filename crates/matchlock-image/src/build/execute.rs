@@ -270,25 +270,31 @@ fn warn_of_unused(file: &Dockerfile, globals: &Globals, progress: &dyn BuildProg
 }
 
 fn read(request: &BuildRequest) -> Result<(Dockerfile, Context), BuildError> {
-    let directory = request.context.display().to_string();
     if !request.context.is_dir() {
-        return Err(BuildError::NoContext(directory));
+        return Err(BuildError::NoContext(request.context.display().to_string()));
     }
     let name = &request.dockerfile_name;
-    let bytes = read_bounded(&request.dockerfile, source::MAX_SIZE)?
-        .ok_or_else(|| BuildError::NoDockerfile(name.clone()))?;
+    let bytes = read_dockerfile(&request.dockerfile, name)?;
     let file = parse(&name.as_str().into(), &bytes)?;
-    let ignore = ignore(request)?;
-    let context = Context::open(&request.context, ignore)
-        .map_err(|source| BuildError::Read { path: directory, source })?;
-    Ok((file, context))
+    Ok((file, open_context(&request.dockerfile, &request.context)?))
+}
+
+/// The text of a Dockerfile, which `name` means in errors.
+pub(super) fn read_dockerfile(path: &Path, name: &str) -> Result<Vec<u8>, BuildError> {
+    read_bounded(path, source::MAX_SIZE)?.ok_or_else(|| BuildError::NoDockerfile(name.to_owned()))
+}
+
+/// A context without what its ignore file hides.
+pub(super) fn open_context(dockerfile: &Path, context: &Path) -> Result<Context, BuildError> {
+    let fail = |source| BuildError::Read { path: context.display().to_string(), source };
+    Context::open(context, ignore(dockerfile, context)?).map_err(fail)
 }
 
 /// The one beside the Dockerfile, or else the context's.
-fn ignore(request: &BuildRequest) -> Result<Ignore, BuildError> {
-    let mut beside = request.dockerfile.clone().into_os_string();
+fn ignore(dockerfile: &Path, context: &Path) -> Result<Ignore, BuildError> {
+    let mut beside = dockerfile.to_owned().into_os_string();
     beside.push(".dockerignore");
-    for path in [PathBuf::from(beside), request.context.join(".dockerignore")] {
+    for path in [PathBuf::from(beside), context.join(".dockerignore")] {
         if let Some(bytes) = read_bounded(&path, super::ignore::MAX_SIZE)? {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Ignore::parse(&bytes).map_err(|trouble| BuildError::Ignore {

@@ -1,8 +1,9 @@
 //! The grammar of `pull`, `image` and `build`.
 
 use std::ffi::OsString;
+use std::str::FromStr;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 use super::{NetworkArgs, PlainArgs};
 
@@ -78,8 +79,9 @@ pub(crate) struct BuildArgs {
           value_name = "BOOL", action = clap::ArgAction::Set)]
     pub(crate) no_cache: bool,
 
-    /// What carries out the steps
-    #[arg(long, value_name = "BUILDER", default_value = "native")]
+    /// What carries out the steps: native is matchlock itself, a sandbox for each RUN; buildkit is
+    /// BuildKit in one sandbox [default image: moby/buildkit:rootless]
+    #[arg(long, value_name = "native|buildkit[=IMAGE]", default_value = "native")]
     pub(crate) builder: Builder,
 
     /// CPUs of the build; 0 is all of them
@@ -118,8 +120,42 @@ pub(crate) struct BuildArgs {
 }
 
 /// What carries out the steps of a Dockerfile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Builder {
-    /// matchlock itself, a sandbox for each RUN
+    /// matchlock itself, a sandbox for each RUN.
     Native,
+    /// BuildKit from this image, in one sandbox.
+    BuildKit(Option<String>),
+}
+
+impl FromStr for Builder {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "native" => Ok(Self::Native),
+            None if text == "buildkit" => Ok(Self::BuildKit(None)),
+            Some(("buildkit", image)) if !image.is_empty() => {
+                Ok(Self::BuildKit(Some(image.to_owned())))
+            }
+            _ => Err("possible values: native, buildkit, buildkit=IMAGE".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_builder_is_native_or_buildkit_with_or_without_an_image() {
+        let parse = |text: &str| text.parse::<Builder>().ok();
+        assert_eq!(parse("native"), Some(Builder::Native));
+        assert_eq!(parse("buildkit"), Some(Builder::BuildKit(None)));
+        let named = Builder::BuildKit(Some("registry.example/b:1".to_owned()));
+        assert_eq!(parse("buildkit=registry.example/b:1"), Some(named));
+        for bad in ["", "buildkit=", "native=x", "docker", "BuildKit"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! `matchlock build`: an image from a Dockerfile, or one of a registry made ready.
 
+mod buildkit;
 mod plan;
 mod report;
 mod session;

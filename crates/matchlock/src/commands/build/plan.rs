@@ -11,6 +11,7 @@ use matchlock_core::{
     Cpus, DiskSize, InvalidConfig, KernelSource, MemorySize, Mtu, host_cpus, host_memory_mib,
 };
 
+use super::buildkit::BuildKit;
 use crate::cli::{BuildArgs, PublishArgs};
 use crate::commands::obtain::local_name;
 use crate::error::CliError;
@@ -32,6 +33,8 @@ pub(super) struct Plan {
     pub(super) request: BuildRequest,
     pub(super) settings: StepSettings,
     pub(super) kernel: KernelSource,
+    /// `None`: matchlock itself builds.
+    pub(super) buildkit: Option<BuildKit>,
     /// Ask the registries for images that are here too.
     pub(super) pull: bool,
     pub(super) json: bool,
@@ -65,6 +68,7 @@ impl Plan {
             tag: sources.tag,
             request,
             settings,
+            buildkit: BuildKit::wanted(args)?,
             kernel: surroundings.kernel(None)?,
             pull: args.pull,
             json: args.json,

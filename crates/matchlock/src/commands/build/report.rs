@@ -20,9 +20,12 @@ struct Report<'a> {
     layers: usize,
     size: String,
     bytes: u64,
-    steps: usize,
+    /// Those of BuildKit are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<usize>,
     /// Steps whose layers came from the cache.
-    cached: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached: Option<usize>,
     refused: &'a [Refused],
 }
 
@@ -37,7 +40,9 @@ pub(super) fn say(
     let Built { image, cached, steps } = built;
     let (layers, bytes, size) = (image.layers.len(), image.size, megabytes(image.size));
     if json {
-        let (digest, cached, steps) = (image.digest, *cached, *steps);
+        let digest = image.digest;
+        let steps = (*steps > 0).then_some(*steps);
+        let cached = steps.map(|_| *cached);
         return printer.json(&Report { tag, digest, layers, size, bytes, steps, cached, refused });
     }
     printer.result(&format!("Successfully built and tagged {tag}"));

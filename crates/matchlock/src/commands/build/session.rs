@@ -10,6 +10,7 @@ use matchlock_core::{GuestFiles, StateRoot};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::buildkit::{self, BuildKit};
 use super::plan::Plan;
 use super::report;
 use crate::commands::obtain::{Wish, find_or_fetch};
@@ -25,36 +26,38 @@ use crate::surroundings::Surroundings;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a build works with.
-struct Job {
-    request: BuildRequest,
-    images: Images,
-    settings: StepSettings,
-    pull: bool,
-    vmm: Qemu,
-    files: GuestFiles,
-    state: StateRoot,
-    printer: Printer,
+pub(super) struct Job {
+    pub(super) request: BuildRequest,
+    pub(super) images: Images,
+    pub(super) settings: StepSettings,
+    pub(super) pull: bool,
+    pub(super) vmm: Qemu,
+    pub(super) files: GuestFiles,
+    pub(super) state: StateRoot,
+    pub(super) surroundings: Surroundings,
+    pub(super) printer: Printer,
 }
 
 /// The image, or why there is none; and what the steps were refused.
-type Outcome = (Result<Built, CliError>, Vec<Refused>);
+pub(super) type Outcome = (Result<Built, CliError>, Vec<Refused>);
 
 /// Builds; returns the status to exit with.
 pub(super) async fn run(
-    plan: Plan,
+    mut plan: Plan,
     surroundings: Surroundings,
     printer: Printer,
 ) -> Result<u8, CliError> {
     let mut interrupts = Interrupts::listen()?;
     let (tag, json, timeout) = (plan.tag.clone(), plan.json, plan.timeout);
+    let buildkit = plan.buildkit.take();
     let (cancel, cancelled) = oneshot::channel::<()>();
     let runtime = Handle::current();
     // It reads and writes files between its waits, which must not keep signals waiting.
     let mut building = tokio::task::spawn_blocking(move || {
-        let job = Job::new(plan, &surroundings, printer)?;
+        let job = Job::new(plan, surroundings, printer)?;
         Ok::<_, CliError>(runtime.block_on(async {
             tokio::select! {
-                outcome = job.carry_out() => Some(outcome),
+                outcome = job.carry_out(buildkit.as_ref()) => Some(outcome),
                 _ = cancelled => None,
             }
         }))
@@ -90,7 +93,7 @@ fn finish(tag: &str, outcome: Outcome, json: bool, printer: Printer) -> Result<u
 }
 
 impl Job {
-    fn new(plan: Plan, surroundings: &Surroundings, printer: Printer) -> Result<Self, CliError> {
+    fn new(plan: Plan, surroundings: Surroundings, printer: Printer) -> Result<Self, CliError> {
         let Plan { request, settings, kernel, pull, .. } = plan;
         let images = surroundings.images()?;
         let state = surroundings.state()?;
@@ -101,11 +104,14 @@ impl Job {
         let choice = surroundings.choose_accelerator(&qemu, &files, Some(&cache))?;
         announce(&choice, printer);
         let vmm = Qemu::new(qemu, choice.accelerator);
-        Ok(Self { request, images, settings, pull, vmm, files, state, printer })
+        Ok(Self { request, images, settings, pull, vmm, files, state, surroundings, printer })
     }
 
-    async fn carry_out(self) -> Outcome {
-        let Self { request, images, settings, pull, vmm, files, state, printer } = self;
+    async fn carry_out(self, by: Option<&BuildKit>) -> Outcome {
+        if let Some(wanted) = by {
+            return buildkit::carry_out(wanted, self).await;
+        }
+        let Self { request, images, settings, pull, vmm, files, state, printer, .. } = self;
         let store = images.store();
         let source = Sought { images: &images, pull, printer };
         let log = printer.build_log();

@@ -1,0 +1,187 @@
+//! `--builder buildkit`: a build by BuildKit, in one sandbox that has its image.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use matchlock_core::buildkit::{self, BuildKitError, BuildKitOptions, BuildKitSettings};
+use matchlock_core::image::build::{BuildEvent, BuildFiles, BuildProgress, Built, Output, Stream};
+use matchlock_core::images::{ImagesError, Pulled, import};
+use matchlock_core::net::Network;
+use matchlock_core::volume::{Attached, attach_cache};
+use matchlock_core::{
+    CoreError, DescribeChain, DiskSize, ExecError, ExecFailure, Sandbox, SandboxConfig,
+};
+
+use super::report;
+use super::session::{Job, Outcome};
+use crate::cli::{BuildArgs, Builder};
+use crate::commands::obtain::{Wish, find_or_fetch};
+use crate::commands::run::refused::Refused;
+use crate::embedded::ARTEFACTS;
+use crate::error::CliError;
+use crate::printer::{BuildLog, Printer};
+use crate::surroundings::Surroundings;
+
+/// The image that is meant when none is named.
+const IMAGE: &str = "moby/buildkit:rootless";
+
+/// BuildKit's cache, in the cache directory of matchlock.
+const CACHE: &str = "buildkit/cache.ext4";
+
+/// A build by BuildKit that is wanted.
+#[derive(Debug)]
+pub(super) struct BuildKit {
+    /// Name of its image, as it was typed.
+    image: String,
+    /// Size that its cache has at least.
+    cache: DiskSize,
+}
+
+impl BuildKit {
+    /// `None` when matchlock itself is to build.
+    pub(super) fn wanted(args: &BuildArgs) -> Result<Option<Self>, CliError> {
+        let Builder::BuildKit(image) = &args.builder else { return Ok(None) };
+        let size = args.build_cache_size;
+        let cache = DiskSize::new(u64::try_from(size).unwrap_or_default());
+        let cache = cache.map_err(|error| {
+            CliError::new(error.to_string().replace("--disk-size", "--build-cache-size"))
+        })?;
+        Ok(Some(Self { image: image.clone().unwrap_or_else(|| IMAGE.to_owned()), cache }))
+    }
+}
+
+/// Carries out the build of a job.
+pub(super) async fn carry_out(wanted: &BuildKit, job: Job) -> Outcome {
+    let files = match open(&job) {
+        Ok(files) => files,
+        Err(error) => return (Err(error), Vec::new()),
+    };
+    match start(wanted, &job).await {
+        Ok(sandbox) => in_sandbox(sandbox, files, job).await,
+        Err(error) => (Err(error), Vec::new()),
+    }
+}
+
+/// What is wrong with the files is said before anything starts.
+fn open(job: &Job) -> Result<BuildFiles, CliError> {
+    let request = &job.request;
+    BuildFiles::open(&request.dockerfile, &request.dockerfile_name, &request.context)
+        .map_err(|error| report::describe(&error))
+}
+
+async fn start(wanted: &BuildKit, job: &Job) -> Result<Sandbox, CliError> {
+    let Job { images, settings, printer, .. } = job;
+    let about = |error: CliError| error.context("getting BuildKit");
+    let wish = Wish { name: &wanted.image, force: job.pull, tag: None };
+    let Pulled { image, .. } = find_or_fetch(images, wish, *printer).await.map_err(about)?;
+    let image = images.store().open_image(&image).map_err(|error| about(error.into()))?;
+    // Last, for others wait for it.
+    let cache = cache(wanted.cache, &job.surroundings, *printer).await?;
+    let settings = settings.clone();
+    let config: SandboxConfig = BuildKitSettings {
+        image,
+        cache,
+        cpus: settings.cpus,
+        memory: settings.memory,
+        disk: settings.disk,
+        hosts: settings.hosts,
+        network: settings.network,
+        audit_log: settings.audit_log,
+    }
+    .into_sandbox()?;
+    let progress = printer.progress("starting the sandbox …");
+    let files = job.files.try_clone()?;
+    let sandbox = Sandbox::start(config, &job.vmm, files, &ARTEFACTS, &job.state).await;
+    drop(progress);
+    sandbox.map_err(|error: CoreError| CliError::from(error).context("starting sandbox"))
+}
+
+/// Takes the cache, when no other build has it any more.
+async fn cache(
+    size: DiskSize,
+    surroundings: &Surroundings,
+    printer: Printer,
+) -> Result<Attached, CliError> {
+    let path = surroundings.cache()?.join(CACHE);
+    let attaching = tokio::task::spawn_blocking(move || {
+        attach_cache(&path, size, &ARTEFACTS.volume_template, || {
+            printer.note("waiting for another build: it uses BuildKit's cache");
+        })
+    });
+    let attached = attaching.await.map_err(|error| stopped(&error))?;
+    attached.map_err(|error| CliError::from(error).context("taking BuildKit's cache"))
+}
+
+async fn in_sandbox(sandbox: Sandbox, files: BuildFiles, job: Job) -> Outcome {
+    let built = build_and_import(&sandbox, files, &job).await;
+    let refused = sandbox.network().map(Network::refusals).unwrap_or_default();
+    let trail = Arc::clone(sandbox.audit());
+    // The cache is written back, also after a build that has failed.
+    sandbox.stop(Duration::ZERO).await;
+    let built = match trail.lost() {
+        Some(why) => Err(CliError::new(format!("the audit trail is incomplete: {why}"))),
+        None => built,
+    };
+    (built, refused.into_iter().map(Refused::from).collect())
+}
+
+async fn build_and_import(
+    sandbox: &Sandbox,
+    files: BuildFiles,
+    job: &Job,
+) -> Result<Built, CliError> {
+    let request = &job.request;
+    let options = BuildKitOptions {
+        target: request.target.clone(),
+        args: request.args.clone(),
+        no_cache: request.no_cache,
+    };
+    let mut log = Log(job.printer.build_log());
+    let archive = buildkit::build(sandbox, files, &options, &mut log).await.map_err(describe)?;
+    log.0.event(BuildEvent::Storing);
+    drop(log);
+    let name = request.names.first().cloned();
+    let name = name.ok_or_else(|| CliError::new("the image has no name"))?;
+    let (store, progress) =
+        (job.images.store().clone(), job.printer.image_progress(name.as_typed()));
+    let most = job.settings.disk.bytes();
+    let importing = tokio::task::spawn_blocking(move || {
+        // No more than its disk can hold is taken from the guest.
+        let archive = std::io::Read::take(archive, most);
+        let imported = import(&store, archive, &name, &progress).map_err(Box::new);
+        progress.clear();
+        imported
+    });
+    let imported = importing.await.map_err(|error| stopped(&error))?;
+    let Pulled { image, .. } = imported.map_err(|error| {
+        CliError::from(ImagesError::from(error)).context("importing what BuildKit has built")
+    })?;
+    // How many steps there were, and which of them came from its cache, BuildKit says only to people.
+    Ok(Built { image, cached: 0, steps: 0 })
+}
+
+/// What BuildKit writes, on the user's standard error.
+struct Log(BuildLog);
+
+impl Output for Log {
+    fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        self.0.event(BuildEvent::Output { stream, bytes });
+    }
+}
+
+fn describe(error: BuildKitError) -> CliError {
+    let described = CliError::new(DescribeChain(&error).to_string());
+    match &error {
+        BuildKitError::Failed(125 | 127)
+        | BuildKitError::Execute(ExecError::Refused(
+            ExecFailure::NotFound(_) | ExecFailure::NotExecutable(_),
+        )) => described.hinted(
+            "--builder buildkit=IMAGE needs an image with buildkitd, buildctl, runc, sh and tar",
+        ),
+        _ => described,
+    }
+}
+
+fn stopped(error: &tokio::task::JoinError) -> CliError {
+    CliError::new(format!("the build has failed: {error}"))
+}
