@@ -23,6 +23,7 @@ macro_rules! cases {
     };
 }
 
+mod buildkit;
 mod contents;
 mod crashes;
 mod failures;
@@ -58,6 +59,7 @@ impl Case {
 /// The longest first: they run beside each other.
 const ALL: &[&[Case]] = &[
     contents::CASES,
+    buildkit::CASES,
     fixture::CASES,
     running::CASES,
     volumes::CASES,
