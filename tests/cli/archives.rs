@@ -4,13 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 /// An archive of one image with one layer that holds one file.
 pub(crate) fn docker_archive(tag: &str, config: &str) -> Vec<u8> {
-    let layer = tar(&[("greeting", b"hello from a layer\n")]);
-    let diff_id = hex(&layer);
-    let config = format!(
-        r#"{{"architecture":"{}","os":"linux","config":{config},
-            "rootfs":{{"type":"layers","diff_ids":["sha256:{diff_id}"]}}}}"#,
-        architecture()
-    );
+    let (layer, config) = image(config);
     let name = format!("{}.json", hex(config.as_bytes()));
     let manifest =
         format!(r#"[{{"Config":"{name}","RepoTags":["{tag}"],"Layers":["1/layer.tar"]}}]"#);
@@ -19,6 +13,18 @@ pub(crate) fn docker_archive(tag: &str, config: &str) -> Vec<u8> {
         ("1/layer.tar", &layer),
         ("manifest.json", manifest.as_bytes()),
     ])
+}
+
+/// A layer that holds one file, and the configuration of an image that consists of it.
+pub(crate) fn image(config: &str) -> (Vec<u8>, String) {
+    let layer = tar(&[("greeting", b"hello from a layer\n")]);
+    let config = format!(
+        r#"{{"architecture":"{}","os":"linux","config":{config},
+            "rootfs":{{"type":"layers","diff_ids":["sha256:{}"]}}}}"#,
+        architecture(),
+        hex(&layer)
+    );
+    (layer, config)
 }
 
 /// The architecture of this host as images have it.

@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use matchlock_testkit::registry::{Auth, FakeRegistry};
 use matchlock_testkit::{Finished, Invocation, Lab};
 use serde_json::Value;
 
-use crate::archives::docker_archive;
+use crate::archives::{docker_archive, image};
 
 /// Runs it and checks the error: what is on the line, and that the hint has this in it.
 #[track_caller]
@@ -178,12 +179,11 @@ fn names_that_are_no_references_get_nowhere() {
     let lab = Lab::new();
     for name in ["Upper/Case", "a//b", "a:b:c", "a@sha256:12", "-", "\x1b[2J", ""] {
         let says = format!("building rootfs: invalid image reference {name:?}: ");
-        let shown = says.replace("\\u{1b}", "\\u{1b}");
-        let pulled = assert_error(lab.matchlock(&["pull", "--", name]), &shown, "REPOSITORY");
+        let pulled = assert_error(lab.matchlock(&["pull", "--", name]), &says, "REPOSITORY");
         assert!(!pulled.err().contains('\x1b'));
         if !name.is_empty() {
             let flag = format!("--image={name}");
-            assert_error(lab.matchlock(&["run", &flag, "--", "true"]), &shown, "REPOSITORY");
+            assert_error(lab.matchlock(&["run", &flag, "--", "true"]), &says, "REPOSITORY");
         }
     }
     assert!(blobs(&lab).is_empty());
@@ -265,4 +265,82 @@ fn an_image_that_says_nothing_needs_a_command() {
     lab.matchlock(&["image", "import", "entry"]).piped().finish_with(cleared).expect(0);
     let run = lab.matchlock(&["run", "--image", "entry", "--entrypoint", ""]);
     assert_error(run, says, "COMMAND");
+}
+
+/// An image of one layer at a registry: its name, and the digest of its manifest.
+fn publish(registry: &FakeRegistry) -> (String, String) {
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    let (layer, config) = image("{}");
+    let [layer_digest, config_digest] =
+        [&layer[..], config.as_bytes()].map(|bytes| registry.put_blob(bytes));
+    let descriptor = |kind: &str, digest: &str, size: usize| {
+        let media_type = format!("application/vnd.oci.image.{kind}");
+        serde_json::json!({ "mediaType": media_type, "digest": digest, "size": size })
+    };
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor("config.v1+json", &config_digest, config.len()),
+        "layers": [descriptor("layer.v1.tar", &layer_digest, layer.len())],
+    });
+    let digest = registry.put_manifest("team/app", "1", MANIFEST, manifest.to_string().as_bytes());
+    let name = format!("{}/team/app:1", registry.address());
+    (name, digest)
+}
+
+#[test]
+fn what_is_missing_of_an_image_is_fetched_again_or_told() {
+    let lab = Lab::new();
+    let registry = FakeRegistry::plain();
+    let (name, digest) = publish(&registry);
+    let damage = || {
+        for blob in blobs(&lab) {
+            let blob = lab.home().join(".cache/matchlock/images/blobs").join(blob);
+            fs::remove_file(blob).expect("remove");
+        }
+    };
+    lab.matchlock(&["pull", &name]).finish().expect(0);
+    damage();
+    let pulled = lab.matchlock(&["pull", &name]).finish().expect(0);
+    assert!(pulled.out().contains(&format!("\nDigest: {digest}\n")), "{}", pulled.out());
+    assert_eq!(blobs(&lab).len(), 2, "a layer and an index");
+
+    import(&lab, "mine:1").expect(0);
+    damage();
+    let says = "building rootfs: files of the image are missing or damaged";
+    assert_error(lab.matchlock(&["pull", "mine:1"]), says, "pull --force");
+    assert_error(lab.matchlock(&["run", "--image", "mine:1"]), says, "pull --force");
+}
+
+#[test]
+fn an_image_is_fetched_once_and_then_needs_no_network() {
+    let lab = Lab::new();
+    let registry = FakeRegistry::plain();
+    let (name, digest) = publish(&registry);
+
+    // A run says what it has fetched; this image has nothing to run.
+    let run = lab.matchlock(&["run", "--image", &name]).finish().expect(1);
+    let err = run.err();
+    let built = err.lines().next().unwrap_or_default();
+    assert!(built.starts_with(&format!("Built rootfs from {name} (")), "{err}");
+    assert!(err.contains("Error: command required"), "{err}");
+
+    let asked = registry.requests().len();
+    let pulled = lab.matchlock(&["pull", &name]).finish().expect(0);
+    assert!(pulled.out().contains(&format!("\nDigest: {digest}\n")), "{}", pulled.out());
+    assert_eq!(pulled.err(), "", "no bars in a pipe");
+    let run = lab.matchlock(&["run", "--image", &name]).finish().expect(1);
+    assert!(!run.err().contains("Built"), "{}", run.err());
+    assert_eq!(registry.requests().len(), asked, "it was here");
+
+    lab.matchlock(&["pull", "--force", &name]).finish().expect(0);
+    assert!(registry.requests().len() > asked, "the registry was asked again");
+    let blobs = |target: &String| target.contains("/blobs/");
+    assert_eq!(registry.targets().iter().filter(|target| blobs(target)).count(), 2 + 1, "config");
+
+    let other = format!("{}/team/app:2", registry.address());
+    assert_error(lab.matchlock(&["pull", &other]), "building rootfs: ", "check the name");
+    registry.require(Auth::Basic { user: "u".into(), password: "p".into() });
+    let denied = lab.matchlock(&["pull", "--force", &name]).finish().expect(1);
+    assert!(denied.err().contains("denied access"), "{}", denied.err());
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use matchlock_core::volume::{Access, VolumeName, Volumes, attach_file};
@@ -16,7 +17,7 @@ cases![
     a_volume_survives_a_machine_that_was_killed,
     several_read_a_volume_and_none_can_write_it,
     a_disk_without_a_file_system_is_an_error_before_any_program,
-    more_disks_than_fit_are_an_error_before_the_boot,
+    disks_beyond_the_devices_of_a_machine_share_some,
 ];
 
 const GRACE: Duration = Duration::from_secs(1);
@@ -118,11 +119,54 @@ async fn a_disk_without_a_file_system_is_an_error_before_any_program(lab: &Lab) 
     assert!(text.contains("/mnt/blank") && text.contains("no ext4 file system"), "{text}");
 }
 
-async fn more_disks_than_fit_are_an_error_before_the_boot(lab: &Lab) {
+async fn disks_beyond_the_devices_of_a_machine_share_some(lab: &Lab) {
+    const EACH: usize = 12;
     let directory = tempfile::tempdir().expect("a directory");
-    let disks = (0..9).map(|n| empty(directory.path(), &n.to_string(), Access::ReadOnly)).collect();
-    let error = lab.own(with(disks)).await.expect_err("too many");
-    assert!(matches!(error, CoreError::Vmm(_)), "{error:?}");
-    let text = DescribeChain(&error).to_string();
-    assert!(text.contains("room for 8 devices"), "{text}");
+    let seed = directory.path().join("seed");
+    fs::create_dir(&seed).expect("created");
+    let disks = (0..2 * EACH).map(|number| {
+        // Every other one for writing, each of another size, and not of whole pages.
+        fs::write(seed.join("number"), format!("{number}\n")).expect("written");
+        let path = directory.path().join(format!("{number}.ext4"));
+        let file = fs::File::create(&path).expect("created");
+        file.set_len((4 << 20) + 512 * number as u64).expect("resized");
+        tool("/usr/sbin/mke2fs", &["-q", "-t", "ext4", "-d"], &[&seed, &path]);
+        let access = if number % 2 == 0 { Access::ReadWrite } else { Access::ReadOnly };
+        let disk = attach_file(&path, access).expect("free");
+        let target = format!("/mnt/{number}").parse().expect("valid");
+        ExtraDisk::new(disk, target, None).expect("valid")
+    });
+    let sandbox = lab.own(with(disks.collect())).await.expect("a sandbox");
+    let numbers: Vec<String> = (0..2 * EACH).map(|number| number.to_string()).collect();
+    let script = "for n in $(seq 0 23); do cat /mnt/$n/number; done";
+    assert_eq!(sh(script).text(&sandbox).await, numbers.join("\n"));
+    let script = "for n in $(seq 0 23); do echo new $n >/mnt/$n/written && echo $n; done; sync; \
+                  for n in $(seq 0 2 22); do echo lost >/mnt/$n/late; done";
+    let ended = sh(script).on(&sandbox).await;
+    let writable: Vec<&str> = numbers.iter().step_by(2).map(String::as_str).collect();
+    assert_eq!(ended.out().trim_end(), writable.join("\n"));
+    assert_eq!(ended.err().matches("Read-only file system").count(), EACH, "{}", ended.err());
+    // The devices are read-only, not only the mounts.
+    let script = "cat /sys/block/vd[bc]/ro /sys/block/vdc/vdc12/ro; ls -d /sys/block/vd* | wc -l";
+    assert_eq!(sh(script).text(&sandbox).await, "0\n1\n1\n3");
+    // Without any warning: what was synced is there.
+    sandbox.end().await;
+    for number in 0..2 * EACH {
+        let path = directory.path().join(format!("{number}.ext4"));
+        if number % 2 == 0 {
+            // Replays the journal, and repairs nothing else.
+            tool("/usr/sbin/e2fsck", &["-p"], &[&path]);
+        }
+        let written = tool("/usr/sbin/debugfs", &["-R", "cat /written"], &[&path]);
+        let expected = if number % 2 == 0 { format!("new {number}\n") } else { String::new() };
+        assert_eq!(written, expected, "disk {number}");
+    }
+}
+
+/// What a tool says that must succeed; e2fsck(8) may have replayed a journal.
+fn tool(program: &str, options: &[&str], paths: &[&Path]) -> String {
+    let output = Command::new(program).args(options).args(paths).output().expect("it runs");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{program} {paths:?}: {error}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

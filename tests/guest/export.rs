@@ -2,7 +2,7 @@
 
 use matchlock_core::image::erofs::BlobWriter;
 use matchlock_core::image::layer::{Compression, Layer, Limits, unpack};
-use matchlock_core::image::tree::{Content, Inode, Name, Tree};
+use matchlock_core::image::tree::{Content, FileData, Inode, Name, Tree};
 use matchlock_core::{ExecError, ExecFailure, Sandbox, SandboxConfig};
 
 use crate::lab::{Lab, config};
@@ -12,6 +12,7 @@ cases![
     a_sandbox_in_which_nothing_ran_exports_nothing,
     everything_that_programs_did_is_in_the_layer,
     a_sandbox_that_was_not_made_for_it_exports_nothing,
+    trust_stores_that_are_made_anew_have_no_authority_of_the_sandbox,
 ];
 
 /// What a program leaves of every kind. `/usr/share/doc` is the host's and stands for an image's.
@@ -113,4 +114,49 @@ async fn everything_that_programs_did_is_in_the_layer(lab: &Lab) {
 async fn a_sandbox_that_was_not_made_for_it_exports_nothing(lab: &Lab) {
     let error = lab.plain().await.export().await.expect_err("refused");
     assert!(matches!(error, ExecError::Refused(ExecFailure::BadRequest(_))), "{error:?}");
+}
+
+async fn trust_stores_that_are_made_anew_have_no_authority_of_the_sandbox(lab: &Lab) {
+    let sandbox = lab.own(SandboxConfig { export: true, ..config() }).await.expect("a sandbox");
+    let authority = sh("cat /etc/ssl/certs/matchlock-ca.crt").text(&sandbox).await;
+    // Its first line of content is its own: the serial number is in it.
+    let line = authority.lines().nth(1).expect("a certificate").to_owned();
+    // What update-ca-certificates leaves, which itself takes minutes in an emulated machine.
+    let script = format!(
+        "cd /etc/ssl/certs; rm matchlock-ca.crt c185044c.0
+         cp ca-certificates.crt new; mv new ca-certificates.crt; grep -c '{line}' ca-certificates.crt
+         ln -s /usr/local/share/ca-certificates/matchlock-ca.crt matchlock-ca.pem
+         touch /usr/local/share/ca-certificates/matchlock-ca.crt; ln -s matchlock-ca.pem c185044c.0"
+    );
+    assert_eq!(sh(&script).text(&sandbox).await, "1");
+    let layer = exported(&sandbox).await;
+    sandbox.end().await;
+    let bundle = find(&layer.tree, "/etc/ssl/certs/ca-certificates.crt").expect("made anew");
+    let Content::File(bundle) = &bundle.content else { panic!("a bundle") };
+    assert!(read(&layer, bundle).matches("BEGIN CERTIFICATE").count() > 1, "the others are there");
+    let mut rest = vec![(String::new(), Tree::ROOT)];
+    while let Some((path, id)) = rest.pop() {
+        assert!(!path.contains("matchlock"), "{path}");
+        match &layer.tree.inode(id).content {
+            Content::File(data) => {
+                assert!(!read(&layer, data).contains(&line), "{path} has the authority");
+            }
+            Content::Symlink(target) => {
+                let target = String::from_utf8_lossy(&target[..]).into_owned();
+                assert!(!target.contains("matchlock"), "{path} leads to {target}");
+            }
+            Content::Directory(directory) => {
+                rest.extend(directory.entries.iter().map(|(name, id)| {
+                    (format!("{path}/{}", String::from_utf8_lossy(name.as_bytes())), *id)
+                }))
+            }
+            _ => {}
+        }
+    }
+}
+
+fn read(layer: &Layer, data: &FileData) -> String {
+    let mut bytes = vec![0; usize::try_from(data.size).expect("small")];
+    std::os::unix::fs::FileExt::read_exact_at(&layer.file, &mut bytes, data.start).expect("read");
+    String::from_utf8_lossy(&bytes).into_owned()
 }

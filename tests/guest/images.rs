@@ -2,7 +2,7 @@
 
 use matchlock_core::image::manifest::RuntimeConfig;
 use matchlock_core::image::tree::Attributes;
-use matchlock_core::{ExitStatus, SandboxConfig};
+use matchlock_core::{ExecFailure, ExitStatus, SandboxConfig};
 
 use crate::image::{Layers, for_reading, mode};
 use crate::lab::{Lab, config};
@@ -11,6 +11,7 @@ use crate::run::{argv, sh};
 cases![
     an_image_of_layers_is_the_root_and_is_not_changed,
     executions_have_the_defaults_of_the_image,
+    a_working_directory_that_an_image_lacks_is_made,
     an_image_of_127_layers_runs,
     two_machines_share_an_image,
 ];
@@ -73,6 +74,30 @@ async fn executions_have_the_defaults_of_the_image(lab: &Lab) {
     assert_eq!(seen, "1000\n1001\n/place/here\nyes from the sandbox /bin /home/user");
     let own = sh(script).user("root").dir("/").var("FROM_IMAGE", "no").text(&sandbox).await;
     assert_eq!(own, "0\n0\n/\nno from the sandbox /bin /root");
+    sandbox.end().await;
+}
+
+async fn a_working_directory_that_an_image_lacks_is_made(lab: &Lab) {
+    let boot = async |working_dir: &str| {
+        let image = Layers::with_shell().image(RuntimeConfig {
+            user: Some("1000:1000".to_owned()),
+            working_dir: Some(working_dir.to_owned()),
+            ..RuntimeConfig::default()
+        });
+        lab.own(SandboxConfig { image, network: None, ..config() }).await.expect("a sandbox")
+    };
+    let sandbox = boot("/made/for us").await;
+    let script = "pwd; stat -c '%a %u %g' /made '/made/for us'";
+    assert_eq!(sh(script).text(&sandbox).await, "/made/for us\n755 0 0\n755 0 0");
+    // Only the image's own: a directory that somebody has mistyped is an error.
+    let failure = sh(":").dir("/made/four us").refusal(&sandbox).await;
+    assert!(matches!(failure, ExecFailure::WorkingDirectory(_)), "{failure:?}");
+    sandbox.end().await;
+    let sandbox = boot("/bin/sh/below").await;
+    let failure = sh(":").refusal(&sandbox).await;
+    let names = matches!(&failure, ExecFailure::WorkingDirectory(text) if text.contains("/bin/sh"));
+    assert!(names, "{failure:?}");
+    assert_eq!(sh("pwd").dir("/").text(&sandbox).await, "/", "it is of no use, and of no harm");
     sandbox.end().await;
 }
 

@@ -24,6 +24,7 @@ macro_rules! cases {
 }
 
 mod buildkit;
+mod build;
 mod contents;
 mod crashes;
 mod failures;
@@ -58,6 +59,7 @@ impl Case {
 
 /// The longest first: they run beside each other.
 const ALL: &[&[Case]] = &[
+    build::CASES,
     contents::CASES,
     buildkit::CASES,
     fixture::CASES,

@@ -22,6 +22,7 @@ macro_rules! cases {
 }
 
 mod audit;
+mod builds;
 mod clients;
 mod fronting;
 mod lab;
@@ -50,6 +51,7 @@ pub(crate) struct Case {
 
 const ALL: &[&[Case]] = &[
     audit::CASES,
+    builds::CASES,
     clients::CASES,
     fronting::CASES,
     leaks::CASES,

@@ -5,6 +5,8 @@
 
 mod bare;
 mod boot;
+mod images;
+mod matchlock;
 mod net;
 mod procfs;
 mod series;
@@ -23,6 +25,8 @@ pub(crate) struct Args {
 enum Benchmark {
     /// Start to end of a sandbox, against a bare boot of the same kernel in the same machine.
     Boot(boot::Args),
+    /// Pulling against `skopeo copy`, the store's size, the start from an image, reading its files.
+    Images(images::Args),
     /// Interception, against the same client direct to the same server.
     Net(net::Args),
 }
@@ -31,6 +35,7 @@ enum Benchmark {
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match &args.benchmark {
         Benchmark::Boot(args) => boot::run(workspace, args),
+        Benchmark::Images(args) => images::run(workspace, args),
         Benchmark::Net(args) => net::run(workspace, args),
     }
 }

@@ -125,6 +125,12 @@ pub enum InvalidConfig {
     /// Zero, negative or not a number.
     #[error("--cpus must be a finite number > 0")]
     Cpus,
+    /// More disks of one kind, for reading or for writing, than a machine can have.
+    #[error("at most {max} disks can be attached for writing, and as many for reading")]
+    TooManyDisks {
+        /// How many of a kind fit.
+        max: usize,
+    },
     /// More virtual CPUs than the host has.
     #[error("--cpus must be <= host cpus ({host})")]
     TooManyCpus {

@@ -29,6 +29,8 @@ mod network;
 mod registry_dial;
 mod sandbox;
 mod state;
+#[cfg(test)]
+mod testing;
 pub mod volume;
 
 pub use artefacts::{Artefacts, DiskTemplate, GuestFiles, KernelSource};

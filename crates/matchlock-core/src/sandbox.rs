@@ -352,6 +352,7 @@ fn boot_config(guest: Guest<'_>, defaults: &Defaults) -> Result<BootConfig, Core
         entropy: random()?,
         root: mounts.root,
         disks: mounts.disks,
+        working_dir: defaults.working_dir.clone(),
         hosts: hosts.map(|(name, ip)| HostEntry { ip: *ip, name: name.to_string() }).collect(),
         dns_servers: network.map(|network| network.dns_servers.clone()).unwrap_or_default(),
         network: network.map(|network| network.config.clone()),

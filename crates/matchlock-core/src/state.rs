@@ -184,6 +184,7 @@ mod tests {
     }
 
     fn sleeper() -> Child {
+        let _started = crate::testing::forking();
         Command::new("sleep").arg("600").spawn().expect("spawn")
     }
 

@@ -22,6 +22,8 @@ pub struct BootConfig {
     pub root: RootConfig,
     /// File systems to mount in it, in this order.
     pub disks: Vec<DiskMount>,
+    /// Absolute path of a directory to make in it, with those above it, where nothing is.
+    pub working_dir: Option<Vec<u8>>,
     /// Lines for `/etc/hosts` beside the fixed ones.
     pub hosts: Vec<HostEntry>,
     /// `nameserver` lines of `/etc/resolv.conf`; none leaves the file empty.
@@ -51,11 +53,13 @@ pub struct RootConfig {
     pub export: bool,
 }
 
-/// An ext4 file system on a virtio block device.
+/// An ext4 file system on a virtio block device or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskMount {
     /// Index of the device in the order that the VMM was given them.
     pub disk: u8,
+    /// The part of the device; `None` is all of it.
+    pub part: Option<DiskPart>,
     /// Absolute path of the directory to mount it on, which is made when it is missing.
     pub target: Vec<u8>,
     /// Mount it read-only. Otherwise it is grown to the size of its device.
@@ -63,6 +67,17 @@ pub struct DiskMount {
     /// User and group that its root directory shall belong to; `None` leaves it as it is. Nothing for a
     /// read-only one.
     pub owner: Option<(u32, u32)>,
+}
+
+/// A part of a device that other disks are on too, which the agent makes a partition of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskPart {
+    /// Number of the partition, from 1; no other part of the device has it.
+    pub number: u8,
+    /// Where it begins in bytes, a multiple of 512.
+    pub start: u64,
+    /// Its length in bytes, a multiple of 512 and not 0.
+    pub length: u64,
 }
 
 /// One read-only layer of the root.
@@ -77,6 +92,8 @@ pub enum LowerLayer {
     Erofs {
         /// Index of the device in the order that the VMM was given them.
         disk: u8,
+        /// Length in bytes of what the device begins with: superblock, inodes and directories.
+        metadata: u64,
     },
 }
 

@@ -21,8 +21,8 @@ mod codec;
 mod exec;
 
 pub use boot::{
-    BootConfig, BootReport, BootStep, CpuLimit, DiskMount, HostEntry, LowerLayer, NetworkConfig,
-    RootConfig, UpperLayer,
+    BootConfig, BootReport, BootStep, CpuLimit, DiskMount, DiskPart, HostEntry, LowerLayer,
+    NetworkConfig, RootConfig, UpperLayer,
 };
 pub use codec::{Decoder, MAX_CONTROL, MAX_DATA, WireError, WireMessage};
 pub use exec::{

@@ -54,9 +54,11 @@ pub struct VmSpec {
     pub nic: Option<Nic>,
 }
 
-/// Virtio devices of any kind that a machine can have: its random number generator and the vsock
-/// device, which every machine has, and those of its [`VmSpec`].
+/// Virtio devices of any kind that a machine can have: the [`OWN_DEVICES`] and those of its [`VmSpec`].
 pub const MAX_DEVICES: usize = 8;
+
+/// Devices that every machine has: its random number generator and vsock.
+pub const OWN_DEVICES: usize = 2;
 
 /// Unit in which a virtio block device counts, in bytes (virtio 1.2, section 5.2.4).
 pub const SECTOR: u64 = 512;
@@ -78,8 +80,9 @@ pub struct Disk {
 pub enum DiskSource {
     /// In one file.
     File(File),
-    /// In several, one behind the other; read-only. With each comes how many of its bytes count, a
-    /// multiple of [`SECTOR`] and not 0. At most [`DiskSource::MAX_PARTS`].
+    /// In several, one behind the other. With each comes how many of its bytes count, a multiple of
+    /// [`SECTOR`] and not 0. At most [`DiskSource::MAX_PARTS`]. A flush reaches all of them; what the
+    /// guest discards stays where it is.
     Concatenated(Vec<(File, u64)>),
 }
 

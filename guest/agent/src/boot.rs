@@ -12,8 +12,10 @@ mod network;
 mod root;
 mod trust;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 use matchlock_proto::{BootConfig, BootReport, BootStep, ExecFailure, PROTOCOL_VERSION};
 use rustix::fs::{Mode, OFlags, open};
@@ -107,6 +109,10 @@ pub fn boot(
     let root_us = now_us();
     mounts::complete(config.privileged)?;
     disks::mount_all(&config.disks)?;
+    if let Some(path) = &config.working_dir {
+        // A program that shall start there is told why it cannot.
+        console::optional("create the working directory", working_directory(path));
+    }
     identity::write(&config)?;
     if let Some(network) = &config.network {
         network::configure(network)?;
@@ -131,6 +137,11 @@ pub fn boot(
         kernel,
     };
     Ok((Guest { env, privileged: config.privileged, export, cgroups }, report))
+}
+
+/// Its owner is root and its mode 0755, with all that were missing above it, as with container engines.
+fn working_directory(path: &[u8]) -> io::Result<()> {
+    std::fs::create_dir_all(OsStr::from_bytes(path))
 }
 
 fn set_clock((seconds, nanoseconds): (u64, u32)) -> io::Result<()> {

@@ -284,6 +284,41 @@ pub(crate) fn resize_ext4(directory: impl AsFd, blocks: u64) -> io::Result<()> {
     check(unsafe { libc::ioctl(fd, EXT4_IOC_RESIZE_FS as _, &raw const blocks) }.into()).map(drop)
 }
 
+/// Makes a part of a block device its partition `number`, as bytes (`BLKPG_ADD_PARTITION`,
+/// linux/blkpg.h). Nothing is written to the device.
+pub(crate) fn add_partition(
+    device: impl AsFd,
+    number: u8,
+    start: u64,
+    length: u64,
+) -> io::Result<()> {
+    const BLKPG: libc::c_ulong = 0x1269;
+    const BLKPG_ADD_PARTITION: libc::c_int = 1;
+    #[repr(C)]
+    struct Partition {
+        start: libc::c_longlong,
+        length: libc::c_longlong,
+        number: libc::c_int,
+        names: [u8; 128],
+    }
+    #[repr(C)]
+    struct Argument {
+        operation: libc::c_int,
+        flags: libc::c_int,
+        length: libc::c_int,
+        data: *const Partition,
+    }
+    let bytes = |count: u64| i64::try_from(count).map_err(|_| io::ErrorKind::InvalidInput);
+    let (start, length) = (bytes(start)?, bytes(length)?);
+    let data = Partition { start, length, number: number.into(), names: [0; 128] };
+    let size = size_of::<Partition>() as libc::c_int;
+    let argument =
+        Argument { operation: BLKPG_ADD_PARTITION, flags: 0, length: size, data: &raw const data };
+    let fd = device.as_fd().as_raw_fd();
+    // SAFETY: `argument` is a blkpg_ioctl_arg that points to a blkpg_partition; both live during the call.
+    check(unsafe { libc::ioctl(fd, BLKPG as _, &raw const argument) }.into()).map(drop)
+}
+
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::bench::bare::BareMachine;
+use crate::bench::matchlock::Matchlock;
 use crate::bench::procfs::Process;
 use crate::bench::series::{Series, round};
 use crate::setup::{self, Need};
@@ -44,7 +45,7 @@ pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         Some(binary) => binary.clone(),
         None => build::run(workspace)?,
     };
-    let matchlock = Matchlock { binary, any_accelerator: args.any_accelerator };
+    let matchlock = Matchlock::new(binary, args.any_accelerator);
     eprintln!("bench: an idle sandbox");
     let (bare, supervisor) = watch_idle(&matchlock, workspace)?;
     let pairs = Pairs::measure(&bare, &matchlock, args.samples)?;
@@ -74,38 +75,6 @@ pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The program under test.
-#[derive(Debug, Clone)]
-struct Matchlock {
-    binary: PathBuf,
-    any_accelerator: bool,
-}
-
-impl Matchlock {
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
-        if !self.any_accelerator {
-            command.env("MATCHLOCK_ACCEL", "tcg");
-        }
-        command.args(["run", "--image", "host", "--json"]).args(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    /// Runs `true` in a sandbox; returns milliseconds for the whole process, and its own account.
-    fn run_true(&self) -> Result<(f64, Value)> {
-        let mut command = self.command(&["--", "true"]);
-        let start = Instant::now();
-        let output = command.output().context("cannot run matchlock")?;
-        let elapsed = start.elapsed().as_secs_f64() * 1e3;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "matchlock failed ({}): {errors}", output.status);
-        let last = errors.lines().last().unwrap_or_default();
-        let account = serde_json::from_str(last).context("the last line is not the account")?;
-        Ok((elapsed, account))
-    }
-}
-
 /// A sandbox that waits for its standard input to end.
 struct Idle {
     child: Child,
@@ -114,7 +83,8 @@ struct Idle {
 
 impl Idle {
     fn start(matchlock: &Matchlock) -> Result<Self> {
-        let mut command = matchlock.command(&["-i", "--", "sh", "-c", "echo ready; exec cat"]);
+        let mut command =
+            matchlock.sandbox("host", &["-i", "--", "sh", "-c", "echo ready; exec cat"]);
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
         let stdin = child.stdin.take();
         let mut line = String::new();
@@ -164,7 +134,7 @@ impl Pairs {
         let mut pairs = Self::default();
         for sample in 1..=samples {
             let bare_ms = bare.boot(sample)?;
-            let (run_ms, account) = matchlock.run_true()?;
+            let (run_ms, account) = matchlock.run_true("host")?;
             eprintln!("bench: {sample}/{samples}: bare {bare_ms:.0} ms, run {run_ms:.0} ms");
             pairs.bare.push(bare_ms);
             pairs.run.push(run_ms);
@@ -184,7 +154,7 @@ fn start_together(matchlock: &Matchlock, count: u32) -> Value {
     let threads: Vec<_> = (0..count)
         .map(|_| {
             let matchlock = matchlock.clone();
-            thread::spawn(move || matchlock.run_true().map(|(elapsed, _)| elapsed))
+            thread::spawn(move || matchlock.run_true("host").map(|(elapsed, _)| elapsed))
         })
         .collect();
     let mut walls = Series::default();

@@ -66,6 +66,11 @@ impl Process {
         }))
     }
 
+    /// Most resident memory so far, in KiB; `None` when the process has ended.
+    pub(super) fn peak_memory(self) -> Option<u64> {
+        field(&fs::read_to_string(self.path("status")).ok()?, "VmHWM")
+    }
+
     /// A number of `/proc/PID/stat`, counted from the state, which is the first after the name.
     fn stat(self, index: usize) -> Option<u64> {
         let stat = fs::read_to_string(self.path("stat")).ok()?;
@@ -93,6 +98,7 @@ mod tests {
         let own = Process(std::process::id());
         assert!(own.memory()?["own_rss"].as_u64() > Some(0));
         assert!(own.cpu_time().is_some());
+        assert!(own.peak_memory() > Some(0));
         assert_eq!(own.executable()?, std::env::current_exe()?);
         assert!(own.child("no-such-program").is_err());
         Ok(())

@@ -13,6 +13,11 @@ impl Series {
         self.values.push(value);
     }
 
+    /// The value that was taken last; 0 when there is none.
+    pub(super) fn last(&self) -> f64 {
+        self.values.last().copied().unwrap_or_default()
+    }
+
     /// The middle value, or the mean of the two in the middle; 0 when there is none.
     pub(super) fn median(&self) -> f64 {
         let mut sorted = self.values.clone();
@@ -28,6 +33,12 @@ impl Series {
     pub(super) fn over(&self, other: &Self) -> Self {
         let pairs = self.values.iter().zip(&other.values);
         Self { values: pairs.map(|(value, other)| value / other).collect() }
+    }
+
+    /// Each value less that of the other series that was taken beside it.
+    pub(super) fn minus(&self, other: &Self) -> Self {
+        let pairs = self.values.iter().zip(&other.values);
+        Self { values: pairs.map(|(value, other)| value - other).collect() }
     }
 
     /// Without the single values: for series of many.
@@ -68,7 +79,9 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_of_pairs() {
-        assert_eq!(series(&[3.0, 8.0]).over(&series(&[2.0, 4.0])).values, [1.5, 2.0]);
+    fn ratios_and_differences_are_of_pairs() {
+        let (values, others) = (series(&[3.0, 8.0]), series(&[2.0, 4.0]));
+        assert_eq!(values.over(&others).values, [1.5, 2.0]);
+        assert_eq!(values.minus(&others).values, [1.0, 4.0]);
     }
 }

@@ -7,9 +7,11 @@ use anyhow::{Context as _, Result};
 
 /// Hosts that a URL in this repository may have: documents that the code cites, and reserved names.
 /// Nothing here is fetched by a build; packages come by name from where the reader's own package
-/// managers take them. The addresses are those that tests try to reach from within a sandbox.
+/// managers take them. The addresses are those that tests try to reach from within a sandbox, or that a
+/// registry of theirs leads to. `index.docker.io` is how Docker's file of credentials names its default.
 const HOSTS: &[&str] = &[
     "1.1.1.1",
+    "10.0.0.1",
     "127.0.0.1",
     "169.254.169.254",
     "198.18.0.1",
@@ -19,6 +21,7 @@ const HOSTS: &[&str] = &[
     "example.com",
     "example.net",
     "example.org",
+    "index.docker.io",
     "keepachangelog.com",
     "localhost",
     "semver.org",

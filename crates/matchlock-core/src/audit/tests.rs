@@ -74,6 +74,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// The bytes of a file to which each of these sandboxes appended its events.
 fn trail(sandboxes: &[Vec<Event>]) -> Vec<u8> {
+    let _unlocking = crate::testing::unlocking();
     let dir = tempfile::tempdir().expect("tempdir");
     let path = dir.path().join("audit.jsonl");
     for events in sandboxes {
@@ -214,6 +215,7 @@ fn a_file_that_is_no_intact_trail_is_not_continued() {
 
 #[test]
 fn a_file_has_one_writer_at_a_time() {
+    let _unlocking = crate::testing::unlocking();
     let (_dir, path, id) = opened();
     let first = Trail::keep(&path, &id).expect("open");
     let error = Trail::keep(&path, &id).expect_err("in use");

@@ -1,5 +1,7 @@
 //! What an image and disks are: devices for the machine, mounts for the guest, defaults for executions.
 
+mod extra;
+
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,9 +9,9 @@ use std::sync::Arc;
 use matchlock_fs::{CachePolicy, HostImage, Limits, Pool, Server, Tree};
 use matchlock_image::store::RootImage;
 use matchlock_proto::{DiskMount, ExecRequest, LowerLayer, RootConfig, UpperLayer};
-use matchlock_vmm::{Disk, DiskSource, FsDevice, FuseHandler};
+use matchlock_vmm::{Disk, DiskSource, FsDevice, FuseHandler, MAX_DEVICES, OWN_DEVICES};
 
-use crate::config::{ExtraDisk, Image, SandboxConfig};
+use crate::config::{Image, SandboxConfig};
 use crate::error::CoreError;
 use crate::volume::Access;
 
@@ -40,7 +42,7 @@ pub(super) struct Mounts {
 pub(super) struct Defaults {
     pub(super) env: Vec<(Vec<u8>, Vec<u8>)>,
     user: Option<String>,
-    working_dir: Option<Vec<u8>>,
+    pub(super) working_dir: Option<Vec<u8>>,
 }
 
 impl Storage {
@@ -56,21 +58,15 @@ impl Storage {
             }
             Image::Oci(image) => {
                 defaults = Defaults::of(image);
+                let metadata = image.files.first().map_or(0, |(_, bytes)| *bytes);
                 let source = DiskSource::Concatenated(std::mem::take(&mut image.files));
-                let disk = attach(&mut disks, source, Access::ReadOnly)?;
-                LowerLayer::Erofs { disk }
+                let disk = add(&mut disks, source, Access::ReadOnly)?;
+                LowerLayer::Erofs { disk, metadata }
             }
         };
-        let mut mounts = Vec::new();
-        for ExtraDisk { disk, target, owner } in std::mem::take(&mut config.disks) {
-            let access = disk.access();
-            mounts.push(DiskMount {
-                disk: attach(&mut disks, DiskSource::File(disk.into_file()), access)?,
-                target: target.as_str().as_bytes().to_vec(),
-                read_only: access == Access::ReadOnly,
-                owner,
-            });
-        }
+        let taken = OWN_DEVICES + filesystems.len() + usize::from(config.network.is_some());
+        let room = MAX_DEVICES.saturating_sub(taken);
+        let mounts = extra::attach(&mut disks, std::mem::take(&mut config.disks), room)?;
         let upper = UpperLayer::Ext4 { disk: UPPER };
         let root = RootConfig { lower: vec![lower], upper, export: config.export };
         Ok(Self { disks, filesystems, mounts: Mounts { root, disks: mounts }, defaults })
@@ -78,7 +74,7 @@ impl Storage {
 }
 
 /// Adds a disk and returns its index.
-fn attach(disks: &mut Vec<Disk>, source: DiskSource, access: Access) -> Result<u8, CoreError> {
+fn add(disks: &mut Vec<Disk>, source: DiskSource, access: Access) -> Result<u8, CoreError> {
     let index = disks.len();
     disks.push(Disk { source, read_only: access == Access::ReadOnly, ephemeral: false });
     // The monitor's own limit is far below this one, and says what was too many.

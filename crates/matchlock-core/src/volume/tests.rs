@@ -64,6 +64,7 @@ fn listed_by_name_and_only_volumes() {
 
 #[test]
 fn one_writer_or_many_readers() {
+    let _unlocking = crate::testing::unlocking();
     let (_cache, volumes) = volumes();
     let path = create(&volumes, "data").path;
     let name = name("data");

@@ -1,12 +1,15 @@
 //! Variables in words, and the removal of quotes (Dockerfile reference, "Environment replacement").
 
 use super::error::Problem;
-use super::pattern::wildcard;
+use super::pattern::Wildcard;
 
 /// Deepest `${a:-${b:-…}}`.
 const MAX_DEPTH: u32 = 64;
 /// Longest result, in bytes.
 const MAX_LENGTH: usize = 1 << 20;
+
+/// Most comparisons of one pattern within `${…}`.
+const MAX_STEPS: usize = 50_000_000;
 
 /// Looks a variable up.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -176,7 +179,7 @@ impl Expander<'_> {
                 let greedy = self.eat(operator);
                 let pattern = self.until(Some('}'), depth + 1)?;
                 let value = value.unwrap_or_default();
-                Ok(trim(&value, &pattern, operator == '#', greedy))
+                trim(&value, &pattern, operator == '#', greedy)
             }
             '/' if !colon => {
                 let all = self.eat('/');
@@ -194,49 +197,54 @@ impl Expander<'_> {
 }
 
 /// `${x#a}`, `${x##a}`, `${x%a}`, `${x%%a}` (POSIX XCU 2.6.2).
-fn trim(value: &str, pattern: &str, prefix: bool, greedy: bool) -> String {
-    let mut cuts: Vec<usize> =
-        value.char_indices().map(|(at, _)| at).chain([value.len()]).collect();
-    if prefix == greedy {
-        cuts.reverse();
+fn trim(value: &str, pattern: &str, prefix: bool, greedy: bool) -> Result<String, Problem> {
+    let mut chars: Vec<char> = value.chars().collect();
+    let mut pattern = Wildcard::new(pattern);
+    if !prefix {
+        // What an end is, is a beginning backwards.
+        chars.reverse();
+        pattern = pattern.reversed();
     }
-    for cut in cuts {
-        let (before, after) = value.split_at(cut);
-        let (piece, rest) = if prefix { (before, after) } else { (after, before) };
-        if wildcard(pattern, piece) {
-            return rest.to_owned();
-        }
-    }
-    value.to_owned()
+    afford(chars.len(), &pattern)?;
+    let mut lengths = pattern.beginnings(&chars);
+    let cut = if greedy { lengths.next_back() } else { lengths.next() }.unwrap_or(0);
+    let rest = &chars[cut..];
+    Ok(if prefix { rest.iter().collect() } else { rest.iter().rev().collect() })
 }
 
 /// `${x/a/b}` and `${x//a/b}`: the longest match at each place.
 fn replace(value: &str, pattern: &str, new: &str, all: bool) -> Result<String, Problem> {
+    let chars: Vec<char> = value.chars().collect();
+    let pattern = Wildcard::new(pattern);
+    afford(chars.len().saturating_mul(chars.len()), &pattern)?;
     let mut result = String::new();
-    let mut rest = value;
-    while !rest.is_empty() {
-        let ends = rest.char_indices().map(|(at, c)| at + c.len_utf8()).rev();
-        let found = ends.into_iter().find(|end| wildcard(pattern, &rest[..*end]));
-        match found {
-            Some(end) => {
+    let mut at = 0;
+    while at < chars.len() {
+        match pattern.beginnings(&chars[at..]).next_back().filter(|length| *length > 0) {
+            Some(length) => {
                 result.push_str(new);
-                rest = &rest[end..];
+                at += length;
                 if !all {
                     break;
                 }
             }
             None => {
-                let first = rest.chars().next().map_or(0, char::len_utf8);
-                result.push_str(&rest[..first]);
-                rest = &rest[first..];
+                result.push(chars[at]);
+                at += 1;
             }
         }
         if result.len() > MAX_LENGTH {
             return Err(Problem::ExpansionLimit);
         }
     }
-    result.push_str(rest);
+    result.extend(&chars[at..]);
     Ok(result)
+}
+
+/// A file of a stranger must not keep this busy for long.
+fn afford(characters: usize, pattern: &Wildcard) -> Result<(), Problem> {
+    let steps = characters.saturating_mul(pattern.cost());
+    if steps > MAX_STEPS { Err(Problem::ExpansionLimit) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -299,6 +307,9 @@ mod tests {
         assert_eq!(required.to_string(), "NONE: give it");
         let deep = format!("{}x{}", "${N:-".repeat(10_000), "}".repeat(10_000));
         assert_eq!(expand(&deep, '\\', &variables), Err(Problem::ExpansionLimit));
+        let lengthy = |_: &str| Some("x".repeat(100_000));
+        assert_eq!(expand("${a//?y/}", '\\', &lengthy), Err(Problem::ExpansionLimit));
+        assert_eq!(expand("${a%y*}", '\\', &lengthy).map(|value| value.len()), Ok(100_000));
         let long = |_: &str| Some("x".repeat(1 << 19));
         assert_eq!(expand("$a$a$a$a", '\\', &long), Err(Problem::ExpansionLimit));
     }

@@ -93,19 +93,41 @@ fn bound(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<char> {
     }
 }
 
-/// `*` and `?` over any characters, `\` before one: patterns within `${…}`.
-pub(crate) fn wildcard(pattern: &str, text: &str) -> bool {
-    let mut pieces = Vec::new();
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        pieces.push(match c {
-            '*' => Piece::Deep(false),
-            '?' => Piece::Class { negated: true, ranges: Vec::new() },
-            '\\' => Piece::Char(chars.next().unwrap_or('\\')),
-            c => Piece::Char(c),
-        });
+/// A pattern within `${…}`: `*` and `?` over any characters, `\` before one.
+#[derive(Debug)]
+pub(crate) struct Wildcard(Vec<Piece>);
+
+impl Wildcard {
+    pub(crate) fn new(pattern: &str) -> Self {
+        let mut pieces = Vec::new();
+        let mut chars = pattern.chars();
+        while let Some(c) = chars.next() {
+            pieces.push(match c {
+                '*' => Piece::Deep(false),
+                '?' => Piece::Class { negated: true, ranges: Vec::new() },
+                '\\' => Piece::Char(chars.next().unwrap_or('\\')),
+                c => Piece::Char(c),
+            });
+        }
+        Self(pieces)
     }
-    covers(&pieces, &text.chars().collect::<Vec<_>>())
+
+    /// How many pieces it has: what one pass over a text costs for each character.
+    pub(crate) fn cost(&self) -> usize {
+        self.0.len() + 1
+    }
+
+    /// For text read backwards.
+    pub(crate) fn reversed(mut self) -> Self {
+        self.0.reverse();
+        self
+    }
+
+    /// Lengths of the text's beginnings that it covers, the shortest first.
+    pub(crate) fn beginnings(&self, text: &[char]) -> impl DoubleEndedIterator<Item = usize> {
+        let row = covered(&self.0, text);
+        (0..=text.len()).filter(move |length| row[*length])
+    }
 }
 
 /// Bytes that are no UTF-8 become characters of a private range, each a character of its own.
@@ -119,9 +141,13 @@ fn decode(path: &[u8]) -> Vec<char> {
     chars
 }
 
-/// One row of a table for each piece: which prefixes of the text are covered. No pattern makes it
-/// slower than its length times the text's.
 fn covers(pieces: &[Piece], text: &[char]) -> bool {
+    covered(pieces, text)[text.len()]
+}
+
+/// One row of a table for each piece: which beginnings of the text are covered. No pattern makes it
+/// slower than its length times the text's.
+fn covered(pieces: &[Piece], text: &[char]) -> Vec<bool> {
     let mut row = vec![false; text.len() + 1];
     row[0] = true;
     for piece in pieces {
@@ -142,7 +168,7 @@ fn covers(pieces: &[Piece], text: &[char]) -> bool {
             }
         };
     }
-    row[text.len()]
+    row
 }
 
 fn run(row: &[bool], text: &[char], fits: impl Fn(char) -> bool) -> Vec<bool> {

@@ -120,13 +120,19 @@ impl Locked<'_> {
         self.forget_indexes_over(digest)?;
         files::link(file, &path).map_err(StoreError::file("link", &path))?;
         self.store.fault("after-link").map_err(StoreError::file("link", &path))?;
+        self.insert_blob(digest, len).map_err(self.store.database_error())?;
+        Ok(())
+    }
+
+    /// In one transaction: each one costs several writes to the device.
+    fn insert_blob(&self, digest: &Digest, len: u64) -> rusqlite::Result<()> {
         let insert = "INSERT OR REPLACE INTO layer_refs
             VALUES (?1, ?2, 0, ?3, strftime('%Y-%m-%dT%H:%M:%SZ'))";
         let size = i64::try_from(len).unwrap_or(i64::MAX);
-        let done = self.database.execute(insert, params![digest.to_string(), FS_TYPE, size]);
-        done.and_then(|_| self.database.execute(super::database::COUNT_REFERENCES, []))
-            .map_err(self.store.database_error())?;
-        Ok(())
+        let transaction = self.database.unchecked_transaction()?;
+        transaction.execute(insert, params![digest.to_string(), FS_TYPE, size])?;
+        transaction.execute(super::database::COUNT_REFERENCES, [])?;
+        transaction.commit()
     }
 
     /// A layer that is made again may be laid out in another way: indexes that point into it go.

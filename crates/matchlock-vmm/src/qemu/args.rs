@@ -130,7 +130,7 @@ impl Arguments {
                     .into_iter()
                     .map(|(file, sectors)| (self.descriptor_set(file), sectors))
                     .collect();
-                ("vmdk", self.descriptor_set(vmdk::descriptor(&parts)?), "file.")
+                ("vmdk", self.descriptor_set(vmdk::descriptor(&parts, read_only)?), "file.")
             }
         };
         let file = if prefix.is_empty() { "" } else { ",file.driver=file" };

@@ -46,6 +46,13 @@ pub(crate) async fn find_or_fetch(
 fn find(images: &Images, wish: Wish<'_>) -> Result<Option<Pulled>, CliError> {
     let store = images.store();
     let Some(image) = store.find_tag(wish.name)? else { return Ok(None) };
+    if !store.is_whole(&image)? {
+        // An image of the user's own has no registry, though one may have another image of its name.
+        if image.source == Source::Registry {
+            return Ok(None);
+        }
+        let _says_what_is_missing = store.open_image(&image)?;
+    }
     let image = match wish.tag {
         Some(tag) => store.tag(&image, tag)?,
         None => image,

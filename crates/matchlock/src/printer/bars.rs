@@ -77,7 +77,11 @@ impl View {
             Event::Resolving => self.say("asking the registry"),
             Event::Resolved { layers, bytes, .. } => {
                 self.layers().total = layers;
-                self.say(&format!("{layers} layers, {}", super::megabytes(bytes)));
+                let size = match bytes {
+                    0 => String::new(),
+                    bytes => format!(", {}", super::megabytes(bytes)),
+                };
+                self.say(&format!("layers: {layers}{size}"));
             }
             Event::Layer { index, state, .. } => self.layer(index, state),
             Event::Retrying { index, attempt } => {
@@ -96,7 +100,7 @@ impl View {
                 bar.finish_and_clear();
                 self.bars.remove(&bar);
             }
-            let text = format!("{} of {} layers", layers.done, layers.total);
+            let text = format!("layers: {} of {}", layers.done, layers.total);
             drop(layers);
             return self.say(&text);
         }

@@ -1,19 +1,19 @@
 //! Disks beside those of the root: volumes that outlive the machine.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::chown;
 use std::path::Path;
 
-use matchlock_proto::{BootStep, DiskMount};
+use matchlock_proto::{BootStep, DiskMount, DiskPart};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::root::{disk_path, grow};
 use super::{Required, StepFailed};
-use crate::console;
+use crate::{console, sys};
 
 /// Mounts them in the guest's root.
 pub(super) fn mount_all(disks: &[DiskMount]) -> Result<(), StepFailed> {
@@ -26,7 +26,7 @@ pub(super) fn mount_all(disks: &[DiskMount]) -> Result<(), StepFailed> {
 fn mount_disk(disk: &DiskMount) -> io::Result<()> {
     let target = Path::new(OsStr::from_bytes(&disk.target));
     fs::create_dir_all(target)?;
-    let device = disk_path("/dev", disk.disk);
+    let device = device(disk)?;
     if disk.read_only {
         let mounted = mount(&device, target, "ext4", MountFlags::RDONLY, c"");
         return mounted.map_err(|errno| explain(errno, true));
@@ -40,6 +40,18 @@ fn mount_disk(disk: &DiskMount) -> io::Result<()> {
         chown(target, Some(uid), Some(gid))?;
     }
     Ok(())
+}
+
+/// The device with the file system: a partition, when the disk is a part of one.
+fn device(disk: &DiskMount) -> io::Result<String> {
+    let whole = disk_path("/dev", disk.disk);
+    let Some(DiskPart { number, start, length }) = disk.part else {
+        return Ok(whole);
+    };
+    let device = File::open(&whole)?;
+    sys::add_partition(&device, number, start, length)
+        .map_err(|error| io::Error::new(error.kind(), format!("part {number}: {error}")))?;
+    Ok(format!("{whole}{number}"))
 }
 
 fn explain(errno: Errno, read_only: bool) -> io::Error {

@@ -89,6 +89,7 @@ impl Agent {
                 export: false,
             },
             disks: Vec::new(),
+            working_dir: None,
             hosts: Vec::new(),
             dns_servers: Vec::new(),
             network: None,
