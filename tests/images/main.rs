@@ -23,6 +23,7 @@ macro_rules! cases {
     };
 }
 
+mod buildkit;
 mod build;
 mod contents;
 mod crashes;
@@ -60,6 +61,7 @@ impl Case {
 const ALL: &[&[Case]] = &[
     build::CASES,
     contents::CASES,
+    buildkit::CASES,
     fixture::CASES,
     running::CASES,
     volumes::CASES,

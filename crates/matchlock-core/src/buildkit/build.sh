@@ -14,13 +14,6 @@ done
 [ -z "${MATCHLOCK_NO_CACHE:-}" ] || set -- "$@" --no-cache
 unset MATCHLOCK_OPTIONS MATCHLOCK_NO_CACHE
 
-# A group with processes gives no controllers to those below it: move all out of the way.
-if mkdir /sys/fs/cgroup/init 2>/dev/null; then
-    for process in $(cat /sys/fs/cgroup/cgroup.procs); do
-        echo "$process" 2>/dev/null >/sys/fs/cgroup/init/cgroup.procs || :
-    done
-fi
-
 buildkitd --root /var/lib/buildkit --addr "unix://$socket" --containerd-worker=false \
     --oci-worker=true --oci-worker-snapshotter=native --oci-worker-net=host >"$log" 2>&1 &
 daemon=$!
