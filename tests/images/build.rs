@@ -37,11 +37,11 @@ fn build(lab: &Lab, flags: &[&str], context: &Path) -> Invocation {
 const STAGES: &str = r#"FROM debian:local AS tools
 ARG GREETING=none
 ENV WHO=world
-WORKDIR /work/deep
+WORKDIR /made/deep
 RUN echo "$GREETING $WHO $(id -un) $PWD" > out; echo said-so; echo complained >&2
 FROM debian:local
 COPY . /src
-COPY --from=tools /work/deep/out /out
+COPY --from=tools /made/deep/out /out
 RUN <<EOF
     echo app:x:1000:1000::/home/app:/bin/sh >> /etc/passwd
     echo app:x:1000: >> /etc/group
@@ -84,10 +84,10 @@ fn a_dockerfile_becomes_an_image_that_runs(stock: &Stock) {
     assert!(!err.contains("CACHED"), "{err}");
 
     let ran = run(&lab, "built:1", &["--no-network"], &[]).finish().expect(0);
-    let expected = "hello world root /work/deep\napp\n/src\ndefault yes app /src\n";
+    let expected = "hello world root /made/deep\napp\n/src\ndefault yes app /src\n";
     assert_eq!(ran.out(), expected);
     let script = "find /src /opt /etc/skel -type f -o -type l | sort; cat /opt/new/moved; \
-                  stat -c ' %U %a' /src; ls -d /work 2>/dev/null; ls -A / | grep -c matchlock";
+                  stat -c ' %U %a' /src; ls -d /made 2>/dev/null; ls -A / | grep -c matchlock";
     let flags = ["--no-network", "--entrypoint", "sh"];
     let looked = run(&lab, "built:1", &flags, &["-c", script]).finish();
     let expected = "/etc/skel/one\n/opt/new/moved\n/src/.dockerignore\n/src/keep.log\n/src/kept\n\
