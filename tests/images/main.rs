@@ -23,8 +23,8 @@ macro_rules! cases {
     };
 }
 
-mod buildkit;
 mod build;
+mod buildkit;
 mod contents;
 mod crashes;
 mod failures;

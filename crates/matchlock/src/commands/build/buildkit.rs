@@ -137,7 +137,8 @@ async fn build_and_import(
         no_cache: request.no_cache,
     };
     let mut log = Log(job.printer.build_log());
-    let archive = buildkit::build(sandbox, files, &options, &mut log).await.map_err(describe)?;
+    let archive = buildkit::build(sandbox, files, &options, &mut log).await;
+    let archive = archive.map_err(|error| describe(&error))?;
     log.0.event(BuildEvent::Storing);
     drop(log);
     let name = request.names.first().cloned();
@@ -169,9 +170,9 @@ impl Output for Log {
     }
 }
 
-fn describe(error: BuildKitError) -> CliError {
-    let described = CliError::new(DescribeChain(&error).to_string());
-    match &error {
+fn describe(error: &BuildKitError) -> CliError {
+    let described = CliError::new(DescribeChain(error).to_string());
+    match error {
         BuildKitError::Failed(125 | 127)
         | BuildKitError::Execute(ExecError::Refused(
             ExecFailure::NotFound(_) | ExecFailure::NotExecutable(_),
