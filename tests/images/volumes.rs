@@ -26,7 +26,7 @@ fn volume(lab: &Lab, args: &[&str]) -> String {
 
 fn a_volume_is_kept_guarded_and_copied(_: &Stock) {
     let lab = lab();
-    assert_eq!(volume(&lab, &["create", "data", "--size=16"]), "Created volume data (16 MB)\n");
+    assert_eq!(volume(&lab, &["create", "data", "--size=64"]), "Created volume data (64 MB)\n");
     let disk = "@data:/data:uid=1000,gid=1001";
     let script = "stat -c '%u %g' /data; echo kept > /data/file; cat /data/file; read -r go";
     let argv = ["sh", "-c", script];
@@ -45,7 +45,7 @@ fn a_volume_is_kept_guarded_and_copied(_: &Stock) {
         let said = volume(&lab, args);
         assert!(said.starts_with("Error: volume data is in use by another sandbox"), "{said}");
     }
-    assert_eq!(volume(&lab, &["ls"]), "NAME  SIZE\ndata  16.0 MB\n");
+    assert_eq!(volume(&lab, &["ls"]), "NAME  SIZE\ndata  64.0 MB\n");
     first.write(b"go\n");
     first.finish(PATIENCE).expect(0);
 
@@ -64,7 +64,7 @@ fn a_volume_is_kept_guarded_and_copied(_: &Stock) {
 
 fn a_file_of_the_host_is_a_disk(_: &Stock) {
     let lab = lab();
-    volume(&lab, &["create", "made", "--size=16"]);
+    volume(&lab, &["create", "made", "--size=64"]);
     let path = lab.home().join("own disk.img");
     let made = lab.home().join(".cache/matchlock/volumes/made.ext4");
     fs::rename(made, &path).expect("rename");

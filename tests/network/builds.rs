@@ -17,7 +17,7 @@ fn a_step_reaches_what_is_allowed_and_nothing_else() {
     fs::create_dir(&context).expect("mkdir");
     let file = format!(
         "FROM debian:local\n\
-         RUN curl -sS -H \"X-Key: $KEY\" https://{API}/own; ! curl -sS https://{EVIL}/one\n\
+         RUN echo \"$KEY\"; curl -sSo /dev/null -H \"X-Key: $KEY\" https://{API}/own; ! curl -sS https://{EVIL}/one\n\
          RUN --network=none ! curl -sS https://{API}/sealed\n"
     );
     fs::write(context.join("Dockerfile"), file).expect("write");
@@ -33,5 +33,5 @@ fn a_step_reaches_what_is_allowed_and_nothing_else() {
     assert_eq!(requests[0].header("x-key"), Some("value-of-the-key"));
     let report: serde_json::Value = serde_json::from_str(&built.out()).expect("JSON");
     assert_eq!(report["refused"][0]["host"], EVIL, "{report}");
-    assert!(!built.err().contains("value-of-the-key"));
+    assert!(!built.err().contains("value-of-the-key"), "a placeholder is all that a step has");
 }

@@ -92,8 +92,6 @@ pub enum LowerLayer {
     Erofs {
         /// Index of the device in the order that the VMM was given them.
         disk: u8,
-        /// Length in bytes of what the device begins with: superblock, inodes and directories.
-        metadata: u64,
     },
 }
 

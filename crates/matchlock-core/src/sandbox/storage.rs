@@ -58,10 +58,9 @@ impl Storage {
             }
             Image::Oci(image) => {
                 defaults = Defaults::of(image);
-                let metadata = image.files.first().map_or(0, |(_, bytes)| *bytes);
                 let source = DiskSource::Concatenated(std::mem::take(&mut image.files));
                 let disk = add(&mut disks, source, Access::ReadOnly)?;
-                LowerLayer::Erofs { disk, metadata }
+                LowerLayer::Erofs { disk }
             }
         };
         let taken = OWN_DEVICES + filesystems.len() + usize::from(config.network.is_some());

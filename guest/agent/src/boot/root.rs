@@ -2,13 +2,12 @@
 
 use std::ffi::CString;
 use std::io;
-use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use matchlock_proto::{BootStep, LowerLayer, RootConfig, UpperLayer};
 use rustix::fs::{
-    Advice, AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, chmod, fadvise, fstat, openat,
-    seek, stat, statfs, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, chmod, fstat, openat, seek, stat, statfs,
+    unlinkat,
 };
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, mount_move, unmount,
@@ -22,12 +21,6 @@ use crate::{console, sys};
 
 /// Where the new root is put together, outside of the stage that is unmounted before the switch.
 const NEW_ROOT: &str = "/newroot";
-
-/// Most bytes to read before anybody asks for them.
-const READ_AHEAD: u64 = 16 * 1024 * 1024;
-
-/// The kernel reads no more than the largest request of a device for one advice.
-const READ_AHEAD_STEP: usize = 1024 * 1024;
 
 /// Mounts the layers and the overlay on [`NEW_ROOT`]. Returns the directory of the writable layer, when
 /// it will be exported.
@@ -104,23 +97,9 @@ fn mount_lower(layer: &LowerLayer, target: &str) -> io::Result<()> {
     let flags = MountFlags::RDONLY;
     match layer {
         LowerLayer::VirtioFs { tag } => mount(tag.as_str(), target, "virtiofs", flags, c"")?,
-        LowerLayer::Erofs { disk, metadata } => {
-            let device = disk_path(EARLY_DEV, *disk);
-            mount(device.as_str(), target, "erofs", flags, c"")?;
-            console::optional("read ahead", read_ahead(&device, *metadata));
+        LowerLayer::Erofs { disk } => {
+            mount(disk_path(EARLY_DEV, *disk), target, "erofs", flags, c"")?;
         }
-    }
-    Ok(())
-}
-
-/// Has the kernel read the first bytes of a device, up to [`READ_AHEAD`], and does not wait for them:
-/// whatever runs will need them, and then one block at a time.
-fn read_ahead(device: &str, bytes: u64) -> io::Result<()> {
-    let device = openat(CWD, device, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let bytes = bytes.min(READ_AHEAD);
-    for start in (0..bytes).step_by(READ_AHEAD_STEP) {
-        let length = NonZeroU64::new((bytes - start).min(READ_AHEAD_STEP as u64));
-        fadvise(&device, start, length, Advice::WillNeed)?;
     }
     Ok(())
 }
