@@ -148,7 +148,7 @@ async fn trust_stores_that_are_made_anew_have_no_authority_of_the_sandbox(lab: &
             Content::Directory(directory) => {
                 rest.extend(directory.entries.iter().map(|(name, id)| {
                     (format!("{path}/{}", String::from_utf8_lossy(name.as_bytes())), *id)
-                }))
+                }));
             }
             _ => {}
         }

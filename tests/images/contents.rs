@@ -44,7 +44,7 @@ fn every_file_of_a_pulled_image_is_as_it_was_pushed(stock: &Stock) {
             line.contains("b'matchlock-ca.crt'") || path == "/usr/local/share/ca-certificates";
         !line.starts_with("pruned")
             && !OWN.contains(&path)
-            && !mounts.iter().any(|m| below(m))
+            && !mounts.iter().any(below)
             && !authority
     };
     let expected: BTreeSet<&str> = expected.lines().filter(is_compared).collect();
