@@ -154,7 +154,8 @@ impl SandboxRunner<'_> {
 }
 
 impl StepSettings {
-    fn sandbox(&self, image: RootImage, network: bool) -> SandboxConfig {
+    /// The sandbox of one step, whose changes can be exported.
+    pub(crate) fn sandbox(&self, image: RootImage, network: bool) -> SandboxConfig {
         SandboxConfig {
             image: Image::Oci(Box::new(image)),
             cpus: self.cpus,

@@ -12,21 +12,16 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
-use std::net::IpAddr;
-use std::path::PathBuf;
 
 use matchlock_image::build::{BuildFiles, Output as Watcher, SendError, Stream};
 use matchlock_image::store::RootImage;
-use matchlock_policy::HostName;
 use matchlock_proto::{ExecRequest, ExitStatus, Stdin};
 use tokio::sync::mpsc;
 
-use crate::config::{
-    Cpus, DiskSize, ExtraDisk, Image, InvalidConfig, MemorySize, MountPoint, SandboxConfig,
-};
+use crate::build::StepSettings;
+use crate::config::{ExtraDisk, InvalidConfig, MountPoint, SandboxConfig};
 use crate::exec::{ExecError, Output, StdinSender, Streams};
 use crate::export::{BlockingExport, Export};
-use crate::network::NetworkSettings;
 use crate::sandbox::Sandbox;
 use crate::volume::Attached;
 
@@ -43,27 +38,6 @@ const PIECE: usize = 64 * 1024;
 
 /// Most bytes of a program's complaint that an error quotes.
 const QUOTED: usize = 4096;
-
-/// What the build's sandbox is like.
-#[derive(Debug)]
-pub struct BuildKitSettings {
-    /// BuildKit's image.
-    pub image: RootImage,
-    /// The disk of BuildKit's cache.
-    pub cache: Attached,
-    /// CPU share.
-    pub cpus: Cpus,
-    /// Memory.
-    pub memory: MemorySize,
-    /// Writable layer: it holds the context and the image.
-    pub disk: DiskSize,
-    /// Names with addresses of the user's choice.
-    pub hosts: Vec<(HostName, IpAddr)>,
-    /// `None`: no network device.
-    pub network: Option<NetworkSettings>,
-    /// Where the audit trail is kept; `None`: nowhere.
-    pub audit_log: Option<PathBuf>,
-}
 
 /// What BuildKit is told beside the files.
 #[derive(Clone, Default)]
@@ -97,32 +71,26 @@ pub enum BuildKitError {
     Thread(String),
 }
 
-impl BuildKitSettings {
-    /// The sandbox. Privileged: BuildKit makes containers of its own in it.
-    ///
-    /// # Errors
-    /// None that can happen: the mount point is a constant.
-    pub fn into_sandbox(self) -> Result<SandboxConfig, InvalidConfig> {
-        let target: MountPoint = CACHE.parse()?;
-        Ok(SandboxConfig {
-            image: Image::Oci(Box::new(self.image)),
-            cpus: self.cpus,
-            memory: self.memory,
-            disk: self.disk,
-            disks: vec![ExtraDisk::new(self.cache, target, None)?],
-            export: false,
-            hostname: None,
-            privileged: true,
-            env: Vec::new(),
-            hosts: self.hosts,
-            network: self.network,
-            audit_log: self.audit_log,
-            extra_cmdline: String::new(),
-        })
-    }
+/// The sandbox for a build by BuildKit's image, with the disk of its cache. Its writable layer holds the
+/// context and the image. Privileged: BuildKit makes containers of its own in it.
+///
+/// # Errors
+/// None that can happen: the mount point is a constant.
+pub fn sandbox(
+    settings: &StepSettings,
+    image: RootImage,
+    cache: Attached,
+) -> Result<SandboxConfig, InvalidConfig> {
+    let target: MountPoint = CACHE.parse()?;
+    Ok(SandboxConfig {
+        disks: vec![ExtraDisk::new(cache, target, None)?],
+        export: false,
+        privileged: true,
+        ..settings.sandbox(image, true)
+    })
 }
 
-/// Builds in a sandbox of [`BuildKitSettings::into_sandbox`]; returns the archive of the image, an OCI
+/// Builds in a sandbox that [`sandbox`] describes; returns the archive of the image, an OCI
 /// layout, as the guest sends it.
 ///
 /// # Errors

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use matchlock_core::buildkit::{self, BuildKitError, BuildKitOptions, BuildKitSettings};
+use matchlock_core::buildkit::{self, BuildKitError, BuildKitOptions};
 use matchlock_core::image::build::{BuildEvent, BuildFiles, BuildProgress, Built, Output, Stream};
 use matchlock_core::images::{ImagesError, Pulled, import};
 use matchlock_core::net::Network;
 use matchlock_core::volume::{Attached, attach_cache};
-use matchlock_core::{
-    CoreError, DescribeChain, DiskSize, ExecError, ExecFailure, Sandbox, SandboxConfig,
-};
+use matchlock_core::{CoreError, DescribeChain, DiskSize, ExecError, ExecFailure, Sandbox};
 
 use super::report;
 use super::session::{Job, Outcome};
@@ -77,18 +75,7 @@ async fn start(wanted: &BuildKit, job: &Job) -> Result<Sandbox, CliError> {
     let image = images.store().open_image(&image).map_err(|error| about(error.into()))?;
     // Last, for others wait for it.
     let cache = cache(wanted.cache, &job.surroundings, *printer).await?;
-    let settings = settings.clone();
-    let config: SandboxConfig = BuildKitSettings {
-        image,
-        cache,
-        cpus: settings.cpus,
-        memory: settings.memory,
-        disk: settings.disk,
-        hosts: settings.hosts,
-        network: settings.network,
-        audit_log: settings.audit_log,
-    }
-    .into_sandbox()?;
+    let config = buildkit::sandbox(settings, image, cache)?;
     let progress = printer.progress("starting the sandbox …");
     let files = job.files.try_clone()?;
     let sandbox = Sandbox::start(config, &job.vmm, files, &ARTEFACTS, &job.state).await;
