@@ -124,7 +124,7 @@ impl Locked<'_> {
         Ok(())
     }
 
-    /// In one transaction: each one costs several writes to the device.
+    /// In one transaction, so that no blob is recorded without its references.
     fn insert_blob(&self, digest: &Digest, len: u64) -> rusqlite::Result<()> {
         let insert = "INSERT OR REPLACE INTO layer_refs
             VALUES (?1, ?2, 0, ?3, strftime('%Y-%m-%dT%H:%M:%SZ'))";
