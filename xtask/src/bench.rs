@@ -11,7 +11,10 @@ mod net;
 mod procfs;
 mod series;
 
-use anyhow::Result;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
 
 use crate::workspace::Workspace;
 
@@ -37,5 +40,17 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         Benchmark::Boot(args) => boot::run(workspace, args),
         Benchmark::Images(args) => images::run(workspace, args),
         Benchmark::Net(args) => net::run(workspace, args),
+    }
+}
+
+/// Writes a report to a file, or to standard output.
+fn deliver(report: &serde_json::Value, file: Option<&Path>) -> Result<()> {
+    match file {
+        Some(file) => fs::write(file, format!("{report:#}\n"))
+            .with_context(|| format!("cannot write {}", file.display())),
+        None => {
+            println!("{report:#}");
+            Ok(())
+        }
     }
 }

@@ -15,6 +15,7 @@ use matchlock_testkit::TestImage;
 use serde_json::json;
 
 use crate::bench::boot::host;
+use crate::bench::deliver;
 use crate::bench::matchlock::Matchlock;
 use crate::setup::{self, Need};
 use crate::workspace::Workspace;
@@ -77,14 +78,7 @@ pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         "read": read,
     });
     table::print(&report);
-    match &args.json {
-        Some(file) => fs::write(file, format!("{report:#}\n"))
-            .with_context(|| format!("cannot write {}", file.display())),
-        None => {
-            println!("{report:#}");
-            Ok(())
-        }
-    }
+    deliver(&report, args.json.as_deref())
 }
 
 /// Stores an image under its name.

@@ -23,6 +23,7 @@ use serde_json::json;
 use self::gateway::Gateway;
 use self::world::World;
 use crate::bench::boot::host;
+use crate::bench::deliver;
 use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 use crate::{build, run};
@@ -129,14 +130,7 @@ fn measure(args: &Args, binary: Option<PathBuf>) -> Result<()> {
         "guest": guest,
     });
     table::print(&report);
-    match &args.json {
-        Some(file) => fs::write(file, format!("{report:#}\n"))
-            .with_context(|| format!("cannot write {}", file.display())),
-        None => {
-            println!("{report:#}");
-            Ok(())
-        }
-    }
+    deliver(&report, args.json.as_deref())
 }
 
 fn curl_version() -> Option<String> {
