@@ -249,7 +249,7 @@ fn a_kernel_that_is_corrupt_or_no_kernel() {
 }
 
 #[test]
-fn surroundings() {
+fn environment() {
     let lab = Lab::new();
     let run = || lab.run(&[], &["true"]);
     let file = lab.home().join("file");

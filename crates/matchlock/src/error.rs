@@ -16,7 +16,7 @@ pub(crate) struct CliError {
 }
 
 impl CliError {
-    /// An error of the arguments or the surroundings.
+    /// An error of the arguments or of the environment.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: one_line(&message.into()), hint: None, status: 1 }
     }

@@ -8,20 +8,20 @@
 mod cli;
 mod commands;
 mod embedded;
+mod environment;
 mod error;
 mod event_loop;
 mod options;
 mod printer;
 mod signals;
-mod surroundings;
 mod terminal;
 
 use std::process::ExitCode;
 
 use crate::cli::{Command, Parsed};
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::printer::Printer;
-use crate::surroundings::Surroundings;
 
 fn main() -> ExitCode {
     let started = std::time::Instant::now();
@@ -49,15 +49,15 @@ fn dispatch(printer: Printer, started: std::time::Instant) -> Result<u8, CliErro
     }
     match cli.command {
         Some(Command::Run(args)) => {
-            commands::run::run(&args, &Surroundings::read(), printer, started)
+            commands::run::run(&args, &Environment::read(), printer, started)
         }
-        Some(Command::Pull(args)) => commands::pull::run(&args, &Surroundings::read(), printer),
-        Some(Command::Build(args)) => commands::build::run(&args, Surroundings::read(), printer),
-        Some(Command::Image(args)) => commands::image::run(&args, &Surroundings::read(), printer),
-        Some(Command::Volume(args)) => commands::volume::run(&args, &Surroundings::read(), printer),
+        Some(Command::Pull(args)) => commands::pull::run(&args, &Environment::read(), printer),
+        Some(Command::Build(args)) => commands::build::run(&args, Environment::read(), printer),
+        Some(Command::Image(args)) => commands::image::run(&args, &Environment::read(), printer),
+        Some(Command::Volume(args)) => commands::volume::run(&args, &Environment::read(), printer),
         Some(Command::Audit(args)) => commands::audit::run(&args, printer),
         Some(Command::Diagnose(args)) => {
-            commands::diagnose::run(&args, &Surroundings::read(), printer)
+            commands::diagnose::run(&args, &Environment::read(), printer)
         }
         Some(Command::Version) => {
             commands::version::run(printer);

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::cli::DiagnoseArgs;
 use crate::embedded::ARTEFACTS;
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::printer::Printer;
-use crate::surroundings::Surroundings;
 
 /// Memory in MiB below which the default sandbox of 512 MB is likely to be refused.
 const MEMORY_WANTED_MIB: u64 = 1024;
@@ -49,10 +49,10 @@ struct Diagnosis {
 /// Prints the result of every check; fails when one of them fails.
 pub(crate) fn run(
     args: &DiagnoseArgs,
-    surroundings: &Surroundings,
+    environment: &Environment,
     printer: Printer,
 ) -> Result<u8, CliError> {
-    let diagnosis = diagnose(surroundings);
+    let diagnosis = diagnose(environment);
     if args.json {
         let json = serde_json::to_string(&diagnosis)
             .map_err(|error| CliError::new(format!("cannot write JSON: {error}")))?;
@@ -81,12 +81,12 @@ fn print(check: &Check, printer: Printer) {
     }
 }
 
-fn diagnose(surroundings: &Surroundings) -> Diagnosis {
-    let qemu = surroundings.qemu();
-    let kernel = surroundings.kernel(None).and_then(|source| Ok(ARTEFACTS.open(&source)?));
+fn diagnose(environment: &Environment) -> Diagnosis {
+    let qemu = environment.qemu();
+    let kernel = environment.kernel(None).and_then(|source| Ok(ARTEFACTS.open(&source)?));
     let accelerator = match (&qemu, &kernel) {
         // The proof is made anew: a diagnosis that repeats yesterday's is none.
-        (Ok(qemu), Ok(files)) => Some(surroundings.choose_accelerator(qemu, files, None)),
+        (Ok(qemu), Ok(files)) => Some(environment.choose_accelerator(qemu, files, None)),
         _ => None,
     };
     let mut checks = vec![qemu_check(&qemu), kernel_check(&kernel)];
@@ -100,9 +100,9 @@ fn diagnose(surroundings: &Surroundings) -> Diagnosis {
     };
     checks.extend(check);
     checks.extend([
-        state_check(surroundings),
+        state_check(environment),
         memory_check(),
-        disk_check(surroundings),
+        disk_check(environment),
         open_files_check(),
     ]);
     let ok = checks.iter().all(|check| check.status != Status::Fail);
@@ -146,8 +146,8 @@ fn accelerator_check(choice: &AcceleratorChoice) -> Check {
     }
 }
 
-fn state_check(surroundings: &Surroundings) -> Check {
-    let swept = surroundings.state().and_then(|state| Ok(state.sweep()?));
+fn state_check(environment: &Environment) -> Check {
+    let swept = environment.state().and_then(|state| Ok(state.sweep()?));
     match swept {
         Ok(swept) if swept.removed.is_empty() => passed("state", "no sandbox was left behind"),
         Ok(swept) => {
@@ -166,8 +166,8 @@ fn memory_check() -> Check {
     warned("memory", message, "give sandboxes less with --memory 256")
 }
 
-fn disk_check(surroundings: &Surroundings) -> Check {
-    let home = match surroundings.home() {
+fn disk_check(environment: &Environment) -> Check {
+    let home = match environment.home() {
         Ok(home) => home,
         Err(error) => return failed("disk", &error),
     };

@@ -9,34 +9,34 @@ use serde::Serialize;
 
 use super::obtain::local_name;
 use crate::cli::{ImageArgs, ImageCommand, exactly};
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::event_loop;
 use crate::printer::{Printer, megabytes};
 use crate::signals::Interrupts;
-use crate::surroundings::Surroundings;
 
 /// Carries out a subcommand of `image`.
 pub(crate) fn run(
     args: &ImageArgs,
-    surroundings: &Surroundings,
+    environment: &Environment,
     printer: Printer,
 ) -> Result<u8, CliError> {
     match &args.command {
         ImageCommand::Ls(args) => {
             let [] = exactly(&args.positionals)?;
-            list(args.json, surroundings, printer)
+            list(args.json, environment, printer)
         }
         ImageCommand::Rm(args) => {
             let [tag] = exactly(&args.positionals)?;
-            remove(tag, args.json, surroundings, printer)
+            remove(tag, args.json, environment, printer)
         }
         ImageCommand::Import(args) => {
             let [tag] = exactly(&args.positionals)?;
-            read(tag, args.json, surroundings, printer)
+            read(tag, args.json, environment, printer)
         }
         ImageCommand::Gc(args) => {
             let [] = exactly(&args.positionals)?;
-            collect(args.json, surroundings, printer)
+            collect(args.json, environment, printer)
         }
     }
 }
@@ -68,8 +68,8 @@ impl Listed {
     }
 }
 
-fn list(json: bool, surroundings: &Surroundings, printer: Printer) -> Result<u8, CliError> {
-    let images = surroundings.images()?.store().list()?;
+fn list(json: bool, environment: &Environment, printer: Printer) -> Result<u8, CliError> {
+    let images = environment.images()?.store().list()?;
     let images: Vec<Listed> = images.into_iter().map(Listed::from).collect();
     if json {
         printer.json(&images)?;
@@ -83,10 +83,10 @@ fn list(json: bool, surroundings: &Surroundings, printer: Printer) -> Result<u8,
 fn remove(
     tag: &str,
     json: bool,
-    surroundings: &Surroundings,
+    environment: &Environment,
     printer: Printer,
 ) -> Result<u8, CliError> {
-    surroundings.images()?.store().remove(tag)?;
+    environment.images()?.store().remove(tag)?;
     if json {
         printer.json(&serde_json::json!({ "removed": tag }))?;
     } else {
@@ -99,7 +99,7 @@ fn remove(
 fn read(
     tag: &str,
     json: bool,
-    surroundings: &Surroundings,
+    environment: &Environment,
     printer: Printer,
 ) -> Result<u8, CliError> {
     let name = local_name(tag, Source::Import)?;
@@ -107,7 +107,7 @@ fn read(
         return Err(CliError::new("standard input is a terminal, not an archive")
             .hinted("docker save IMAGE | matchlock image import TAG"));
     }
-    let store = surroundings.images()?.store().clone();
+    let store = environment.images()?.store().clone();
     if !json {
         printer.line(&format!("Importing {tag} from stdin..."));
     }
@@ -157,8 +157,8 @@ fn say_imported(
     Ok(())
 }
 
-fn collect(json: bool, surroundings: &Surroundings, printer: Printer) -> Result<u8, CliError> {
-    let report = surroundings.images()?.store().gc()?;
+fn collect(json: bool, environment: &Environment, printer: Printer) -> Result<u8, CliError> {
+    let report = environment.images()?.store().gc()?;
     if json {
         printer.json(&serde_json::json!({ "removed": report.blobs, "bytes": report.bytes }))?;
     } else {

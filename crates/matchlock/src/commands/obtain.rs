@@ -3,13 +3,13 @@
 use matchlock_core::DescribeChain;
 use matchlock_core::images::{ImageName, Images, PullOptions, Pulled, Reference, Source};
 
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::printer::Printer;
-use crate::surroundings::Surroundings;
 
 /// An image that is wanted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct ImageRequest<'a> {
     /// A local tag or a reference, as it was typed.
     pub(crate) name: &'a str,
     /// Ask the registry in any case.
@@ -22,10 +22,10 @@ pub(crate) struct Wish<'a> {
 /// not here already.
 pub(crate) async fn obtain(
     images: &Images,
-    wish: Wish<'_>,
+    request: ImageRequest<'_>,
     printer: Printer,
 ) -> Result<Pulled, CliError> {
-    find_or_fetch(images, wish, printer)
+    find_or_fetch(images, request, printer)
         .await
         .map_err(|error: CliError| error.context("building rootfs"))
 }
@@ -33,19 +33,19 @@ pub(crate) async fn obtain(
 /// The same for those who say themselves what the image is for.
 pub(crate) async fn find_or_fetch(
     images: &Images,
-    wish: Wish<'_>,
+    request: ImageRequest<'_>,
     printer: Printer,
 ) -> Result<Pulled, CliError> {
-    let found = if wish.force { None } else { find(images, wish)? };
+    let found = if request.force { None } else { find(images, request)? };
     match found {
         Some(pulled) => Ok(pulled),
-        None => fetch(images, wish, printer).await,
+        None => fetch(images, request, printer).await,
     }
 }
 
-fn find(images: &Images, wish: Wish<'_>) -> Result<Option<Pulled>, CliError> {
+fn find(images: &Images, request: ImageRequest<'_>) -> Result<Option<Pulled>, CliError> {
     let store = images.store();
-    let Some(image) = store.find_tag(wish.name)? else { return Ok(None) };
+    let Some(image) = store.find_tag(request.name)? else { return Ok(None) };
     if !store.is_whole(&image)? {
         // An image of the user's own has no registry, though one may have another image of its name.
         if image.source == Source::Registry {
@@ -53,23 +53,27 @@ fn find(images: &Images, wish: Wish<'_>) -> Result<Option<Pulled>, CliError> {
         }
         let _says_what_is_missing = store.open_image(&image)?;
     }
-    let image = match wish.tag {
+    let image = match request.tag {
         Some(tag) => store.tag(&image, tag)?,
         None => image,
     };
     Ok(Some(Pulled { image, fresh: false }))
 }
 
-async fn fetch(images: &Images, wish: Wish<'_>, printer: Printer) -> Result<Pulled, CliError> {
-    let reference: Reference = wish.name.parse().map_err(|error| {
+async fn fetch(
+    images: &Images,
+    request: ImageRequest<'_>,
+    printer: Printer,
+) -> Result<Pulled, CliError> {
+    let reference: Reference = request.name.parse().map_err(|error| {
         let why = DescribeChain(&error).to_string();
-        CliError::new(format!("invalid image reference {:?}: {why}", wish.name))
+        CliError::new(format!("invalid image reference {:?}: {why}", request.name))
             .hinted("write [REGISTRY/]REPOSITORY[:TAG], or \"host\" for this machine's own system")
     })?;
     let options =
-        PullOptions { force: wish.force, tag: wish.tag.cloned(), ..PullOptions::default() };
-    let proxy = Surroundings::proxy()?;
-    let progress = printer.image_progress(wish.name);
+        PullOptions { force: request.force, tag: request.tag.cloned(), ..PullOptions::default() };
+    let proxy = Environment::proxy()?;
+    let progress = printer.image_progress(request.name);
     Ok(images.pull(&reference, &options, proxy, &progress).await?)
 }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 use matchlock_core::images::{Digest, Pulled, Source};
 use serde::Serialize;
 
-use super::obtain::{Wish, local_name, obtain};
+use super::obtain::{ImageRequest, local_name, obtain};
 use crate::cli::{PullArgs, exactly};
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::event_loop;
 use crate::printer::{Printer, megabytes};
 use crate::signals::Interrupts;
-use crate::surroundings::Surroundings;
 
 /// Longest time that a pull may take.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -33,12 +33,12 @@ struct Report<'a> {
 /// Fetches an image unless it is here.
 pub(crate) fn run(
     args: &PullArgs,
-    surroundings: &Surroundings,
+    environment: &Environment,
     printer: Printer,
 ) -> Result<u8, CliError> {
     let [image] = exactly(&args.positionals)?;
     let PullArgs { force, json, .. } = *args;
-    prepare(image, args.tag.as_deref(), force, json, surroundings, printer)
+    prepare(image, args.tag.as_deref(), force, json, environment, printer)
 }
 
 /// The same for whoever prepares an image under another name than `pull`.
@@ -47,19 +47,19 @@ pub(crate) fn prepare(
     tag: Option<&str>,
     force: bool,
     json: bool,
-    surroundings: &Surroundings,
+    environment: &Environment,
     printer: Printer,
 ) -> Result<u8, CliError> {
     let name = tag.map(|tag| local_name(tag, Source::Tag)).transpose()?;
-    let wish = Wish { name: image, force, tag: name.as_ref() };
+    let request = ImageRequest { name: image, force, tag: name.as_ref() };
     if !json {
         printer.result(&format!("Pulling {image}..."));
     }
-    let images = surroundings.images()?;
+    let images = environment.images()?;
     event_loop::block_on(async {
         let mut interrupts = Interrupts::listen()?;
         let pulled = tokio::select! {
-            pulled = obtain(&images, wish, printer) => pulled?,
+            pulled = obtain(&images, request, printer) => pulled?,
             signal = interrupts.next() => return Ok(128u8.saturating_add(signal)),
             () = tokio::time::sleep(LIMIT) => return Err(too_slow()),
         };

@@ -8,25 +8,25 @@ use serde::Serialize;
 
 use crate::cli::{VolumeArgs, VolumeCommand, VolumeCreateArgs, exactly};
 use crate::embedded::ARTEFACTS;
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::printer::{Printer, megabytes};
-use crate::surroundings::Surroundings;
 
 /// Carries out a subcommand of `volume`.
 pub(crate) fn run(
     args: &VolumeArgs,
-    surroundings: &Surroundings,
+    environment: &Environment,
     printer: Printer,
 ) -> Result<u8, CliError> {
     match &args.command {
-        VolumeCommand::Create(args) => create(args, surroundings, printer)?,
+        VolumeCommand::Create(args) => create(args, environment, printer)?,
         VolumeCommand::Ls(args) => {
             let [] = exactly(&args.positionals)?;
-            list(args.json, surroundings, printer)?;
+            list(args.json, environment, printer)?;
         }
         VolumeCommand::Rm(args) => {
             let [name] = exactly(&args.positionals)?;
-            surroundings.volumes()?.remove(&name.parse()?)?;
+            environment.volumes()?.remove(&name.parse()?)?;
             if args.json {
                 printer.json(&serde_json::json!({ "removed": name }))?;
             } else {
@@ -36,7 +36,7 @@ pub(crate) fn run(
         VolumeCommand::Cp(args) => {
             let [source, destination] = exactly(&args.positionals)?;
             let (from, to): (VolumeName, VolumeName) = (source.parse()?, destination.parse()?);
-            let copy = surroundings.volumes()?.copy(&from, &to)?;
+            let copy = environment.volumes()?.copy(&from, &to)?;
             if args.json {
                 printer.json(&Described::from(&copy))?;
             } else {
@@ -63,13 +63,13 @@ impl<'a> From<&'a Volume> for Described<'a> {
 
 fn create(
     args: &VolumeCreateArgs,
-    surroundings: &Surroundings,
+    environment: &Environment,
     printer: Printer,
 ) -> Result<(), CliError> {
     let [name] = exactly(&args.positionals)?;
     let size = DiskSize::of_volume(u64::try_from(args.size).unwrap_or_default())?;
     let template = &ARTEFACTS.volume_template;
-    let volume = surroundings.volumes()?.create(&name.parse()?, size, template)?;
+    let volume = environment.volumes()?.create(&name.parse()?, size, template)?;
     if args.json {
         return printer.json(&Described::from(&volume));
     }
@@ -77,8 +77,8 @@ fn create(
     Ok(())
 }
 
-fn list(json: bool, surroundings: &Surroundings, printer: Printer) -> Result<(), CliError> {
-    let volumes = surroundings.volumes()?.list()?;
+fn list(json: bool, environment: &Environment, printer: Printer) -> Result<(), CliError> {
+    let volumes = environment.volumes()?.list()?;
     if json {
         let described: Vec<_> = volumes.iter().map(Described::from).collect();
         return printer.json(&described);

@@ -6,8 +6,8 @@ use matchlock_core::volume::{Access, attach_file};
 use matchlock_core::{DescribeChain, ExtraDisk, MountPoint};
 
 use super::lists;
+use crate::environment::Environment;
 use crate::error::CliError;
-use crate::surroundings::Surroundings;
 
 /// A disk to attach, and where the sandbox has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,18 +47,18 @@ pub(crate) fn parse(values: &[String]) -> Result<Vec<DiskSpec>, CliError> {
 /// Opens and locks the disks, as long as the result lives.
 pub(crate) fn attach(
     specs: &[DiskSpec],
-    surroundings: &Surroundings,
+    environment: &Environment,
 ) -> Result<Vec<ExtraDisk>, CliError> {
-    specs.iter().map(|spec| attach_one(spec, surroundings)).collect()
+    specs.iter().map(|spec| attach_one(spec, environment)).collect()
 }
 
-fn attach_one(spec: &DiskSpec, surroundings: &Surroundings) -> Result<ExtraDisk, CliError> {
+fn attach_one(spec: &DiskSpec, environment: &Environment) -> Result<ExtraDisk, CliError> {
     let target: MountPoint =
         spec.target.parse().map_err(|error| invalid(&spec.text, &describe(&error)))?;
     let access = if spec.read_only { Access::ReadOnly } else { Access::ReadWrite };
     let attached = match &spec.source {
         DiskSource::Volume(name) => {
-            let volumes = surroundings.volumes()?;
+            let volumes = environment.volumes()?;
             name.parse().and_then(|name| volumes.attach(&name, access))
         }
         DiskSource::File(path) => attach_file(path, access),

@@ -13,8 +13,8 @@ use matchlock_core::{DescribeChain, Mtu, NetworkSettings, PortForward};
 
 use super::{lists, secrets};
 use crate::cli::{NetworkArgs, PublishArgs};
+use crate::environment::Environment;
 use crate::error::CliError;
-use crate::surroundings::Surroundings;
 
 /// The port of DNS servers that name none (RFC 1035 section 4.2).
 const DNS_PORT: u16 = 53;
@@ -67,7 +67,7 @@ impl NetworkPlan {
         publish: &PublishArgs,
         mtu: Mtu,
         secrets: Secrets,
-        surroundings: &Surroundings,
+        environment: &Environment,
         warnings: &mut Vec<String>,
     ) -> Result<Self, CliError> {
         let hosts = each(&args.add_host, "add-host mapping", |text| {
@@ -93,7 +93,7 @@ impl NetworkPlan {
         let settings = if args.no_network {
             None
         } else {
-            Some(settings(args, mtu, secrets, hosts.clone(), surroundings, warnings)?)
+            Some(settings(args, mtu, secrets, hosts.clone(), environment, warnings)?)
         };
         let audit_log = args.audit_log.as_ref().map(std::path::absolute).transpose();
         let audit_log = audit_log
@@ -107,7 +107,7 @@ fn settings(
     mtu: Mtu,
     secrets: Secrets,
     add_hosts: Vec<(HostName, IpAddr)>,
-    surroundings: &Surroundings,
+    environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<NetworkSettings, CliError> {
     let allowed_hosts = each(&args.allow_host, "allowed host", |text| {
@@ -131,7 +131,7 @@ fn settings(
     }
     let policy = Policy::new(PolicyConfig {
         allowed_hosts,
-        default_egress: surroundings.default_egress()?,
+        default_egress: environment.default_egress()?,
         private,
         intercept: args.network_intercept,
         secrets,
@@ -144,7 +144,7 @@ fn settings(
         callback_socket: None,
         dns_servers,
         upstream_ca,
-        proxy: Surroundings::proxy()?,
+        proxy: Environment::proxy()?,
     })
 }
 
@@ -209,8 +209,8 @@ mod tests {
     ) -> Result<(NetworkPlan, Vec<String>), CliError> {
         let mut warnings = Vec::new();
         let (mtu, secrets) = (Mtu::default(), Secrets::default());
-        let surroundings = Surroundings::default();
-        let plan = NetworkPlan::new(args, publish, mtu, secrets, &surroundings, &mut warnings)?;
+        let environment = Environment::default();
+        let plan = NetworkPlan::new(args, publish, mtu, secrets, &environment, &mut warnings)?;
         Ok((plan, warnings))
     }
 

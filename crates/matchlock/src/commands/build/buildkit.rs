@@ -13,12 +13,12 @@ use matchlock_core::{CoreError, DescribeChain, DiskSize, ExecError, ExecFailure,
 use super::report;
 use super::session::{Job, Outcome};
 use crate::cli::{BuildArgs, Builder};
-use crate::commands::obtain::{Wish, find_or_fetch};
+use crate::commands::obtain::{ImageRequest, find_or_fetch};
 use crate::commands::run::refused::Refused;
 use crate::embedded::ARTEFACTS;
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::printer::{BuildLog, Printer};
-use crate::surroundings::Surroundings;
 
 /// The image that is meant when none is named.
 const IMAGE: &str = "moby/buildkit:rootless";
@@ -70,11 +70,11 @@ fn open(job: &Job) -> Result<BuildFiles, CliError> {
 async fn start(wanted: &BuildKit, job: &Job) -> Result<Sandbox, CliError> {
     let Job { images, settings, printer, .. } = job;
     let about = |error: CliError| error.context("getting BuildKit");
-    let wish = Wish { name: &wanted.image, force: job.pull, tag: None };
-    let Pulled { image, .. } = find_or_fetch(images, wish, *printer).await.map_err(about)?;
+    let request = ImageRequest { name: &wanted.image, force: job.pull, tag: None };
+    let Pulled { image, .. } = find_or_fetch(images, request, *printer).await.map_err(about)?;
     let image = images.store().open_image(&image).map_err(|error| about(error.into()))?;
     // Last, for others wait for it.
-    let cache = cache(wanted.cache, &job.surroundings, *printer).await?;
+    let cache = cache(wanted.cache, &job.environment, *printer).await?;
     let config = buildkit::sandbox(settings, image, cache)?;
     let progress = printer.progress("starting the sandbox …");
     let files = job.files.try_clone()?;
@@ -86,10 +86,10 @@ async fn start(wanted: &BuildKit, job: &Job) -> Result<Sandbox, CliError> {
 /// Takes the cache, when no other build has it any more.
 async fn cache(
     size: DiskSize,
-    surroundings: &Surroundings,
+    environment: &Environment,
     printer: Printer,
 ) -> Result<Attached, CliError> {
-    let path = surroundings.cache()?.join(CACHE);
+    let path = environment.cache()?.join(CACHE);
     let attaching = tokio::task::spawn_blocking(move || {
         attach_cache(&path, size, &ARTEFACTS.volume_template, || {
             printer.note("waiting for another build: it uses BuildKit's cache");

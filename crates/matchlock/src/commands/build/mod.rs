@@ -9,28 +9,28 @@ use std::path::Path;
 
 use super::pull;
 use crate::cli::{BuildArgs, exactly};
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::event_loop;
 use crate::printer::Printer;
-use crate::surroundings::Surroundings;
 
 use self::plan::Plan;
 
 /// Builds an image.
 pub(crate) fn run(
     args: &BuildArgs,
-    surroundings: Surroundings,
+    environment: Environment,
     printer: Printer,
 ) -> Result<u8, CliError> {
     let [what] = exactly(&args.positionals)?;
     let from_dockerfile = args.tag.is_some() || args.file.is_some() || Path::new(what).is_dir();
     if !from_dockerfile {
-        return pull::prepare(what, None, args.pull, args.json, &surroundings, printer);
+        return pull::prepare(what, None, args.pull, args.json, &environment, printer);
     }
-    let plan = Plan::new(args, what, &surroundings)?;
+    let plan = Plan::new(args, what, &environment)?;
     for warning in &plan.warnings {
         printer.note(&format!("warning: {warning}"));
     }
     super::run::set_limits();
-    event_loop::block_on(session::run(plan, surroundings, printer))
+    event_loop::block_on(session::run(plan, environment, printer))
 }

@@ -14,9 +14,9 @@ use matchlock_core::{
 use super::buildkit::BuildKit;
 use crate::cli::{BuildArgs, PublishArgs};
 use crate::commands::obtain::local_name;
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::options::network::{self, NetworkPlan};
-use crate::surroundings::Surroundings;
 
 /// The part of the host's memory that a step may use when nothing else is said: as much again is left
 /// for the host, whose page cache holds the layers.
@@ -47,12 +47,12 @@ impl Plan {
     pub(super) fn new(
         args: &BuildArgs,
         context: &str,
-        surroundings: &Surroundings,
+        environment: &Environment,
     ) -> Result<Self, CliError> {
         let sources = Sources::new(args, context)?;
         let name = local_name(&sources.tag, Source::Local)?;
         let mut warnings = Vec::new();
-        let settings = settings(args, surroundings, &mut warnings)?;
+        let settings = settings(args, environment, &mut warnings)?;
         let request = BuildRequest {
             dockerfile: sources.dockerfile,
             dockerfile_name: sources.dockerfile_name,
@@ -69,7 +69,7 @@ impl Plan {
             request,
             settings,
             buildkit: BuildKit::wanted(args)?,
-            kernel: surroundings.kernel(None)?,
+            kernel: environment.kernel(None)?,
             pull: args.pull,
             json: args.json,
             timeout: Duration::from_secs(args.timeout),
@@ -114,7 +114,7 @@ impl Sources {
 
 fn settings(
     args: &BuildArgs,
-    surroundings: &Surroundings,
+    environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<StepSettings, CliError> {
     let mtu = Mtu::new(args.network.mtu)?;
@@ -128,7 +128,7 @@ fn settings(
     network::check_no_network(&args.network)?;
     let secrets = network::read_secrets(&args.network, warnings)?;
     let publish = PublishArgs::default();
-    let network = NetworkPlan::new(&args.network, &publish, mtu, secrets, surroundings, warnings)?;
+    let network = NetworkPlan::new(&args.network, &publish, mtu, secrets, environment, warnings)?;
     let NetworkPlan { settings, hosts, audit_log, .. } = network;
     Ok(StepSettings { cpus, memory, disk, hosts, network: settings, audit_log })
 }
@@ -225,7 +225,7 @@ mod tests {
         else {
             panic!("build")
         };
-        let plan = Plan::new(&args, context, &Surroundings::default()).expect("valid");
+        let plan = Plan::new(&args, context, &Environment::default()).expect("valid");
         let shown = format!("{plan:?}");
         assert!(shown.contains("API_KEY") && shown.contains("TOKEN"), "{shown}");
         assert!(!shown.contains(CANARY), "{shown}");

@@ -13,14 +13,14 @@ use tokio::sync::oneshot;
 use super::buildkit::{self, BuildKit};
 use super::plan::Plan;
 use super::report;
-use crate::commands::obtain::{Wish, find_or_fetch};
+use crate::commands::obtain::{ImageRequest, find_or_fetch};
 use crate::commands::run::refused::{self, Refused};
 use crate::commands::run::report::announce;
 use crate::embedded::ARTEFACTS;
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::printer::Printer;
 use crate::signals::Interrupts;
-use crate::surroundings::Surroundings;
 
 /// How long a build that was told to end may take: the sandbox of a step has to go.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ pub(super) struct Job {
     pub(super) vmm: Qemu,
     pub(super) files: GuestFiles,
     pub(super) state: StateRoot,
-    pub(super) surroundings: Surroundings,
+    pub(super) environment: Environment,
     pub(super) printer: Printer,
 }
 
@@ -44,7 +44,7 @@ pub(super) type Outcome = (Result<Built, CliError>, Vec<Refused>);
 /// Builds; returns the status to exit with.
 pub(super) async fn run(
     mut plan: Plan,
-    surroundings: Surroundings,
+    environment: Environment,
     printer: Printer,
 ) -> Result<u8, CliError> {
     let mut interrupts = Interrupts::listen()?;
@@ -54,7 +54,7 @@ pub(super) async fn run(
     let runtime = Handle::current();
     // It reads and writes files between its waits, which must not keep signals waiting.
     let mut building = tokio::task::spawn_blocking(move || {
-        let job = Job::new(plan, surroundings, printer)?;
+        let job = Job::new(plan, environment, printer)?;
         Ok::<_, CliError>(runtime.block_on(async {
             tokio::select! {
                 outcome = job.carry_out(buildkit.as_ref()) => Some(outcome),
@@ -93,18 +93,18 @@ fn finish(tag: &str, outcome: Outcome, json: bool, printer: Printer) -> Result<u
 }
 
 impl Job {
-    fn new(plan: Plan, surroundings: Surroundings, printer: Printer) -> Result<Self, CliError> {
+    fn new(plan: Plan, environment: Environment, printer: Printer) -> Result<Self, CliError> {
         let Plan { request, settings, kernel, pull, .. } = plan;
-        let images = surroundings.images()?;
-        let state = surroundings.state()?;
+        let images = environment.images()?;
+        let state = environment.state()?;
         state.sweep()?;
-        let qemu = surroundings.qemu()?;
+        let qemu = environment.qemu()?;
         let files = ARTEFACTS.open(&kernel)?;
-        let cache = surroundings.cache()?;
-        let choice = surroundings.choose_accelerator(&qemu, &files, Some(&cache))?;
+        let cache = environment.cache()?;
+        let choice = environment.choose_accelerator(&qemu, &files, Some(&cache))?;
         announce(&choice, printer);
         let vmm = Qemu::new(qemu, choice.accelerator);
-        Ok(Self { request, images, settings, pull, vmm, files, state, surroundings, printer })
+        Ok(Self { request, images, settings, pull, vmm, files, state, environment, printer })
     }
 
     async fn carry_out(self, by: Option<&BuildKit>) -> Outcome {
@@ -113,7 +113,7 @@ impl Job {
         }
         let Self { request, images, settings, pull, vmm, files, state, printer, .. } = self;
         let store = images.store();
-        let source = Sought { images: &images, pull, printer };
+        let source = NamedImages { images: &images, pull, printer };
         let log = printer.build_log();
         let mut runner = SandboxRunner {
             vmm: &vmm,
@@ -131,17 +131,17 @@ impl Job {
 }
 
 /// The images that a Dockerfile names: those that are here first, whatever their names.
-struct Sought<'a> {
+struct NamedImages<'a> {
     images: &'a Images,
     /// Ask the registry in any case.
     pull: bool,
     printer: Printer,
 }
 
-impl ImageSource for Sought<'_> {
+impl ImageSource for NamedImages<'_> {
     async fn resolve(&self, reference: &Reference) -> Result<StoredImage, BoxError> {
-        let wish = Wish { name: reference.as_typed(), force: self.pull, tag: None };
-        Ok(find_or_fetch(self.images, wish, self.printer).await?.image)
+        let request = ImageRequest { name: reference.as_typed(), force: self.pull, tag: None };
+        Ok(find_or_fetch(self.images, request, self.printer).await?.image)
     }
 }
 

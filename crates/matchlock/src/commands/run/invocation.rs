@@ -7,9 +7,9 @@ use matchlock_core::images::RuntimeConfig;
 use matchlock_core::{ExecRequest, Stdin, WindowSize};
 
 use crate::cli::RunArgs;
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::options::variables::Variable;
-use crate::surroundings::Surroundings;
 
 /// What the arguments of `run` say about the program, before the image is known.
 #[derive(Debug)]
@@ -54,12 +54,12 @@ impl<'a> ImageCommand<'a> {
 }
 
 impl Invocation {
-    pub(super) fn new(args: &RunArgs, surroundings: &Surroundings) -> Self {
+    pub(super) fn new(args: &RunArgs, environment: &Environment) -> Self {
         let interactive = args.interactive && args.tty;
         Self {
             entrypoint: args.entrypoint.clone(),
             arguments: args.command.clone(),
-            env: if interactive { terminal_type(surroundings) } else { Vec::new() },
+            env: if interactive { terminal_type(environment) } else { Vec::new() },
             working_dir: args.workdir.clone().filter(|dir| !dir.is_empty()),
             user: args.user.clone().filter(|user| !user.is_empty()),
             stdin: if args.interactive { Stdin::Pipe } else { Stdin::Null },
@@ -119,8 +119,8 @@ fn no_command() -> CliError {
 }
 
 /// Programs on a terminal need its type; ours is the one that will draw.
-fn terminal_type(surroundings: &Surroundings) -> Vec<Variable> {
-    let term = surroundings.term.clone().unwrap_or_else(|| "xterm".into());
+fn terminal_type(environment: &Environment) -> Vec<Variable> {
+    let term = environment.term.clone().unwrap_or_else(|| "xterm".into());
     vec![(b"TERM".to_vec(), term.into_vec())]
 }
 
@@ -142,13 +142,13 @@ mod tests {
     }
 
     fn argv(args: &RunArgs, image: ImageCommand<'_>) -> Vec<String> {
-        let request = Invocation::new(args, &Surroundings::default()).complete(image, None);
+        let request = Invocation::new(args, &Environment::default()).complete(image, None);
         let request = request.expect("valid").expect("a program");
         request.argv.into_iter().map(|word| String::from_utf8(word).expect("UTF-8")).collect()
     }
 
     fn refusal(args: &RunArgs, image: ImageCommand<'_>) -> String {
-        let invocation = Invocation::new(args, &Surroundings::default());
+        let invocation = Invocation::new(args, &Environment::default());
         let checked = invocation.check(image).expect_err("refused").to_string();
         let completed = invocation.complete(image, None).expect_err("refused").to_string();
         assert_eq!(checked, completed);
@@ -186,7 +186,7 @@ mod tests {
         let image = ImageCommand { entrypoint: &cleared, ..none };
         assert_eq!(refusal(&invocation(Some(""), &[]), image), says);
         let kept = RunArgs { rm: false, ..invocation(None, &[]) };
-        let kept = Invocation::new(&kept, &Surroundings::default());
+        let kept = Invocation::new(&kept, &Environment::default());
         kept.check(none).expect("valid");
         assert_eq!(kept.complete(none, None).expect("valid"), None);
     }
@@ -209,9 +209,9 @@ mod tests {
     #[test]
     fn what_is_not_given_is_left_to_the_image() {
         let complete = |args: &RunArgs, tty| {
-            let mut surroundings = Surroundings::default();
-            surroundings.term = Some("vt220".into());
-            let request = Invocation::new(args, &surroundings);
+            let mut environment = Environment::default();
+            environment.term = Some("vt220".into());
+            let request = Invocation::new(args, &environment);
             request.complete(ImageCommand::default(), tty).expect("valid").expect("a program")
         };
         let bare = complete(&invocation(None, &["x"]), None);

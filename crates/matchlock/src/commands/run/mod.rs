@@ -11,26 +11,26 @@ mod session;
 use std::time::Instant;
 
 use crate::cli::RunArgs;
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::event_loop;
 use crate::printer::Printer;
-use crate::surroundings::Surroundings;
 
 use self::plan::Plan;
 
 /// Runs a command in a new sandbox; returns its status.
 pub(crate) fn run(
     args: &RunArgs,
-    surroundings: &Surroundings,
+    environment: &Environment,
     printer: Printer,
     started: Instant,
 ) -> Result<u8, CliError> {
-    let plan = Plan::new(args, surroundings)?;
+    let plan = Plan::new(args, environment)?;
     for warning in &plan.warnings {
         printer.note(&format!("warning: {warning}"));
     }
     set_limits();
-    event_loop::block_on(session::run(plan, surroundings, printer, started))
+    event_loop::block_on(session::run(plan, environment, printer, started))
 }
 
 /// Limits of this process, which its monitor inherits.

@@ -11,10 +11,10 @@ use matchlock_core::{
 
 use super::invocation::{ImageCommand, Invocation};
 use crate::cli::RunArgs;
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::options::network::{self, NetworkPlan};
 use crate::options::{disks, duration, variables};
-use crate::surroundings::Surroundings;
 use crate::terminal::Terminal;
 
 /// Seconds that a command without a terminal may take when nothing else is said.
@@ -57,19 +57,19 @@ pub(super) enum WantedImage {
 
 impl Plan {
     /// Checks all that can be checked before the image is known.
-    pub(super) fn new(args: &RunArgs, surroundings: &Surroundings) -> Result<Self, CliError> {
+    pub(super) fn new(args: &RunArgs, environment: &Environment) -> Result<Self, CliError> {
         let interactive = args.interactive && args.tty;
-        let image = wanted_image(args, surroundings)?;
+        let image = wanted_image(args, environment)?;
         let mut config = config(args)?;
-        let kernel = surroundings.kernel(args.kernel.as_deref())?;
+        let kernel = environment.kernel(args.kernel.as_deref())?;
         let timeout = timeout(args.timeout, interactive || !args.rm)?;
         let grace = grace(args)?;
-        let invocation = Invocation::new(args, surroundings);
+        let invocation = Invocation::new(args, environment);
         if image == WantedImage::Host {
             invocation.check(ImageCommand::of_host())?;
         }
         let mut warnings = Vec::new();
-        let forwards = configure(&mut config, args, surroundings, &mut warnings)?;
+        let forwards = configure(&mut config, args, environment, &mut warnings)?;
         let terminal = interactive.then(Terminal::open);
         let terminal = terminal.map(|terminal| {
             terminal.ok_or_else(|| {
@@ -95,8 +95,8 @@ impl Plan {
     }
 }
 
-fn wanted_image(args: &RunArgs, surroundings: &Surroundings) -> Result<WantedImage, CliError> {
-    let image = args.image.as_deref().or(surroundings.image.as_deref());
+fn wanted_image(args: &RunArgs, environment: &Environment) -> Result<WantedImage, CliError> {
+    let image = args.image.as_deref().or(environment.image.as_deref());
     match image.filter(|image| !image.is_empty()) {
         Some("host") => Ok(WantedImage::Host),
         Some(name) => Ok(WantedImage::Named(name.to_owned())),
@@ -117,16 +117,16 @@ fn grace(args: &RunArgs) -> Result<Duration, CliError> {
 fn configure(
     config: &mut SandboxConfig,
     args: &RunArgs,
-    surroundings: &Surroundings,
+    environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<PortForward>, Vec<IpAddr>), CliError> {
-    config.disks = disks::attach(&disks::parse(&args.disk)?, surroundings)?;
+    config.disks = disks::attach(&disks::parse(&args.disk)?, environment)?;
     let secrets = network::read_secrets(&args.network, warnings)?;
     config.env =
         variables::collect(&args.env_file, &args.env, &|name: &OsStr| std::env::var_os(name))?;
     let mtu = Mtu::new(args.network.mtu)?;
     let network =
-        NetworkPlan::new(&args.network, &args.publish, mtu, secrets, surroundings, warnings)?;
+        NetworkPlan::new(&args.network, &args.publish, mtu, secrets, environment, warnings)?;
     let NetworkPlan { settings, hosts, forwards, addresses, audit_log } = network;
     config.hosts = hosts;
     config.network = settings;
@@ -201,7 +201,7 @@ mod tests {
         };
         assert!(!format!("{command:?}").contains(CANARY));
         let crate::cli::Command::Run(args) = command else { panic!("run") };
-        let plan = Plan::new(&args, &Surroundings::default()).expect("valid");
+        let plan = Plan::new(&args, &Environment::default()).expect("valid");
         let shown = format!("{plan:?}");
         assert!(shown.contains("API_KEY") && !shown.contains(CANARY), "{shown}");
     }

@@ -5,10 +5,10 @@ use matchlock_core::images::{Pulled, RootImage};
 
 use super::invocation::ImageCommand;
 use super::plan::WantedImage;
-use crate::commands::obtain::{Wish, obtain as obtain_image};
+use crate::commands::obtain::{ImageRequest, obtain as obtain_image};
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::printer::{Printer, megabytes};
-use crate::surroundings::Surroundings;
 
 /// A root file system that is there.
 #[derive(Debug)]
@@ -38,14 +38,14 @@ impl Root {
 pub(super) async fn obtain(
     image: &WantedImage,
     pull: bool,
-    surroundings: &Surroundings,
+    environment: &Environment,
     printer: Printer,
 ) -> Result<Root, CliError> {
     let WantedImage::Named(name) = image else { return Ok(Root::Host) };
     let doing = |error: CliError| error.context("building rootfs");
-    let images = surroundings.images().map_err(doing)?;
-    let wish = Wish { name, force: pull, tag: None };
-    let Pulled { image, fresh } = obtain_image(&images, wish, printer).await?;
+    let images = environment.images().map_err(doing)?;
+    let request = ImageRequest { name, force: pull, tag: None };
+    let Pulled { image, fresh } = obtain_image(&images, request, printer).await?;
     let root = images.store().open_image(&image).map_err(|error| doing(error.into()))?;
     if fresh {
         printer.line(&format!("Built rootfs from {name} ({})", megabytes(image.size)));

@@ -18,10 +18,10 @@ use super::refused::{self, Refused};
 use super::report::{Ending, Moments, Report, announce};
 use super::root;
 use crate::embedded::ARTEFACTS;
+use crate::environment::Environment;
 use crate::error::CliError;
 use crate::printer::Printer;
 use crate::signals::Interrupts;
-use crate::surroundings::Surroundings;
 use crate::terminal::Terminal;
 
 /// Exit status after `--timeout`, as timeout(1) has it.
@@ -62,7 +62,7 @@ impl Outcome {
 /// Runs the plan; returns the status to exit with.
 pub(super) async fn run(
     plan: Plan,
-    surroundings: &Surroundings,
+    environment: &Environment,
     printer: Printer,
     started: Instant,
 ) -> Result<u8, CliError> {
@@ -88,18 +88,18 @@ pub(super) async fn run(
         let listeners = Listeners::bind(&forwards.0, &forwards.1)?;
         // The longest part of the preparation goes on beside all the others.
         let unpacking = tokio::task::spawn_blocking(move || ARTEFACTS.open(&kernel));
-        let state = surroundings.state()?;
+        let state = environment.state()?;
         state.sweep()?;
-        let qemu = surroundings.qemu()?;
+        let qemu = environment.qemu()?;
         let machine = async {
             let files = unpacking
                 .await
                 .map_err(|error| CliError::new(format!("cannot unpack the guest: {error}")))??;
-            let cache = surroundings.cache()?;
-            let choice = surroundings.choose_accelerator(&qemu, &files, Some(&cache))?;
+            let cache = environment.cache()?;
+            let choice = environment.choose_accelerator(&qemu, &files, Some(&cache))?;
             Ok::<_, CliError>((files, choice))
         };
-        let root = root::obtain(&image, pull, surroundings, printer);
+        let root = root::obtain(&image, pull, environment, printer);
         // What is wrong with this machine is said before an image has come from far away.
         let ((files, choice), root) = tokio::try_join!(machine, root)?;
         let exec = invocation.complete(root.command(), terminal.as_ref().map(Terminal::size))?;

@@ -14,7 +14,7 @@ use crate::error::CliError;
 
 /// A snapshot of the environment, taken once.
 #[derive(Debug, Default)]
-pub(crate) struct Surroundings {
+pub(crate) struct Environment {
     home: Option<PathBuf>,
     path: Option<OsString>,
     qemu: Option<OsString>,
@@ -28,7 +28,7 @@ pub(crate) struct Surroundings {
     pub(crate) term: Option<OsString>,
 }
 
-impl Surroundings {
+impl Environment {
     pub(crate) fn read() -> Self {
         let var = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         Self {
@@ -155,7 +155,7 @@ mod tests {
     fn egress_is_denied_unless_the_environment_says_public() {
         let egress = |value: Option<&str>| {
             let egress = value.map(OsString::from);
-            Surroundings { egress, ..Surroundings::default() }.default_egress()
+            Environment { egress, ..Environment::default() }.default_egress()
         };
         assert_eq!(egress(None).expect("valid"), DefaultEgress::Deny);
         assert_eq!(egress(Some("deny")).expect("valid"), DefaultEgress::Deny);
