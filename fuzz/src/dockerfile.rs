@@ -1,4 +1,4 @@
 /// A Dockerfile: read, planned, its variables replaced; and the same bytes as a .dockerignore.
 pub fn dockerfile(input: &[u8]) {
-    matchlock_image::build::fuzz::dockerfile(input);
+    matchlock_build::fuzz::dockerfile(input);
 }

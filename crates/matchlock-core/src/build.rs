@@ -10,7 +10,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use matchlock_image::build::{BoxError, Output, RunResult, RunStep, Runner, Stream};
+use matchlock_build::{BoxError, Output, RunResult, RunStep, Runner, Stream};
 use matchlock_image::erofs::BlobWriter;
 use matchlock_image::layer::{Compression, Layer, LayerError, Limits, unpack};
 use matchlock_image::store::{RootImage, Store, StoreError};

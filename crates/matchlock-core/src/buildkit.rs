@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 
-use matchlock_image::build::{BuildFiles, Output as Watcher, SendError, Stream};
+use matchlock_build::{BuildFiles, Output as Watcher, SendError, Stream};
 use matchlock_image::store::RootImage;
 use matchlock_proto::{ExecRequest, ExitStatus, Stdin};
 use tokio::sync::mpsc;

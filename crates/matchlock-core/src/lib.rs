@@ -43,6 +43,7 @@ pub use exec::{ExecControl, ExecError, Execution, Output, StdinSender, Streams};
 pub use export::{BlockingExport, Export, ExportError};
 pub use forward::{Binding, InvalidPortForward, Listeners, PortForward, Published};
 pub use id::SandboxId;
+pub use matchlock_build as dockerfile;
 pub use matchlock_image as image;
 pub use matchlock_intercept::hooks;
 pub use matchlock_net as net;

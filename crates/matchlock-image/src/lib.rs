@@ -4,17 +4,17 @@
 //! ```text
 //!   registry ─► layer (tar, gzip, zstd) ─► Tree + data ─► <diff id>.erofs ──┐
 //!   archive  ─┘                                                             ├─► RootImage: one disk
-//!   build    ───────────────────────────────────────────► merge ─► index ───┘
+//!   (build)  ───────────────────────────────────────────► merge ─► index ───┘
 //! ```
 //!
 //! Each layer is stored once, as an EROFS image of its own. An image is an index: the merged
 //! metadata of its layers, an EROFS image whose files lie in the layers behind it. The crate knows
-//! no virtual machine and no guest: it hands out files and their order.
+//! no virtual machine, no guest and no Dockerfile: it hands out files and their order. Images are built
+//! by `matchlock-build`.
 
 #![forbid(unsafe_code)]
 
 pub mod archive;
-pub mod build;
 pub mod digest;
 pub mod erofs;
 #[cfg(any(test, feature = "fixture"))]

@@ -33,8 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rusqlite::Connection;
 
-pub(crate) use build_cache::Cached;
-pub use build_cache::{CACHE_BYTES, KEPT};
+pub use build_cache::{CACHE_BYTES, Cached, KEPT};
 pub use error::StoreError;
 #[cfg(test)]
 pub(crate) use fault::ABORT_AT;

@@ -22,7 +22,7 @@ pub const CACHE_BYTES: u64 = 10_240 * 1024 * 1024;
 
 /// What a step with a known key made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cached {
+pub enum Cached {
     /// Nothing: no file changed.
     Nothing,
     /// A layer, which the lease has now.
@@ -31,7 +31,10 @@ pub(crate) enum Cached {
 
 impl Store {
     /// What the step with this key made, when all of it is still here. The lease gets it.
-    pub(crate) fn cached(
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn cached(
         &self,
         lease: &Lease,
         key: &Digest,
@@ -60,12 +63,10 @@ impl Store {
     }
 
     /// Keeps what a step made. Its layer must be stored, and leased.
-    pub(crate) fn keep(
-        &self,
-        key: &Digest,
-        made: Cached,
-        now: SystemTime,
-    ) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn keep(&self, key: &Digest, made: Cached, now: SystemTime) -> Result<(), StoreError> {
         let locked = self.lock()?;
         let digest = match made {
             Cached::Nothing => None,
@@ -78,7 +79,10 @@ impl Store {
 
     /// Opens the index of these layers, which is made when it is missing, and the layers behind it. The
     /// lease gets all of them; the layers must be stored.
-    pub(crate) fn open_layers(
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open_layers(
         &self,
         lease: &Lease,
         layers: &[Digest],

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-use matchlock_core::image::build::{BuildEvent, BuildProgress};
+use matchlock_core::dockerfile::{BuildEvent, BuildProgress};
 
 /// Writes the progress of a build to standard error.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl<W: Write> Paper<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use matchlock_core::image::build::{At, Stream};
+    use matchlock_core::dockerfile::{At, Stream};
 
     fn output(bytes: &[u8]) -> BuildEvent<'_> {
         BuildEvent::Output { stream: Stream::Stdout, bytes }

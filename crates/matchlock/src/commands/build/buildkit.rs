@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use matchlock_core::buildkit::{self, BuildKitError, BuildKitOptions};
-use matchlock_core::image::build::{BuildEvent, BuildFiles, BuildProgress, Built, Output, Stream};
+use matchlock_core::dockerfile::{BuildEvent, BuildFiles, BuildProgress, Built, Output, Stream};
 use matchlock_core::images::{ImagesError, Pulled, import};
 use matchlock_core::net::Network;
 use matchlock_core::volume::{Attached, attach_cache};

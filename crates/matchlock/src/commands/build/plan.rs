@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use matchlock_core::build::StepSettings;
-use matchlock_core::image::build::BuildRequest;
+use matchlock_core::dockerfile::BuildRequest;
 use matchlock_core::images::Source;
 use matchlock_core::{
     Cpus, DiskSize, InvalidConfig, KernelSource, MemorySize, Mtu, host_cpus, host_memory_mib,

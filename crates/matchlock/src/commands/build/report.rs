@@ -4,7 +4,7 @@ use std::error::Error;
 
 use matchlock_core::DescribeChain;
 use matchlock_core::build::RunnerError;
-use matchlock_core::image::build::{BuildError, Built};
+use matchlock_core::dockerfile::{BuildError, Built};
 use matchlock_core::images::{Digest, ImagesError};
 use serde::Serialize;
 
@@ -81,7 +81,7 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use matchlock_core::image::build::{At, StepError};
+    use matchlock_core::dockerfile::{At, StepError};
     use matchlock_core::vmm::VmmError;
 
     fn at() -> At {

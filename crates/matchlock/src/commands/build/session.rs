@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use matchlock_core::build::{SandboxRunner, StepSettings};
-use matchlock_core::image::build::{BoxError, BuildRequest, Built, ImageSource, build};
+use matchlock_core::dockerfile::{BoxError, BuildRequest, Built, ImageSource, build};
 use matchlock_core::images::{Images, Reference, StoredImage};
 use matchlock_core::vmm::Qemu;
 use matchlock_core::{GuestFiles, StateRoot};
