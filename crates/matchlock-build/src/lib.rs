@@ -34,7 +34,6 @@ mod key;
 mod mounts;
 mod parse;
 mod pattern;
-mod pulling;
 mod request;
 mod root;
 mod run;
@@ -50,7 +49,6 @@ pub use copy::CopyError;
 pub use error::{At, BuildError, Problem, StepError, SyntaxError};
 pub use execute::build;
 pub use files::FilesError;
-pub use pulling::Pulling;
 pub use request::{
     BuildEvent, BuildProgress, BuildRequest, Built, ImageSource, Output, RunResult, RunStep,
     Runner, Stream,
