@@ -1,7 +1,8 @@
 //! Variables in words, and the removal of quotes (Dockerfile reference, "Environment replacement").
 
+use matchlock_text::glob::Wildcard;
+
 use super::error::Problem;
-use super::pattern::Wildcard;
 
 /// Deepest `${a:-${b:-…}}`.
 const MAX_DEPTH: u32 = 64;

@@ -1,7 +1,8 @@
 //! What of a context is not seen (Dockerfile reference, ".dockerignore file").
 
+use matchlock_text::glob::Glob;
+
 use super::error::{Problem, Trouble};
-use super::pattern::Pattern;
 
 /// Longest file of patterns that is read, in bytes.
 pub(crate) const MAX_SIZE: usize = 1 << 20;
@@ -16,7 +17,7 @@ pub(crate) struct Ignore {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
-    pattern: Pattern,
+    pattern: Glob,
     excludes: bool,
 }
 
@@ -48,7 +49,8 @@ impl Ignore {
             if rules.len() == MAX_PATTERNS {
                 return Err(fail(Problem::TooManyInstructions));
             }
-            let pattern = Pattern::deep(&cleaned).map_err(fail)?;
+            let bad = |_| fail(Problem::BadPattern(cleaned.chars().take(80).collect()));
+            let pattern = Glob::deep(&cleaned).map_err(bad)?;
             rules.push(Rule { pattern, excludes });
         }
         Ok(Self { rules })

@@ -33,7 +33,6 @@ mod instruction;
 mod key;
 mod mounts;
 mod parse;
-mod pattern;
 mod request;
 mod root;
 mod run;

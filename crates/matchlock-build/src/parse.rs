@@ -1,10 +1,11 @@
 //! From lines to instructions. Each error names its line.
 
 mod copy;
-mod duration;
 mod run;
 
 use std::sync::Arc;
+
+use matchlock_text::duration;
 
 use super::error::{At, Problem, SyntaxError};
 use super::expand::is_name;
@@ -215,7 +216,12 @@ fn healthcheck(rest: &str, escape: char) -> Result<Healthcheck, Problem> {
         "NONE" if rest.is_empty() => Ok(Healthcheck::None),
         "CMD" if !rest.is_empty() => {
             let time = |name, flag: Option<Option<String>>| {
-                flag.map(|flag| duration::parse(&value(name, flag)?)).transpose()
+                flag.map(|flag| {
+                    let text = value(name, flag)?;
+                    let bad = || Problem::BadDuration(text.chars().take(40).collect());
+                    duration::parse(&text).ok_or_else(bad)
+                })
+                .transpose()
             };
             let retries = retries.map(|flag| {
                 let text = value("retries", flag)?;

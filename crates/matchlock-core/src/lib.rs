@@ -49,6 +49,7 @@ pub use matchlock_intercept::hooks;
 pub use matchlock_net as net;
 pub use matchlock_policy as policy;
 pub use matchlock_proto::{ExecFailure, ExecRequest, ExitStatus, Stdin, WindowSize};
+pub use matchlock_text as text;
 pub use matchlock_vmm as vmm;
 pub use network::{Mtu, NetworkSettings};
 pub use registry_dial::RegistryDial;

@@ -5,6 +5,8 @@ use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use matchlock_text::escape;
+
 /// Bytes kept of each stream: a guest can print for ever.
 const KEEP: usize = 32 * 1024;
 
@@ -54,7 +56,7 @@ impl Tail {
     pub(crate) fn text(&self) -> String {
         let state = self.shared.lock();
         let bytes: Vec<u8> = state.bytes.iter().copied().collect();
-        escape(&bytes)
+        escape::lines(&String::from_utf8_lossy(&bytes))
     }
 
     /// Waits until the stream contains `marker` (true), has ended without it or the deadline has
@@ -105,27 +107,6 @@ impl Shared {
     }
 }
 
-/// Text from the guest made harmless for a terminal and a log: lines stay, other controls show as
-/// escapes.
-pub(crate) fn escape(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\t' => out.push(c),
-            '\r' => {}
-            c if c.is_control() || is_bidi(c) => out.extend(c.escape_default()),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Characters that reorder what a reader sees (Unicode UAX #9).
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,7 +134,8 @@ mod tests {
 
     #[test]
     fn terminal_sequences_of_the_guest_are_shown_not_obeyed() {
-        assert_eq!(escape(b"a\x1b[2Jb\r\n\x07\xff"), "a\\u{1b}[2Jb\n\\u{7}\u{fffd}");
-        assert_eq!(escape("x\u{202e}y".as_bytes()), "x\\u{202e}y");
+        let tail = Tail::follow(std::io::Cursor::new(b"a\x1b[2Jb\r\n\x07\xff".to_vec()));
+        tail.wait_end(soon());
+        assert_eq!(tail.text(), "a\\u{1b}[2Jb\n\\u{7}\u{fffd}");
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use matchlock_core::images::{ImagesError, StoreError};
+use matchlock_core::text::escape;
 use matchlock_core::vmm::VmmError;
 use matchlock_core::volume::VolumeError;
 use matchlock_core::{CoreError, DescribeChain, ExecError, InvalidConfig};
@@ -18,7 +19,7 @@ pub(crate) struct CliError {
 impl CliError {
     /// An error of the arguments or of the environment.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: one_line(&message.into()), hint: None, status: 1 }
+        Self { message: escape::one_line(&message.into()), hint: None, status: 1 }
     }
 
     /// What the user does next.
@@ -55,17 +56,6 @@ impl CliError {
         let this = Self::new(DescribeChain(error).to_string());
         Self { hint: hint.map(str::to_owned), ..this }
     }
-}
-
-/// Errors are one line: line ends inside (from a guest's console, say) become separators, and no
-/// control character reaches the terminal.
-fn one_line(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let mut out = String::new();
-    for c in lines.join(" | ").chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
 }
 
 impl fmt::Display for CliError {

@@ -1,8 +1,9 @@
 //! Sources of COPY and ADD: paths and patterns.
 
+use matchlock_text::glob::Glob;
+
 use super::CopyError;
 use crate::files::{Entry, Files, Kind, join};
-use crate::pattern::Pattern;
 
 /// The paths that the patterns cover, in the order of their names. A plain path must exist; a pattern
 /// may cover nothing.
@@ -11,7 +12,7 @@ pub(crate) fn globs(files: &dyn Files, patterns: &[String]) -> Result<Vec<Vec<u8
     for pattern in patterns {
         let before = found.len();
         glob(files, pattern, &mut found)?;
-        if found.len() == before && !Pattern::is_pattern(pattern) {
+        if found.len() == before && !Glob::is_pattern(pattern) {
             return Err(CopyError::NotFound(pattern.clone()));
         }
     }
@@ -32,8 +33,8 @@ fn glob(files: &dyn Files, source: &str, found: &mut Vec<Vec<u8>>) -> Result<(),
     let mut open: Vec<Vec<u8>> = vec![Vec::new()];
     for part in parts {
         let mut next = Vec::new();
-        let pattern = Pattern::is_pattern(part)
-            .then(|| Pattern::new(part))
+        let pattern = Glob::is_pattern(part)
+            .then(|| Glob::new(part))
             .transpose()
             .map_err(|_| CopyError::NotFound(source.to_owned()))?;
         for above in open {
@@ -54,7 +55,7 @@ fn glob(files: &dyn Files, source: &str, found: &mut Vec<Vec<u8>>) -> Result<(),
     }
     let there = |path: &Vec<u8>| files.find(path).map(|found| found.is_some());
     for path in open {
-        if there(&path)? || Pattern::is_pattern(source) && path_is_link(files, &path)? {
+        if there(&path)? || Glob::is_pattern(source) && path_is_link(files, &path)? {
             found.push(path);
         }
     }

@@ -7,7 +7,6 @@
 
 mod apply;
 mod body;
-mod glob;
 mod query;
 mod reply;
 mod rule;
@@ -15,7 +14,7 @@ mod sse;
 mod wire;
 
 pub use body::{BodyEdit, BodyEditor, EditError, MAX_BODY, Replacement};
-pub use glob::BadPattern;
+pub use matchlock_text::glob::BadPattern;
 pub use reply::{CallbackError, CallbackReply, MAX_REPLY};
 pub use rule::{InvalidRule, Matching, OnError, Phase, RequestView, Rule, RuleProblem, Rules};
 pub use sse::{MAX_LINE, SseEditor, is_event_stream};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use matchlock_policy::{Endpoint, Host, HostPattern, InvalidPattern};
+use matchlock_text::glob::{BadPattern, Glob};
 
 use super::apply::{RequestEdit, ResponseEdit};
 use super::body::{BodyEdit, Replacement};
-use super::glob::{BadPattern, Glob};
 use super::wire::WireRule;
 use crate::h1::{InvalidTarget, RequestHead, ResponseHead};
 use crate::headers::InvalidHeader;

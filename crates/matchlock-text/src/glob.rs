@@ -1,7 +1,12 @@
-//! Patterns: shell wildcards in `${x#…}`, Go's `path/filepath.Match` in COPY and ADD, and the same
-//! with `**` in .dockerignore (Dockerfile reference, ".dockerignore file").
+//! Patterns: Go's `path.Match`, the same with `**` (Dockerfile reference, ".dockerignore file"), and
+//! the wildcards of a shell's `${x#…}`.
+//!
+//! A match costs at most the pattern's length times the text's, whatever the pattern is.
 
-use super::error::Problem;
+/// The pattern ends within something, or a class has no sensible end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the syntax of the path pattern is wrong")]
+pub struct BadPattern;
 
 /// One piece of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +15,8 @@ enum Piece {
     Char(char),
     /// `?`: one character, not `/`.
     Any,
+    /// One character, `/` too.
+    Every,
     /// `*`: characters that are not `/`.
     Star,
     /// `**` or `**/`: any characters; with true the run is empty or ends with `/`.
@@ -18,34 +25,43 @@ enum Piece {
     Class { negated: bool, ranges: Vec<(char, char)> },
 }
 
-/// A pattern that covers a whole path.
+/// A pattern of a whole path: `*` and `?` stop at `/`, `[a-z]` and `[^a-z]` do not, `\` takes the
+/// next character for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Pattern(Vec<Piece>);
+pub struct Glob(Vec<Piece>);
 
-impl Pattern {
-    /// `filepath.Match` of Go: `*`, `?`, `[…]`, `\`.
-    pub(crate) fn new(text: &str) -> Result<Self, Problem> {
+impl Glob {
+    /// `path.Match` of Go: `*`, `?`, `[…]`, `\`.
+    ///
+    /// # Errors
+    /// [`BadPattern`].
+    pub fn new(text: &str) -> Result<Self, BadPattern> {
         Self::parse(text, false)
     }
 
     /// The same, with `**` for any number of directories.
-    pub(crate) fn deep(text: &str) -> Result<Self, Problem> {
+    ///
+    /// # Errors
+    /// [`BadPattern`].
+    pub fn deep(text: &str) -> Result<Self, BadPattern> {
         Self::parse(text, true)
     }
 
     /// Whether a text has characters that mean something in a pattern.
-    pub(crate) fn is_pattern(text: &str) -> bool {
+    #[must_use]
+    pub fn is_pattern(text: &str) -> bool {
         text.contains(['*', '?', '[', '\\'])
     }
 
-    /// Whether the pattern covers all of `path`.
-    pub(crate) fn matches(&self, path: &[u8]) -> bool {
+    /// Whether the pattern covers all of `path`. A byte that is not UTF-8 is a character that no
+    /// pattern names.
+    #[must_use]
+    pub fn matches(&self, path: &[u8]) -> bool {
         let chars: Vec<char> = decode(path);
         covers(&self.0, &chars)
     }
 
-    fn parse(text: &str, deep: bool) -> Result<Self, Problem> {
-        let bad = || Problem::BadPattern(text.chars().take(80).collect());
+    fn parse(text: &str, deep: bool) -> Result<Self, BadPattern> {
         let mut pieces = Vec::new();
         let mut chars = text.chars().peekable();
         while let Some(c) = chars.next() {
@@ -56,26 +72,8 @@ impl Pattern {
                 }
                 '*' => Piece::Star,
                 '?' => Piece::Any,
-                '\\' => Piece::Char(chars.next().ok_or_else(bad)?),
-                '[' => {
-                    let negated = chars.next_if_eq(&'^').is_some();
-                    let mut ranges = Vec::new();
-                    while chars.next_if_eq(&']').is_none() {
-                        let low = bound(&mut chars).ok_or_else(bad)?;
-                        let high = match chars.next_if_eq(&'-') {
-                            Some(_) => bound(&mut chars).ok_or_else(bad)?,
-                            None => low,
-                        };
-                        ranges.push((low, high));
-                        if chars.peek().is_none() {
-                            return Err(bad());
-                        }
-                    }
-                    if ranges.is_empty() {
-                        return Err(bad());
-                    }
-                    Piece::Class { negated, ranges }
-                }
+                '\\' => Piece::Char(chars.next().ok_or(BadPattern)?),
+                '[' => class(&mut chars).ok_or(BadPattern)?,
                 c => Piece::Char(c),
             };
             pieces.push(piece);
@@ -84,8 +82,22 @@ impl Pattern {
     }
 }
 
+type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
+
+/// What is behind a `[`.
+fn class(chars: &mut Chars<'_>) -> Option<Piece> {
+    let negated = chars.next_if_eq(&'^').is_some();
+    let mut ranges = Vec::new();
+    while ranges.is_empty() || chars.next_if_eq(&']').is_none() {
+        let low = bound(chars)?;
+        let high = if chars.next_if_eq(&'-').is_some() { bound(chars)? } else { low };
+        ranges.push((low, high));
+    }
+    Some(Piece::Class { negated, ranges })
+}
+
 /// One end of a range; `-` and `]` only behind a `\`.
-fn bound(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<char> {
+fn bound(chars: &mut Chars<'_>) -> Option<char> {
     match chars.next()? {
         '\\' => chars.next(),
         '-' | ']' => None,
@@ -95,16 +107,18 @@ fn bound(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<char> {
 
 /// A pattern within `${…}`: `*` and `?` over any characters, `\` before one.
 #[derive(Debug)]
-pub(crate) struct Wildcard(Vec<Piece>);
+pub struct Wildcard(Vec<Piece>);
 
 impl Wildcard {
-    pub(crate) fn new(pattern: &str) -> Self {
+    /// Every text is one.
+    #[must_use]
+    pub fn new(pattern: &str) -> Self {
         let mut pieces = Vec::new();
         let mut chars = pattern.chars();
         while let Some(c) = chars.next() {
             pieces.push(match c {
                 '*' => Piece::Deep(false),
-                '?' => Piece::Class { negated: true, ranges: Vec::new() },
+                '?' => Piece::Every,
                 '\\' => Piece::Char(chars.next().unwrap_or('\\')),
                 c => Piece::Char(c),
             });
@@ -113,18 +127,20 @@ impl Wildcard {
     }
 
     /// How many pieces it has: what one pass over a text costs for each character.
-    pub(crate) fn cost(&self) -> usize {
+    #[must_use]
+    pub fn cost(&self) -> usize {
         self.0.len() + 1
     }
 
     /// For text read backwards.
-    pub(crate) fn reversed(mut self) -> Self {
+    #[must_use]
+    pub fn reversed(mut self) -> Self {
         self.0.reverse();
         self
     }
 
     /// Lengths of the text's beginnings that it covers, the shortest first.
-    pub(crate) fn beginnings(&self, text: &[char]) -> impl DoubleEndedIterator<Item = usize> {
+    pub fn beginnings(&self, text: &[char]) -> impl DoubleEndedIterator<Item = usize> {
         let row = covered(&self.0, text);
         (0..=text.len()).filter(move |length| row[*length])
     }
@@ -183,9 +199,9 @@ fn covers_one(piece: &Piece, c: char) -> bool {
     match piece {
         Piece::Char(wanted) => *wanted == c,
         Piece::Any => c != '/',
-        Piece::Class { negated, ranges } if ranges.is_empty() => *negated,
+        Piece::Every => true,
         Piece::Class { negated, ranges } => {
-            c != '/' && ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated
+            ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated
         }
         Piece::Star | Piece::Deep(_) => false,
     }
@@ -222,12 +238,27 @@ mod tests {
             ("[\\]a]", "]", true),
             ("[\\-x]", "-", true),
             ("a**", "a/b", false),
+            ("a[^b]c", "a/c", true),
+            ("/v1/*", "/v1/chat", true),
+            ("/v1/*", "/v1/", true),
+            ("/v1/*", "/v1/chat/completions", false),
+            ("/v1/*", "/v1", false),
+            ("/*/b", "/a/b", true),
+            ("*", "", true),
+            ("*", "/", false),
+            ("/*a*b*c", "/xaybzc", true),
+            ("/*a*b*c", "/xaybz", false),
+            ("/a*a*a*a*a*b", "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false),
+            ("/a", "/ab", false),
+            ("/ab", "/a", false),
         ] {
-            let found = Pattern::new(pattern).expect(pattern).matches(path.as_bytes());
+            let found = Glob::new(pattern).expect(pattern).matches(path.as_bytes());
             assert_eq!(found, expected, "{pattern} {path}");
         }
-        for bad in ["[]a]", "[-]", "[x-]", "[-x]", "[a-b-c]", "[", "[^", "a[", "\\"] {
-            assert!(Pattern::new(bad).is_err(), "{bad}");
+        for bad in
+            ["[]a]", "[-]", "[x-]", "[-x]", "[a-b-c]", "[", "[^", "[^]", "[]", "a[", "[a-", "\\"]
+        {
+            assert_eq!(Glob::new(bad), Err(BadPattern), "{bad}");
         }
     }
 
@@ -245,28 +276,50 @@ mod tests {
             ("**.go", "x/a.go", true),
             ("a**/b", "axx/b", true),
         ] {
-            let found = Pattern::deep(pattern).expect(pattern).matches(path.as_bytes());
+            let found = Glob::deep(pattern).expect(pattern).matches(path.as_bytes());
             assert_eq!(found, expected, "{pattern} {path}");
         }
     }
 
     #[test]
     fn names_that_are_no_text_match_byte_by_byte() {
-        assert!(Pattern::new("a?b").expect("a pattern").matches(b"a\xffb"));
-        assert!(!Pattern::new("a\u{fffd}b").expect("a pattern").matches(b"a\xffb"));
+        assert!(Glob::new("a?b").expect("a pattern").matches(b"a\xffb"));
+        assert!(!Glob::new("a\u{fffd}b").expect("a pattern").matches(b"a\xffb"));
+    }
+
+    /// The definition, word for word.
+    fn slow(pieces: &[Piece], path: &[char]) -> bool {
+        match (pieces.split_first(), path.split_first()) {
+            (None, _) => path.is_empty(),
+            (Some((Piece::Star, rest)), None) => slow(rest, path),
+            (Some((Piece::Star, rest)), Some((first, below))) => {
+                slow(rest, path) || (*first != '/' && slow(pieces, below))
+            }
+            (Some(_), None) => false,
+            (Some((piece, rest)), Some((first, below))) => {
+                covers_one(piece, *first) && slow(rest, below)
+            }
+        }
     }
 
     proptest! {
         #[test]
+        fn equals_the_definition(pattern in "[ab/*?]{0,8}", path in "[ab/]{0,8}") {
+            let glob = Glob::new(&pattern).expect("no class");
+            let chars: Vec<char> = path.chars().collect();
+            prop_assert_eq!(glob.matches(path.as_bytes()), slow(&glob.0, &chars));
+        }
+
+        #[test]
         fn no_pattern_panics(pattern in "[a*?\\[\\]^\\\\/-]{0,20}", path in "[a/b]{0,20}") {
-            for pattern in [Pattern::new(&pattern), Pattern::deep(&pattern)].into_iter().flatten() {
+            for pattern in [Glob::new(&pattern), Glob::deep(&pattern)].into_iter().flatten() {
                 let _ = pattern.matches(path.as_bytes());
             }
         }
 
         #[test]
         fn a_plain_path_covers_itself_only(path in "[a-z/.]{1,20}", other in "[a-z/.]{1,20}") {
-            let pattern = Pattern::new(&path).expect("no wildcard");
+            let pattern = Glob::new(&path).expect("no wildcard");
             prop_assert!(pattern.matches(path.as_bytes()));
             prop_assert_eq!(pattern.matches(other.as_bytes()), path == other);
         }

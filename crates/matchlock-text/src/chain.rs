@@ -1,0 +1,36 @@
+//! Errors with their causes.
+
+use std::error::Error;
+use std::fmt;
+
+/// Shows an error with all its causes on one line: `cannot start: cannot open /x: no such file`.
+#[derive(Debug)]
+pub struct DescribeChain<'a>(pub &'a dyn Error);
+
+impl fmt::Display for DescribeChain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Layer(&'static str, #[source] Option<Box<Layer>>);
+
+    #[test]
+    fn causes_follow_their_error() {
+        let inner = Layer("no such file", None);
+        let error = Layer("cannot start", Some(Box::new(Layer("cannot open", Some(inner.into())))));
+        assert_eq!(DescribeChain(&error).to_string(), "cannot start: cannot open: no such file");
+    }
+}
