@@ -255,6 +255,19 @@ fn what_can_be_checked_without_the_image_is_checked_before_it_is_fetched() {
 }
 
 #[test]
+fn a_registry_that_says_nothing_is_given_up_in_time() {
+    let lab = Lab::new();
+    // Connections are made by the kernel, and nobody answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let image = format!("{}/a", silent.local_addr().expect("bound"));
+    let says = "building rootfs: the image did not come within 0.5 s";
+    let pull = lab.matchlock(&["pull", "--timeout", "500ms", &image]);
+    assert_error(pull, says, "--timeout");
+    let run = ["run", "--image", &image, "--pull-timeout", "500ms", "true"];
+    assert_error(lab.matchlock(&run), says, "--pull-timeout");
+}
+
+#[test]
 fn an_image_that_says_nothing_needs_a_command() {
     let lab = Lab::new();
     let archive = docker_archive("saved:1", "{}");

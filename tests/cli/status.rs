@@ -29,6 +29,18 @@ fn a_program_that_cannot_be_started_has_the_status_of_a_shell_and_an_error() {
 }
 
 #[test]
+fn options_after_the_first_word_belong_to_the_command() {
+    let lab = Lab::new();
+    let args = ["run", "--image", "host", "grep", "-i", "ROOT:X:0", "/etc/passwd"];
+    let finished = lab.matchlock(&args).finish().expect(0);
+    assert!(finished.out().starts_with("root:x:0:"), "{}", finished.out());
+    let args = ["run", "--image", "host", "echo", "--allow-host", "*", "-p", "80", "--", "--json"];
+    let finished = lab.matchlock(&args).finish().expect(0);
+    assert_eq!(finished.out(), "--allow-host * -p 80 -- --json\n");
+    assert_eq!(finished.err(), "", "no port is published and no object is printed");
+}
+
+#[test]
 fn json_is_the_last_line_and_its_phases_are_the_whole_run() {
     let lab = Lab::new();
     let mut running = sh(&lab, &["-i", "--json"], "echo text; exit 7").piped().spawn();

@@ -19,7 +19,7 @@ fn the_life_of_a_volume() {
     };
     assert_eq!(volume(&["ls"]), "NAME  SIZE\n");
     assert_eq!(volume(&["ls", "--json"]), "[]\n");
-    assert_eq!(volume(&["create", "data", "--size", "16"]), "Created volume data (16 MB)\n");
+    assert_eq!(volume(&["create", "data", "--size", "16m"]), "Created volume data (16 MB)\n");
     let path = lab.home().join(".cache/matchlock/volumes/data.ext4");
     let meta = fs::metadata(&path).expect("the disk");
     assert_eq!(meta.len(), 16 << 20);
@@ -46,7 +46,7 @@ fn the_life_of_a_volume() {
 fn bad_names_and_sizes() {
     let lab = Lab::new();
     lab.matchlock(&["volume", "create", "there", "--size=16"]).finish().expect(0);
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 16] = [
         (&["create", ""], "invalid volume name \"\""),
         (&["create", "a/b"], "invalid volume name \"a/b\""),
         (&["create", ".."], "invalid volume name \"..\""),
@@ -54,7 +54,8 @@ fn bad_names_and_sizes() {
         (&["create", "there"], "named volume already exists: there"),
         (&["create"], "accepts 1 arg(s), received 0"),
         (&["create", "a", "--size", "0"], "--size must be "),
-        (&["create", "a", "--size", "-1"], "--size must be "),
+        (&["create", "a", "--size", "-1"], "invalid --size \"-1\": use "),
+        (&["create", "a", "--size", "15m"], "--size must be "),
         (&["create", "a", "--size", "9000000000000000000"], "--size must be "),
         (&["rm", "absent"], "named volume not found: absent"),
         (&["rm", "../there"], "invalid volume name \"../there\""),

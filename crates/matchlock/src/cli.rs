@@ -1,4 +1,7 @@
 //! The command line's grammar: GNU long flags, bundled short ones, everything after `--` positional.
+//!
+//! Flags and positional arguments mix, but for the words of a command that is to be executed:
+//! see [`run::CommandArgs`].
 
 mod images;
 mod network;
@@ -15,6 +18,8 @@ use crate::error::CliError;
 
 pub(crate) use self::images::{BuildArgs, Builder, ImageArgs, ImageCommand, PullArgs};
 pub(crate) use self::network::{NetworkArgs, PublishArgs};
+#[cfg(test)]
+pub(crate) use self::run::CommandArgs;
 pub(crate) use self::run::RunArgs;
 pub(crate) use self::volume::{VolumeArgs, VolumeCommand, VolumeCreateArgs};
 
@@ -39,17 +44,17 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Fetch an image from its registry
     Pull(PullArgs),
-    /// Build an image from a Dockerfile, or prepare one of a registry
+    /// Build an image from a Dockerfile, or pull one from a registry
     Build(Box<BuildArgs>),
     /// List, remove and import images
     Image(ImageArgs),
-    /// Make, list, remove and copy disks that outlive sandboxes
+    /// Create, list, remove and copy disks that outlive sandboxes
     Volume(VolumeArgs),
-    /// Look into audit trails
+    /// Inspect audit trails
     Audit(AuditArgs),
     /// Check whether this machine can run sandboxes
     Diagnose(DiagnoseArgs),
-    /// Print the version, the commit and the day of the build
+    /// Print the version, the commit and the build date
     Version,
     /// Print a completion script for a shell
     Completion(CompletionArgs),
@@ -76,14 +81,14 @@ pub(crate) struct AuditArgs {
 /// The subcommands of `audit`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Check that no record of a trail was changed, removed, added or moved
+    /// Check that no record of an audit trail was changed, removed, added or moved
     Verify(VerifyArgs),
 }
 
 /// `audit verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The file that was given to `run --audit-log`
+    /// The file that `run --audit-log` wrote
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
@@ -162,6 +167,11 @@ pub(crate) fn grammar() -> clap::Command {
     Cli::command()
 }
 
+/// A number of CPUs. What is no amount of them is left to the check that says so.
+fn cpus(text: &str) -> Result<f64, &'static str> {
+    text.parse().map_err(|_| "use a number of CPUs, such as 2 or 0.5")
+}
+
 /// One line for what clap spreads over several, in the words that users of the reference know.
 fn describe(error: &clap::Error) -> CliError {
     let value = |kind| match error.get(kind) {
@@ -170,6 +180,8 @@ fn describe(error: &clap::Error) -> CliError {
         _ => String::new(),
     };
     let flag = value(ContextKind::InvalidArg);
+    // Without the name of its value, as in `--rm[=<BOOL>]`.
+    let name = flag.split([' ', '[', '=']).next().unwrap_or_default();
     let given = value(ContextKind::InvalidValue);
     let described = match error.kind() {
         ErrorKind::UnknownArgument => CliError::new(format!("unknown flag: {flag}")),
@@ -178,12 +190,14 @@ fn describe(error: &clap::Error) -> CliError {
             CliError::new(format!("unknown command {name:?} for \"matchlock\""))
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation if given.is_empty() => {
-            CliError::new(format!("flag needs an argument: {flag}"))
+            CliError::new(format!("flag needs an argument: {name}"))
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
-            let why = std::error::Error::source(error)
-                .map_or_else(String::new, |cause| format!(": {cause}"));
-            CliError::new(format!("invalid argument {given:?} for {flag}{why}"))
+            let name = name.trim_matches(['<', '>']);
+            CliError::new(format!("invalid {name} {given:?}{}", what_is_valid(error)))
+        }
+        ErrorKind::MissingRequiredArgument => {
+            CliError::new(format!("required argument(s) missing: {flag}"))
         }
         _ => {
             let text = error.render().to_string();
@@ -198,6 +212,19 @@ fn describe(error: &clap::Error) -> CliError {
     match suggested {
         Some(name) => described.hinted(format!("did you mean {name}?")),
         None => described.hinted(SEE_HELP),
+    }
+}
+
+/// `: ` and what a value may be: the parser's own words, or the list of possible values.
+fn what_is_valid(error: &clap::Error) -> String {
+    match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
+        (Some(cause), _) => format!(": {cause}"),
+        (None, Some(ContextValue::Strings(values))) => match values.split_last() {
+            Some((last, [])) => format!(": use {last}"),
+            Some((last, others)) => format!(": use {} or {last}", others.join(", ")),
+            None => String::new(),
+        },
+        _ => String::new(),
     }
 }
 

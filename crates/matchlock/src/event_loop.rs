@@ -1,5 +1,7 @@
 //! The event loop of a command: one thread, and the ones that block beside it.
 
+use std::time::Duration;
+
 use crate::error::CliError;
 
 /// Runs `command` to its end.
@@ -14,4 +16,15 @@ pub(crate) fn block_on<T>(
     // A thread may still be blocked, in a read of standard input say: it must not hold up our end.
     runtime.shutdown_background();
     result
+}
+
+/// Waits until `limit` is over, and gives it; for ever when there is none.
+pub(crate) async fn expiry(limit: Option<Duration>) -> Duration {
+    match limit {
+        Some(limit) => {
+            tokio::time::sleep(limit).await;
+            limit
+        }
+        None => std::future::pending().await,
+    }
 }

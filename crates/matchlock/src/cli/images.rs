@@ -6,18 +6,24 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 
 use super::{NetworkArgs, PlainArgs};
+use crate::options::size::Megabytes;
+use crate::options::time_span::TimeSpan;
 
 /// `pull`.
 #[derive(Debug, Args)]
 #[command(override_usage = "matchlock pull [OPTIONS] IMAGE")]
 pub(crate) struct PullArgs {
-    /// Ask the registry even if the image is here; layers that are here are not fetched again
+    /// Ask the registry even if the image is stored locally; layers are not fetched twice
     #[arg(long)]
     pub(crate) force: bool,
 
     /// Another name for the image
     #[arg(short, long, value_name = "TAG")]
     pub(crate) tag: Option<String>,
+
+    /// Longest time that the pull may take, in seconds or as 90s, 10m; 0 is no limit
+    #[arg(long, value_name = "TIME", default_value = "10m", allow_negative_numbers = true)]
+    pub(crate) timeout: TimeSpan,
 
     /// Print one JSON object
     #[arg(long)]
@@ -37,17 +43,17 @@ pub(crate) struct ImageArgs {
 /// The subcommands of `image`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
-    /// List the images that are here
+    /// List local images
     #[command(visible_alias = "list", override_usage = "matchlock image ls [OPTIONS]")]
     Ls(PlainArgs),
-    /// Remove an image, and what no other image needs of it
+    /// Remove an image, and the layers that no other image needs
     #[command(visible_alias = "remove", override_usage = "matchlock image rm [OPTIONS] TAG")]
     Rm(PlainArgs),
-    /// Read an image from standard input: an archive of `docker save` or an OCI layout, also
+    /// Read an image from standard input: an archive of `docker save` or an OCI layout, optionally
     /// compressed by gzip or zstd
     #[command(override_usage = "docker save IMAGE | matchlock image import [OPTIONS] TAG")]
     Import(PlainArgs),
-    /// Remove what no image needs
+    /// Remove data that no image needs
     #[command(override_usage = "matchlock image gc [OPTIONS]")]
     Gc(PlainArgs),
 }
@@ -57,7 +63,7 @@ pub(crate) enum ImageCommand {
 #[command(override_usage = "matchlock build -t TAG [-f DOCKERFILE] [OPTIONS] CONTEXT\n       \
                             matchlock build [OPTIONS] IMAGE")]
 pub(crate) struct BuildArgs {
-    /// Name of the image that is built
+    /// Name of the built image
     #[arg(short, long, value_name = "TAG")]
     pub(crate) tag: Option<String>,
 
@@ -65,7 +71,7 @@ pub(crate) struct BuildArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<OsString>,
 
-    /// Value of an ARG; without a value that of the environment variable
+    /// Value of an ARG; without =VALUE, the value of the environment variable NAME
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub(crate) build_arg: Vec<String>,
 
@@ -73,38 +79,39 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
 
-    /// Carry out every step anew
+    /// Ignore the build cache
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = false, hide_default_value = true, hide_possible_values = true,
           value_name = "BOOL", action = clap::ArgAction::Set)]
     pub(crate) no_cache: bool,
 
-    /// What carries out the steps: native is matchlock itself, a sandbox for each RUN; buildkit is
-    /// BuildKit in one sandbox [default image: moby/buildkit:rootless]
+    /// Builder: native is matchlock itself, with a sandbox for each RUN; buildkit is BuildKit in one
+    /// sandbox [default image: moby/buildkit:rootless]
     #[arg(long, value_name = "native|buildkit[=IMAGE]", default_value = "native")]
     pub(crate) builder: Builder,
 
     /// CPUs of the build; 0 is all of them
-    #[arg(long, value_name = "N", default_value = "0", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "0", allow_negative_numbers = true,
+          value_parser = super::cpus)]
     pub(crate) build_cpus: f64,
 
-    /// Memory of the build in MB; 0 is half of what the host has
-    #[arg(long, value_name = "MB", default_value = "0", allow_negative_numbers = true)]
-    pub(crate) build_memory: i64,
+    /// Memory of the build in MB, or as 512m, 8g; 0 is half of the host's memory
+    #[arg(long, value_name = "SIZE", default_value = "0", allow_negative_numbers = true)]
+    pub(crate) build_memory: Megabytes,
 
-    /// Size of the build's disk in MB; it takes no more than what is written
-    #[arg(long, value_name = "MB", default_value = "10240", allow_negative_numbers = true)]
-    pub(crate) build_disk: i64,
+    /// Size of the build's disk in MB, or as 20g; the host stores only what is written
+    #[arg(long, value_name = "SIZE", default_value = "10240", allow_negative_numbers = true)]
+    pub(crate) build_disk: Megabytes,
 
-    /// Size of the build cache in MB
-    #[arg(long, value_name = "MB", default_value = "10240", allow_negative_numbers = true)]
-    pub(crate) build_cache_size: i64,
+    /// Size of the build cache in MB, or as 20g
+    #[arg(long, value_name = "SIZE", default_value = "10240", allow_negative_numbers = true)]
+    pub(crate) build_cache_size: Megabytes,
 
-    /// Longest time that the build may take in seconds; 0 is no limit
-    #[arg(long, value_name = "SECONDS", default_value = "1800")]
-    pub(crate) timeout: u64,
+    /// Longest time that the build may take, in seconds or as 30m, 1h; 0 is no limit
+    #[arg(long, value_name = "TIME", default_value = "30m", allow_negative_numbers = true)]
+    pub(crate) timeout: TimeSpan,
 
-    /// Ask the registry for images even if they are here
+    /// Ask the registry for images even if they are stored locally
     #[arg(long)]
     pub(crate) pull: bool,
 
@@ -138,7 +145,7 @@ impl FromStr for Builder {
             Some(("buildkit", image)) if !image.is_empty() => {
                 Ok(Self::BuildKit(Some(image.to_owned())))
             }
-            _ => Err("possible values: native, buildkit, buildkit=IMAGE".to_owned()),
+            _ => Err("use native, buildkit or buildkit=IMAGE".to_owned()),
         }
     }
 }

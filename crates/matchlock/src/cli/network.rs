@@ -7,12 +7,14 @@ use std::str::FromStr;
 
 use clap::Args;
 
-/// What the sandbox may reach, and what of it is written down.
+use crate::options::size;
+
+/// What the sandbox may reach, and what is recorded.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetworkArgs {
     /// Hosts that may be reached, separated by commas: names, *.example.com, addresses, CIDR, each
-    /// with :PORT if wanted; "*" is the public network
+    /// optionally with :PORT; "*" is the public network
     /// [default: none; $MATCHLOCK_DEFAULT_EGRESS=public opens the public network]
     #[arg(long, value_name = "HOSTS")]
     pub(crate) allow_host: Vec<String>,
@@ -23,7 +25,7 @@ pub(crate) struct NetworkArgs {
           default_missing_value = "")]
     pub(crate) allow_private: Vec<String>,
 
-    /// Secret that only requests to these hosts get; the sandbox holds a placeholder in $NAME.
+    /// Secret that only requests to these hosts receive; the sandbox holds a placeholder in $NAME.
     /// NAME@HOST,… takes the value from the environment, where other users cannot see it
     #[arg(long, value_name = "NAME[=VALUE]@HOST,…")]
     pub(crate) secret: Vec<SecretText>,
@@ -33,7 +35,7 @@ pub(crate) struct NetworkArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) secret_file: Vec<OsString>,
 
-    /// Placeholder for a secret, for programs that expect a form of it
+    /// Placeholder of a secret, for programs that check its format
     #[arg(long, value_name = "NAME=PLACEHOLDER")]
     pub(crate) secret_placeholder: Vec<String>,
 
@@ -49,7 +51,7 @@ pub(crate) struct NetworkArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) secret_scrub: Vec<String>,
 
-    /// DNS servers that the host asks, IP or IP:PORT [default: those of the host]
+    /// DNS servers to use, IP or IP:PORT [default: the host's]
     #[arg(long, value_name = "SERVERS")]
     pub(crate) dns_servers: Vec<String>,
 
@@ -58,7 +60,8 @@ pub(crate) struct NetworkArgs {
     pub(crate) add_host: Vec<String>,
 
     /// Largest packet of the sandbox in bytes
-    #[arg(long, value_name = "BYTES", default_value = "1500", allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", default_value = "1500", allow_negative_numbers = true,
+          value_parser = size::packet)]
     pub(crate) mtu: i64,
 
     /// No network device at all
@@ -67,22 +70,22 @@ pub(crate) struct NetworkArgs {
           value_name = "BOOL", action = clap::ArgAction::Set)]
     pub(crate) no_network: bool,
 
-    /// Terminate TLS and parse HTTP even if nothing else asks for it
+    /// Terminate TLS and parse HTTP even if no other flag needs it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = false, hide_default_value = true, hide_possible_values = true,
           value_name = "BOOL", action = clap::ArgAction::Set)]
     pub(crate) network_intercept: bool,
 
-    /// PEM file of authorities to trust in upstream servers, beside those of the host
+    /// PEM file of certificate authorities to trust for upstream servers, in addition to the host's
     #[arg(long, value_name = "FILE")]
     pub(crate) upstream_ca: Vec<OsString>,
 
-    /// Keep the audit trail in this file, after what it holds already
+    /// Append the audit trail to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) audit_log: Option<OsString>,
 }
 
-/// What of the sandbox can be reached from outside.
+/// Ports of the sandbox that can be reached from outside.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct PublishArgs {

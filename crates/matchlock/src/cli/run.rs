@@ -1,47 +1,54 @@
-//! The grammar of `run`.
+//! The grammar of `run`, and of what other commands share with it.
 
 use std::ffi::OsString;
 
 use clap::Args;
 
 use super::{NetworkArgs, PublishArgs};
+use crate::options::size::Megabytes;
+use crate::options::time_span::TimeSpan;
 
 /// `run`.
 #[derive(Debug, Default, Args)]
+#[command(override_usage = "matchlock run --image IMAGE [OPTIONS] [--] [COMMAND [ARGUMENT]...]")]
 pub(crate) struct RunArgs {
-    /// Image: a local tag or one of a registry, or "host" for this machine's own system
+    /// Image: a local tag, a reference to a registry, or "host" for this machine's own system
     /// directories, read-only beneath an overlay [default: $MATCHLOCK_RUN_IMAGE]
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
 
-    /// Ask the registry even if the image is here
+    /// Ask the registry even if the image is stored locally
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = false, hide_default_value = true, hide_possible_values = true,
           value_name = "BOOL", action = clap::ArgAction::Set)]
     pub(crate) pull: bool,
 
+    /// Longest time that fetching the image may take, in seconds or as 90s, 10m [default: no limit]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub(crate) pull_timeout: Option<TimeSpan>,
+
     /// CPUs; fractions are a limit on CPU time, 0.5 is half of one CPU
     /// [default: 2, or 1 on a machine that has no more]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::cpus)]
     pub(crate) cpus: Option<f64>,
 
-    /// Memory in MB
-    #[arg(long, value_name = "MB", default_value = "512", allow_negative_numbers = true)]
-    pub(crate) memory: i64,
+    /// Memory in MB, or as 512m, 2g
+    #[arg(long, value_name = "SIZE", default_value = "512", allow_negative_numbers = true)]
+    pub(crate) memory: Megabytes,
 
-    /// Size of the writable layer in MB; it takes no more than what is written
-    #[arg(long, value_name = "MB", default_value = "2048", allow_negative_numbers = true)]
-    pub(crate) disk_size: i64,
+    /// Size of the writable layer in MB, or as 512m, 4g; the host stores only what is written
+    #[arg(long, value_name = "SIZE", default_value = "2048", allow_negative_numbers = true)]
+    pub(crate) disk_size: Megabytes,
 
     /// Mount an ext4 image, or a volume by its name after "@"; options are ro, or uid=U,gid=G for
     /// the owner of its root directory
     #[arg(long, value_name = "FILE|@VOLUME:DIR[:OPTIONS]")]
     pub(crate) disk: Vec<String>,
 
-    /// End the sandbox after this many seconds, exit status 124; 0 is no limit
-    /// [default: 300; none with -it or --rm=false]
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
-    pub(crate) timeout: Option<i64>,
+    /// End the sandbox when the command has run for this time, in seconds or as 30s, 5m, 1h30m;
+    /// the exit status is then 124 [default: no limit]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub(crate) timeout: Option<TimeSpan>,
 
     /// Environment variable KEY=VALUE, or KEY to copy it from here
     #[arg(short, long, value_name = "KEY=VALUE")]
@@ -91,9 +98,10 @@ pub(crate) struct RunArgs {
           value_name = "BOOL", action = clap::ArgAction::Set)]
     pub(crate) privileged: bool,
 
-    /// How long programs may take to end before they are killed: 5s, 1m30s, 500ms
-    #[arg(long, value_name = "DURATION", default_value = "5s", allow_negative_numbers = true)]
-    pub(crate) graceful_shutdown: String,
+    /// Time that programs have to end by themselves before they are killed, in seconds or as 500ms,
+    /// 5s, 1m30s
+    #[arg(long, value_name = "TIME", default_value = "5s", allow_negative_numbers = true)]
+    pub(crate) graceful_shutdown: TimeSpan,
 
     /// Kernel to boot instead of the built-in one: file:///absolute/path of a vmlinux
     #[arg(long, value_name = "REF")]
@@ -103,14 +111,24 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// The command and its arguments
-    #[arg(value_name = "COMMAND")]
-    pub(crate) command: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) command: CommandArgs,
 
-    // The last field: flags after it would come under its heading.
+    // The last fields: flags after them would come under their heading.
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
 
     #[command(flatten)]
     pub(crate) publish: PublishArgs,
+}
+
+/// The program to execute in a sandbox: the last part of the arguments of a command.
+///
+/// Options of ours end at its first word, as with `docker run`: what follows belongs to the program,
+/// and cannot change what its sandbox may do.
+#[derive(Debug, Default, Args)]
+pub(crate) struct CommandArgs {
+    /// The command and its arguments; options of matchlock come before it
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    pub(crate) command: Vec<OsString>,
 }

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::PlainArgs;
+use crate::options::size::Megabytes;
 
 /// `volume`.
 #[derive(Debug, Args)]
@@ -14,12 +15,12 @@ pub(crate) struct VolumeArgs {
 /// The subcommands of `volume`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum VolumeCommand {
-    /// Make an empty volume
+    /// Create an empty volume
     Create(VolumeCreateArgs),
-    /// List the volumes
+    /// List volumes
     #[command(visible_alias = "list", override_usage = "matchlock volume ls [OPTIONS]")]
     Ls(PlainArgs),
-    /// Remove a volume with everything in it
+    /// Remove a volume and everything in it
     #[command(visible_alias = "remove", override_usage = "matchlock volume rm [OPTIONS] NAME")]
     Rm(PlainArgs),
     /// Copy a volume
@@ -34,9 +35,9 @@ pub(crate) enum VolumeCommand {
 #[derive(Debug, Args)]
 #[command(override_usage = "matchlock volume create [OPTIONS] NAME")]
 pub(crate) struct VolumeCreateArgs {
-    /// Size in MB; it takes no more than what is written
-    #[arg(long, value_name = "MB", default_value = "10240", allow_negative_numbers = true)]
-    pub(crate) size: i64,
+    /// Size in MB, or as 512m, 10g; the host stores only what is written
+    #[arg(long, value_name = "SIZE", default_value = "10240", allow_negative_numbers = true)]
+    pub(crate) size: Megabytes,
 
     /// Print one JSON object
     #[arg(long)]

@@ -1,10 +1,14 @@
 //! Gets images for commands: from the store, or else from their registries.
 
+use std::time::Duration;
+
 use matchlock_core::DescribeChain;
 use matchlock_core::images::{ImageName, Images, PullOptions, Pulled, Reference, Source};
 
 use crate::environment::Environment;
 use crate::error::CliError;
+use crate::event_loop;
+use crate::options::time_span::in_seconds;
 use crate::printer::Printer;
 
 /// An image that is wanted.
@@ -30,7 +34,23 @@ pub(crate) async fn obtain(
         .map_err(|error: CliError| error.context("building rootfs"))
 }
 
-/// The same for those who say themselves what the image is for.
+/// Gives up on fetching an image after `limit`, which `flag` sets.
+pub(crate) async fn within<T>(
+    limit: Option<Duration>,
+    flag: &str,
+    fetching: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    tokio::select! {
+        fetched = fetching => fetched,
+        time = event_loop::expiry(limit) => {
+            let time = in_seconds(time);
+            Err(CliError::new(format!("building rootfs: the image did not come within {time}"))
+                .hinted(format!("run it again, the download resumes where it stopped; or see {flag}")))
+        }
+    }
+}
+
+/// The same for callers that say themselves what the image is for.
 pub(crate) async fn find_or_fetch(
     images: &Images,
     request: ImageRequest<'_>,

@@ -5,16 +5,13 @@ use std::time::Duration;
 use matchlock_core::images::{Digest, Pulled, Source};
 use serde::Serialize;
 
-use super::obtain::{ImageRequest, local_name, obtain};
+use super::obtain::{ImageRequest, local_name, obtain, within};
 use crate::cli::{PullArgs, exactly};
 use crate::environment::Environment;
 use crate::error::CliError;
 use crate::event_loop;
 use crate::printer::{Printer, megabytes};
 use crate::signals::Interrupts;
-
-/// Longest time that a pull may take.
-const LIMIT: Duration = Duration::from_secs(600);
 
 /// With `--json`.
 #[derive(Debug, Serialize)]
@@ -37,15 +34,16 @@ pub(crate) fn run(
     printer: Printer,
 ) -> Result<u8, CliError> {
     let [image] = exactly(&args.positionals)?;
-    let PullArgs { force, json, .. } = *args;
-    prepare(image, args.tag.as_deref(), force, json, environment, printer)
+    let PullArgs { force, json, timeout, .. } = *args;
+    prepare(image, args.tag.as_deref(), force, timeout.limit(), json, environment, printer)
 }
 
-/// The same for whoever prepares an image under another name than `pull`.
+/// The same for `build IMAGE`.
 pub(crate) fn prepare(
     image: &str,
     tag: Option<&str>,
     force: bool,
+    limit: Option<Duration>,
     json: bool,
     environment: &Environment,
     printer: Printer,
@@ -59,9 +57,8 @@ pub(crate) fn prepare(
     event_loop::block_on(async {
         let mut interrupts = Interrupts::listen()?;
         let pulled = tokio::select! {
-            pulled = obtain(&images, request, printer) => pulled?,
+            pulled = within(limit, "--timeout", obtain(&images, request, printer)) => pulled?,
             signal = interrupts.next() => return Ok(128u8.saturating_add(signal)),
-            () = tokio::time::sleep(LIMIT) => return Err(too_slow()),
         };
         say(image, tag, &pulled, json, printer)?;
         Ok(0)
@@ -88,10 +85,4 @@ fn say(
     printer.result(&format!("Digest: {digest}"));
     printer.result(&format!("Size: {size}"));
     Ok(())
-}
-
-fn too_slow() -> CliError {
-    let minutes = LIMIT.as_secs() / 60;
-    CliError::new(format!("building rootfs: the image did not come within {minutes} minutes"))
-        .hinted("run it again: what has come is kept, and gone on with")
 }

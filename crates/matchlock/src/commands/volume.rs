@@ -67,13 +67,13 @@ fn create(
     printer: Printer,
 ) -> Result<(), CliError> {
     let [name] = exactly(&args.positionals)?;
-    let size = DiskSize::of_volume(u64::try_from(args.size).unwrap_or_default())?;
+    let size = DiskSize::of_volume(args.size.0)?;
     let template = &ARTEFACTS.volume_template;
     let volume = environment.volumes()?.create(&name.parse()?, size, template)?;
     if args.json {
         return printer.json(&Described::from(&volume));
     }
-    printer.result(&format!("Created volume {name} ({} MB)", args.size));
+    printer.result(&format!("Created volume {name} ({} MB)", args.size.0));
     Ok(())
 }
 

@@ -47,7 +47,9 @@ pub(crate) fn check_no_network(args: &NetworkArgs) -> Result<(), CliError> {
         Some((flag, _)) => Err(CliError::new(format!(
             "--no-network cannot be combined with --{flag}"
         ))
-        .hinted("without --no-network nothing can be reached either, but what --allow-host names")),
+        .hinted(
+            "drop --no-network: the sandbox then reaches only the hosts that --allow-host names",
+        )),
         None => Ok(()),
     }
 }

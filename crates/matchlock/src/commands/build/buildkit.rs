@@ -39,8 +39,7 @@ impl BuildKit {
     /// `None` when matchlock itself is to build.
     pub(super) fn wanted(args: &BuildArgs) -> Result<Option<Self>, CliError> {
         let Builder::BuildKit(image) = &args.builder else { return Ok(None) };
-        let size = args.build_cache_size;
-        let cache = DiskSize::new(u64::try_from(size).unwrap_or_default());
+        let cache = DiskSize::new(args.build_cache_size.0);
         let cache = cache.map_err(|error| {
             CliError::new(error.to_string().replace("--disk-size", "--build-cache-size"))
         })?;

@@ -25,7 +25,8 @@ pub(crate) fn run(
     let [what] = exactly(&args.positionals)?;
     let from_dockerfile = args.tag.is_some() || args.file.is_some() || Path::new(what).is_dir();
     if !from_dockerfile {
-        return pull::prepare(what, None, args.pull, args.json, &environment, printer);
+        let limit = args.timeout.limit();
+        return pull::prepare(what, None, args.pull, limit, args.json, &environment, printer);
     }
     let plan = Plan::new(args, what, &environment)?;
     for warning in &plan.warnings {

@@ -38,7 +38,7 @@ pub(super) struct Plan {
     /// Ask the registries for images that are here too.
     pub(super) pull: bool,
     pub(super) json: bool,
-    pub(super) timeout: Duration,
+    pub(super) timeout: Option<Duration>,
     /// What the user should know before it starts.
     pub(super) warnings: Vec<String>,
 }
@@ -60,7 +60,7 @@ impl Plan {
             target: args.target.clone().filter(|target| !target.is_empty()),
             args: arguments(&args.build_arg, &|name| std::env::var(name).ok())?,
             no_cache: args.no_cache,
-            cache_bytes: mebibytes(args.build_cache_size).saturating_mul(1 << 20),
+            cache_bytes: args.build_cache_size.0.saturating_mul(1 << 20),
             names: vec![name],
             now: SystemTime::now(),
         };
@@ -72,7 +72,7 @@ impl Plan {
             kernel: environment.kernel(None)?,
             pull: args.pull,
             json: args.json,
-            timeout: Duration::from_secs(args.timeout),
+            timeout: args.timeout.limit(),
             warnings,
         })
     }
@@ -122,9 +122,9 @@ fn settings(
     let host = host_cpus().min(usize::from(u8::MAX));
     let share = if args.build_cpus == 0.0 { host as f64 } else { args.build_cpus };
     let cpus = Cpus::new(share, host).map_err(|error| about_build(&error))?;
-    let memory = memory(mebibytes(args.build_memory), host_memory_mib())
-        .map_err(|error| about_build(&error))?;
-    let disk = DiskSize::new(mebibytes(args.build_disk)).map_err(|error| about_build(&error))?;
+    let memory =
+        memory(args.build_memory.0, host_memory_mib()).map_err(|error| about_build(&error))?;
+    let disk = DiskSize::new(args.build_disk.0).map_err(|error| about_build(&error))?;
     network::check_no_network(&args.network)?;
     let secrets = network::read_secrets(&args.network, warnings)?;
     let publish = PublishArgs::default();
@@ -141,11 +141,6 @@ fn memory(wanted: u64, host: u64) -> Result<MemorySize, InvalidConfig> {
     // A host that does not say what it has is taken for a small one.
     let known = if host == u64::MAX { 2048 } else { host };
     MemorySize::new((known / MEMORY_PART).max(MemorySize::MIN_MIB), host)
-}
-
-/// A negative number is as little as none.
-fn mebibytes(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or_default()
 }
 
 /// The flags of `build` have names of their own.
@@ -229,6 +224,6 @@ mod tests {
         let shown = format!("{plan:?}");
         assert!(shown.contains("API_KEY") && shown.contains("TOKEN"), "{shown}");
         assert!(!shown.contains(CANARY), "{shown}");
-        assert_eq!(plan.timeout, Duration::from_secs(1800));
+        assert_eq!(plan.timeout, Some(Duration::from_secs(1800)));
     }
 }

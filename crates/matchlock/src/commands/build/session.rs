@@ -19,6 +19,8 @@ use crate::commands::run::report::announce;
 use crate::embedded::ARTEFACTS;
 use crate::environment::Environment;
 use crate::error::CliError;
+use crate::event_loop;
+use crate::options::time_span::in_seconds;
 use crate::printer::Printer;
 use crate::signals::Interrupts;
 
@@ -69,7 +71,7 @@ pub(super) async fn run(
             return built.map_or(Ok(1), |outcome| finish(&tag, outcome, json, printer));
         }
         signal = interrupts.next() => Ok(128u8.saturating_add(signal)),
-        () = expiry(timeout) => Err(too_slow(timeout)),
+        time = event_loop::expiry(timeout) => Err(too_slow(time)),
     };
     drop(cancel);
     tokio::select! {
@@ -145,13 +147,8 @@ impl ImageSource for NamedImages<'_> {
     }
 }
 
-/// 0 is no limit.
-async fn expiry(timeout: Duration) {
-    if timeout.is_zero() { std::future::pending().await } else { tokio::time::sleep(timeout).await }
-}
-
 fn too_slow(timeout: Duration) -> CliError {
-    let seconds = timeout.as_secs();
-    CliError::new(format!("the build did not end within {seconds} s (see --timeout)"))
-        .hinted("run it again: steps that are done are kept, and not carried out again")
+    let time = in_seconds(timeout);
+    CliError::new(format!("the build did not end within {time} (see --timeout)"))
+        .hinted("run it again: finished steps come from the cache")
 }

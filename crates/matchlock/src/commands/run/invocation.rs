@@ -58,7 +58,7 @@ impl Invocation {
         let interactive = args.interactive && args.tty;
         Self {
             entrypoint: args.entrypoint.clone(),
-            arguments: args.command.clone(),
+            arguments: args.command.command.clone(),
             env: if interactive { terminal_type(environment) } else { Vec::new() },
             working_dir: args.workdir.clone().filter(|dir| !dir.is_empty()),
             user: args.user.clone().filter(|user| !user.is_empty()),
@@ -127,6 +127,7 @@ fn terminal_type(environment: &Environment) -> Vec<Variable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::CommandArgs;
 
     fn words(list: &[&str]) -> Vec<String> {
         list.iter().map(|word| (*word).to_owned()).collect()
@@ -135,7 +136,7 @@ mod tests {
     fn invocation(entrypoint: Option<&str>, arguments: &[&str]) -> RunArgs {
         RunArgs {
             entrypoint: entrypoint.map(OsString::from),
-            command: arguments.iter().map(OsString::from).collect(),
+            command: CommandArgs { command: arguments.iter().map(OsString::from).collect() },
             rm: true,
             ..RunArgs::default()
         }

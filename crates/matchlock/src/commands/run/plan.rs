@@ -1,6 +1,6 @@
 //! What `run` is asked to do, checked before anything starts.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,11 +14,9 @@ use crate::cli::RunArgs;
 use crate::environment::Environment;
 use crate::error::CliError;
 use crate::options::network::{self, NetworkPlan};
-use crate::options::{disks, duration, variables};
+use crate::options::time_span::TimeSpan;
+use crate::options::{disks, variables};
 use crate::terminal::Terminal;
-
-/// Seconds that a command without a terminal may take when nothing else is said.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Virtual CPUs when nothing else is said, on a host that has as many.
 const DEFAULT_CPUS: f64 = 2.0;
@@ -35,6 +33,9 @@ pub(super) struct Plan {
     pub(super) invocation: Invocation,
     /// The user's terminal, with `-it`.
     pub(super) terminal: Option<Terminal>,
+    /// Longest time that fetching the image may take.
+    pub(super) pull_timeout: Option<Duration>,
+    /// Longest time that the command may take.
     pub(super) timeout: Option<Duration>,
     pub(super) grace: Duration,
     /// Go on after the command until a signal (`--rm=false`).
@@ -62,8 +63,6 @@ impl Plan {
         let image = wanted_image(args, environment)?;
         let mut config = config(args)?;
         let kernel = environment.kernel(args.kernel.as_deref())?;
-        let timeout = timeout(args.timeout, interactive || !args.rm)?;
-        let grace = grace(args)?;
         let invocation = Invocation::new(args, environment);
         if image == WantedImage::Host {
             invocation.check(ImageCommand::of_host())?;
@@ -85,8 +84,9 @@ impl Plan {
             kernel,
             invocation,
             terminal,
-            timeout,
-            grace,
+            pull_timeout: args.pull_timeout.and_then(TimeSpan::limit),
+            timeout: args.timeout.and_then(TimeSpan::limit),
+            grace: args.graceful_shutdown.duration(),
             keep,
             json,
             forwards,
@@ -100,17 +100,29 @@ fn wanted_image(args: &RunArgs, environment: &Environment) -> Result<WantedImage
     match image.filter(|image| !image.is_empty()) {
         Some("host") => Ok(WantedImage::Host),
         Some(name) => Ok(WantedImage::Named(name.to_owned())),
-        None => Err(CliError::new("required flag(s) \"image\" not set")
-            .hinted("use --image host, or set MATCHLOCK_RUN_IMAGE")),
+        None => {
+            let error = CliError::new("required flag(s) \"image\" not set");
+            Err(error.hinted(image_hint(&args.command.command)))
+        }
     }
 }
 
-fn grace(args: &RunArgs) -> Result<Duration, CliError> {
-    let text = &args.graceful_shutdown;
-    duration::parse(text).ok_or_else(|| {
-        CliError::new(format!("invalid argument {text:?} for --graceful-shutdown"))
-            .hinted("use a duration such as 5s, 1m30s or 500ms")
-    })
+/// The first word of a command without `--image` is most likely the image, or `--image` follows it.
+fn image_hint(command: &[OsString]) -> String {
+    let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+    let named = |word: &str| word == "--image" || word.starts_with("--image=");
+    match words.split_first() {
+        Some((first, rest)) if rest.iter().any(|word| named(word)) => {
+            format!(
+                "{first} begins the command, and options after it belong to it: put --image before it"
+            )
+        }
+        Some((first, rest)) if !rest.is_empty() => format!(
+            "set it, or MATCHLOCK_RUN_IMAGE: matchlock run --image {first} -- {}",
+            rest.join(" ")
+        ),
+        _ => "use --image host, or set MATCHLOCK_RUN_IMAGE".to_owned(),
+    }
 }
 
 /// Disks, secrets, environment and network, in the order in which their errors are promised.
@@ -139,10 +151,8 @@ fn config(args: &RunArgs) -> Result<SandboxConfig, CliError> {
     Mtu::new(args.network.mtu)?;
     let host = host_cpus();
     let cpus = Cpus::new(args.cpus.unwrap_or(if host > 1 { DEFAULT_CPUS } else { 1.0 }), host)?;
-    // A negative number is as little memory or disk as none.
-    let memory = u64::try_from(args.memory).unwrap_or_default();
-    let memory = MemorySize::new(memory, host_memory_mib())?;
-    let disk = DiskSize::new(u64::try_from(args.disk_size).unwrap_or_default())?;
+    let memory = MemorySize::new(args.memory.0, host_memory_mib())?;
+    let disk = DiskSize::new(args.disk_size.0)?;
     network::check_no_network(&args.network)?;
     let hostname = args.hostname.as_deref().filter(|name| !name.is_empty());
     Ok(SandboxConfig {
@@ -162,32 +172,24 @@ fn config(args: &RunArgs) -> Result<SandboxConfig, CliError> {
     })
 }
 
-fn timeout(seconds: Option<i64>, unlimited: bool) -> Result<Option<Duration>, CliError> {
-    match seconds {
-        None if unlimited => Ok(None),
-        None => Ok(Some(DEFAULT_TIMEOUT)),
-        Some(0) => Ok(None),
-        Some(seconds) => match u64::try_from(seconds) {
-            Ok(seconds) => Ok(Some(Duration::from_secs(seconds))),
-            Err(_) => Err(CliError::new(format!("--timeout must be >= 0, not {seconds}"))
-                .hinted("0 is no limit")),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::OsString;
 
     #[test]
-    fn a_timeout_applies_unless_the_user_is_there_to_end_it() {
-        let seconds = |n| Some(Duration::from_secs(n));
-        assert_eq!(timeout(None, false).expect("valid"), seconds(300));
-        assert_eq!(timeout(None, true).expect("valid"), None);
-        assert_eq!(timeout(Some(7), true).expect("valid"), seconds(7));
-        assert_eq!(timeout(Some(0), false).expect("valid"), None);
-        assert!(timeout(Some(-1), false).is_err());
+    fn without_an_image_the_hint_answers_what_was_typed() {
+        let hint =
+            |words: &[&str]| image_hint(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        let image_first = hint(&["python:3", "python3", "-V"]);
+        assert!(
+            image_first.ends_with("matchlock run --image python:3 -- python3 -V"),
+            "{image_first}"
+        );
+        let behind = hint(&["sh", "--image", "host"]);
+        assert!(behind.starts_with("sh begins the command"), "{behind}");
+        for words in [&[][..], &["true"]] {
+            assert_eq!(hint(words), "use --image host, or set MATCHLOCK_RUN_IMAGE");
+        }
     }
 
     #[test]

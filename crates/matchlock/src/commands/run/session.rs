@@ -17,9 +17,11 @@ use super::pump;
 use super::refused::{self, Refused};
 use super::report::{Ending, Moments, Report, announce};
 use super::root;
+use crate::commands::obtain::within;
 use crate::embedded::ARTEFACTS;
 use crate::environment::Environment;
 use crate::error::CliError;
+use crate::options::time_span::in_seconds;
 use crate::printer::Printer;
 use crate::signals::Interrupts;
 use crate::terminal::Terminal;
@@ -67,8 +69,6 @@ pub(super) async fn run(
     started: Instant,
 ) -> Result<u8, CliError> {
     let mut interrupts = Interrupts::listen()?;
-    // A time beyond what the clock can say is no limit.
-    let deadline = plan.timeout.and_then(|timeout| started.checked_add(timeout));
     let Plan {
         image,
         pull,
@@ -76,6 +76,7 @@ pub(super) async fn run(
         kernel,
         invocation,
         terminal,
+        pull_timeout,
         timeout,
         grace,
         keep,
@@ -100,6 +101,7 @@ pub(super) async fn run(
             Ok::<_, CliError>((files, choice))
         };
         let root = root::obtain(&image, pull, environment, printer);
+        let root = within(pull_timeout, "--pull-timeout", root);
         // What is wrong with this machine is said before an image has come from far away.
         let ((files, choice), root) = tokio::try_join!(machine, root)?;
         let exec = invocation.complete(root.command(), terminal.as_ref().map(Terminal::size))?;
@@ -115,11 +117,10 @@ pub(super) async fn run(
     let (sandbox, choice, listeners, exec) = tokio::select! {
         booted = booting => booted?,
         signal = interrupts.next() => return Ok(128u8.saturating_add(signal)),
-        () = expiry(deadline) => {
-            say_timed_out(timeout, printer);
-            return Ok(TIMED_OUT);
-        }
     };
+    // It counts from here: neither the image nor the boot is the command's. A time beyond what the
+    // clock can say is no limit.
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut running = Running { sandbox, interrupts, deadline, grace, printer };
     if keep {
         running.say_kept();
@@ -334,8 +335,8 @@ fn describe(error: ExecError) -> CliError {
 }
 
 fn say_timed_out(timeout: Option<Duration>, printer: Printer) {
-    let seconds = timeout.unwrap_or_default().as_secs();
-    printer.note(&format!("timed out after {seconds} s; the sandbox was ended (see --timeout)"));
+    let time = in_seconds(timeout.unwrap_or_default());
+    printer.note(&format!("timed out after {time}; the sandbox was ended (see --timeout)"));
 }
 
 async fn expiry(deadline: Option<Instant>) {
