@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use matchlock_core::Sandbox;
+use matchlock_testkit::skip;
 use rustix::fs::{CWD, FileType, Mode, mkfifoat, mknodat};
 use tempfile::TempDir;
 
@@ -23,9 +24,16 @@ const SECRET: &str = "the secret of the host";
 
 /// A directory that the image serves; `None` where nobody may make one, as a user without rights.
 pub(crate) fn served() -> Option<TempDir> {
-    let directory = tempfile::Builder::new().prefix("matchlock-test-").tempdir_in("/opt").ok()?;
-    fs::set_permissions(&directory, Permissions::from_mode(0o755)).expect("its owner");
-    Some(directory)
+    match tempfile::Builder::new().prefix("matchlock-test-").tempdir_in("/opt") {
+        Ok(directory) => {
+            fs::set_permissions(&directory, Permissions::from_mode(0o755)).expect("its owner");
+            Some(directory)
+        }
+        Err(error) => {
+            skip(format_args!("no directory in /opt: {error}"));
+            None
+        }
+    }
 }
 
 /// Standard output and error of `cat` in the guest.

@@ -5,12 +5,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use matchlock_net::{Audit, AuditLost, Decision, Event, NetConfig, Network, ProxySettings};
 use matchlock_policy::{Policy, PolicyConfig, PrivateAccess};
-use matchlock_testkit::dns;
 use matchlock_testkit::origin::Origin;
+use matchlock_testkit::{PATIENCE, dns, skip, wait_until};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -113,19 +112,18 @@ fn start_guest(frames: &Path, ca_file: &Path, origin: &Origin) -> Child {
 /// The guest's socket, or nothing if the machine does not permit one.
 fn accept(listener: &UnixListener, guest: &mut Child) -> Option<UnixStream> {
     listener.set_nonblocking(true).expect("a socket that does not block");
-    loop {
-        match listener.accept() {
-            Ok((stream, _)) => return Some(stream),
-            Err(_) if guest.try_wait().expect("the guest is ours").is_some() => {
-                let mut said = String::new();
-                let pipe = guest.stdout.as_mut().expect("its output is ours");
-                std::io::Read::read_to_string(pipe, &mut said).expect("it is text");
-                assert!(said.contains("no TAP device"), "the guest ended early: {said}");
-                return None;
-            }
-            Err(_) => std::thread::park_timeout(Duration::from_millis(5)),
+    wait_until("a guest", PATIENCE, || match listener.accept() {
+        Ok((stream, _)) => Some(Some(stream)),
+        Err(_) if guest.try_wait().expect("the guest is ours").is_some() => {
+            let mut said = String::new();
+            let pipe = guest.stdout.as_mut().expect("its output is ours");
+            std::io::Read::read_to_string(pipe, &mut said).expect("it is text");
+            assert!(said.contains("no TAP device"), "the guest ended early: {said}");
+            skip(said);
+            Some(None)
         }
-    }
+        Err(_) => None,
+    })
 }
 
 /// Whether the guest found all as it should be, and not that the machine does not permit it.
@@ -134,5 +132,8 @@ fn is_done(output: &Output) -> bool {
     let complaint = String::from_utf8_lossy(&output.stderr);
     let skipped = output.status.code() == Some(SKIPPED) || complaint.contains("unshare failed");
     assert!(skipped || output.status.success(), "{said}{complaint}");
+    if skipped {
+        skip(format_args!("{said}{complaint}"));
+    }
     !skipped
 }

@@ -14,6 +14,7 @@ mod process;
 mod program;
 mod pty;
 pub mod registry;
+mod skip;
 mod wait;
 
 pub use images::{TEST_IMAGES, TestImage};
@@ -22,9 +23,16 @@ pub use leaks::leaks;
 pub use process::{Finished, Running};
 pub use program::write_program;
 pub use pty::Pty;
+pub use skip::{NO_SKIPS, SKIPPED, skip};
 pub use wait::wait_until;
 
 use std::time::Duration;
+
+/// Names the file to which a harness of our own writes the time of each case: `SECONDS NAME`, a line each.
+pub const CASE_TIMES: &str = "MATCHLOCK_CASE_TIMES";
+
+/// Names the guest's kernel, unpacked, for the tests of devices.
+pub const TEST_KERNEL: &str = "MATCHLOCK_TEST_KERNEL";
 
 /// Longest time that one sandbox may take in a test, boot included. Emulated on a machine that runs
 /// other tests beside it, a boot of one second can take twenty.

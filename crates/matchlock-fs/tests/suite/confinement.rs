@@ -187,7 +187,7 @@ fn a_mount_inside_is_an_empty_directory() {
     let inside = directory.path().join("mounted");
     std::fs::create_dir(&inside).expect("mkdir");
     if mount("none", &inside, "tmpfs", MountFlags::empty(), None).is_err() {
-        return crate::skipped("only root can mount");
+        return matchlock_testkit::skip("only root can mount");
     }
     std::fs::write(inside.join("f"), b"other file system").expect("write");
     let client = client(directory.path(), true, 8);

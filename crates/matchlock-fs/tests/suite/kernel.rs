@@ -15,7 +15,7 @@ macro_rules! mounted {
     ($provider:expr) => {
         match Mounted::new(Arc::new($provider)) {
             Ok(mounted) => mounted,
-            Err(reason) => return crate::skipped(&reason),
+            Err(reason) => return matchlock_testkit::skip(&reason),
         }
     };
 }
@@ -139,7 +139,7 @@ fn the_host_image_is_a_lower_layer() {
     let overlay = mount("overlay", path("root"), "overlay", MountFlags::empty(), &*options);
     if let Err(error) = overlay {
         assert!(matches!(error.raw_os_error(), 1 | 19), "overlay: {error}");
-        return crate::skipped("no overlayfs");
+        return matchlock_testkit::skip("no overlayfs");
     }
     let script = "
         chroot . /bin/sh -ec '

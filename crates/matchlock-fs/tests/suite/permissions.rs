@@ -79,7 +79,7 @@ fn root_sees_what_everyone_sees() {
 #[test]
 fn another_user_sees_what_everyone_sees() {
     if !rustix::process::geteuid().is_root() {
-        return crate::skipped("only root can become another user");
+        return matchlock_testkit::skip("only root can become another user");
     }
     let directory = tempfile::tempdir().expect("directory");
     sample(directory.path());

@@ -1,7 +1,5 @@
 //! A machine under QEMU for tests of the devices: our back ends, and a guest that only serves them.
 
-#![expect(clippy::print_stderr, reason = "says why a test was skipped")]
-
 mod cpio;
 pub(crate) mod fuse;
 
@@ -15,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use matchlock_testkit::{TEST_KERNEL, skip, wait_until};
 use matchlock_vmm::vhost_user::fs::FsBackend;
 use matchlock_vmm::vhost_user::vsock::VsockDevice;
 
@@ -35,12 +34,12 @@ pub(crate) struct Machine {
 impl Machine {
     /// Boots, or says why it cannot.
     pub(crate) fn boot() -> Option<Self> {
-        let Some(kernel) = std::env::var_os("MATCHLOCK_TEST_KERNEL") else {
-            eprintln!("skipped: MATCHLOCK_TEST_KERNEL names no guest kernel (a vmlinux)");
+        let Some(kernel) = std::env::var_os(TEST_KERNEL) else {
+            skip("MATCHLOCK_TEST_KERNEL names no guest kernel (a vmlinux)");
             return None;
         };
         if Command::new("qemu-system-x86_64").arg("--version").output().is_err() {
-            eprintln!("skipped: no qemu-system-x86_64");
+            skip("no qemu-system-x86_64");
             return None;
         }
         let init = build_init()?;
@@ -92,20 +91,13 @@ impl Machine {
     /// Connects to a port of the guest; while it boots nobody listens yet.
     pub(crate) fn connect(&self, port: u32) -> UnixStream {
         let deadline = Instant::now() + PATIENCE;
-        loop {
+        wait_until(&format!("a guest that listens on {port}"), PATIENCE, || {
             match self.vsock.connector().connect(port, deadline) {
-                Ok(stream) => return stream,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    assert!(
-                        Instant::now() < deadline,
-                        "guest does not come up: {}",
-                        self.console()
-                    );
-                    std::thread::sleep(Duration::from_millis(20));
-                }
+                Ok(stream) => Some(stream),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => None,
                 Err(error) => panic!("connect: {error}; console: {}", self.console()),
             }
-        }
+        })
     }
 
     pub(crate) fn console(&self) -> String {
@@ -148,6 +140,6 @@ fn build_init() -> Option<PathBuf> {
     if status.is_ok_and(|status| status.success()) {
         return Some(output);
     }
-    eprintln!("skipped: rustc cannot build for x86_64-unknown-linux-musl");
+    skip("rustc cannot build for x86_64-unknown-linux-musl");
     None
 }
