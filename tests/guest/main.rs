@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
+use matchlock_e2e::trial;
 use matchlock_testkit::wait_until;
 
 use lab::{Footprint, Lab};
@@ -59,16 +60,6 @@ pub(crate) struct Case {
     run: fn(&Lab),
 }
 
-impl Case {
-    fn trial(self, lab: Arc<Lab>) -> Trial {
-        let module = self.module.rsplit("::").next().unwrap_or_default();
-        Trial::test(format!("{module}::{}", self.name), move || {
-            (self.run)(&lab);
-            Ok(())
-        })
-    }
-}
-
 const ALL: &[&[Case]] = &[
     exit_status::CASES,
     streams::CASES,
@@ -100,7 +91,11 @@ fn main() -> ExitCode {
     let before = Footprint::now();
     let mut lab = Arc::new(Lab::new());
     let cases = ALL.iter().copied().flatten();
-    let trials = cases.map(|case| case.trial(Arc::clone(&lab))).collect();
+    let trials = cases.map(|&Case { module, name, run }| {
+        let lab = Arc::clone(&lab);
+        trial(module, name, move || run(&lab))
+    });
+    let trials = trials.collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     wait_until("the last case has let go of the lab", LEAK_LIMIT, || {
         Arc::get_mut(&mut lab).map(|lab| lab.tear_down(&before, LEAK_LIMIT))

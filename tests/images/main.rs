@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
+use matchlock_e2e::trial;
 use matchlock_testkit::wait_until;
 
 use stock::Stock;
@@ -47,16 +48,6 @@ pub(crate) struct Case {
     run: fn(&Stock),
 }
 
-impl Case {
-    fn trial(self, stock: Arc<Stock>) -> Trial {
-        let module = self.module.rsplit("::").next().unwrap_or_default();
-        Trial::test(format!("{module}::{}", self.name), move || {
-            (self.run)(&stock);
-            Ok(())
-        })
-    }
-}
-
 /// The longest first: they run beside each other.
 const ALL: &[&[Case]] = &[
     build::CASES,
@@ -75,7 +66,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut stock = Arc::new(Stock::default());
     let cases = ALL.iter().copied().flatten();
-    let trials = cases.map(|case| case.trial(Arc::clone(&stock))).collect();
+    let trials = cases.map(|&Case { module, name, run }| {
+        let stock = Arc::clone(&stock);
+        trial(module, name, move || run(&stock))
+    });
+    let trials = trials.collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     wait_until("the last case has let go of the stock", LIMIT, || {
         Arc::get_mut(&mut stock).map(std::mem::take)

@@ -1,22 +1,42 @@
 //! `cargo xtask test`: everything that has to hold, from a fresh clone.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+mod lines;
+mod report;
 
-use anyhow::{Context as _, Result, bail};
-use matchlock_testkit::TEST_IMAGES;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use matchlock_testkit::{CASE_TIMES, NO_SKIPS, TEST_IMAGES, TEST_KERNEL};
 
 use crate::workspace::Workspace;
 use crate::{build, fuzz, guest, image, lint, run, setup};
+use report::Report;
 
 /// Package of the end-to-end tests, which start real virtual machines.
 const END_TO_END: &str = "matchlock-e2e";
+
+/// Suites of it that run in Rust's own harness.
+const STANDARD: [&str; 2] = ["cli", "nested"];
+
+/// Those with a harness of our own.
+const OWN: [&str; 3] = ["guest", "images", "network"];
+
+/// Has each test run with a variable that makes the harness of a stable toolchain take `-Z`. As a
+/// variable of Cargo's it would have packages built again whose build scripts look at it.
+pub(crate) const RUNNER: &str = r#"target."cfg(unix)".runner=["env","RUSTC_BOOTSTRAP=1"]"#;
+
+/// Makes the harness show the time of each case.
+const REPORT_TIME: [&str; 4] = ["--", "-Z", "unstable-options", "--report-time"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Leave out the tests that start virtual machines.
     #[arg(long)]
     no_vm: bool,
+    /// Fail when a test cannot show on this machine what it is for.
+    #[arg(long, conflicts_with = "no_vm")]
+    no_skips: bool,
 }
 
 /// Installs what is missing, builds, and runs every test.
@@ -30,7 +50,15 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     report.step("tools of the image tests", || setup::ensure(&setup::IMAGE_TESTS));
     report.step("format", || lint::format(workspace));
     report.step("clippy", || lint::clippy(workspace));
-    report.tests("unit tests", &mut unit_tests(workspace));
+    let mut unit = unit_tests(workspace, args, "--tests");
+    if !args.no_vm {
+        report.step("kernel of the device tests", || {
+            unit.env(TEST_KERNEL, unpacked_kernel(workspace)?);
+            Ok(())
+        });
+    }
+    report.tests("unit tests", unit.args(REPORT_TIME));
+    report.tests("examples in documentation", &mut unit_tests(workspace, args, "--doc"));
     report.tests("fuzz targets", &mut fuzz::smoke_test(workspace));
     if workspace.path("guest/kernel/manifest.json").exists() {
         // As a call of its own, so that its arguments are read where they are defined.
@@ -39,158 +67,63 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             run::checked(Command::new(own).args(["kernel", "--check"]))
         });
     }
-    if has_end_to_end(workspace) && !args.no_vm {
-        report.step("network clients", || setup::ensure(&setup::NETWORK_TESTS));
-        let mut tests = workspace.cargo();
-        tests.args(["test", "--no-fail-fast", "--package", END_TO_END]);
-        report.step("images", || {
-            tests.env(TEST_IMAGES, image::make(workspace)?);
-            Ok(())
-        });
-        match build::run(workspace) {
-            Ok(binary) => report.tests("end to end", tests.env("MATCHLOCK_BIN", binary)),
-            Err(error) => report.step("build", || Err(error)),
-        }
+    if !args.no_vm {
+        end_to_end(workspace, args, &mut report)?;
     }
-    report.finish()
+    report.finish(args.no_skips)
 }
 
-fn unit_tests(workspace: &Workspace) -> Command {
+/// Builds what the end-to-end tests need, and runs them.
+fn end_to_end(workspace: &Workspace, args: &Args, report: &mut Report) -> Result<()> {
+    report.step("network clients", || setup::ensure(&setup::NETWORK_TESTS));
+    let mut images = None;
+    report.step("images", || {
+        images = Some(image::make(workspace)?);
+        Ok(())
+    });
+    let mut binary = None;
+    report.step("build", || {
+        binary = Some(build::run(workspace)?);
+        Ok(())
+    });
+    let Some(binary) = binary else { return Ok(()) };
+    let tests = |suites: &[&str]| {
+        let mut cargo = cargo_test(workspace, args);
+        cargo.args(["--package", END_TO_END]).env("MATCHLOCK_BIN", &binary);
+        cargo.args(suites.iter().flat_map(|suite| ["--test", suite]));
+        if let Some(images) = &images {
+            cargo.env(TEST_IMAGES, images);
+        }
+        cargo
+    };
+    report.tests("end to end", tests(&STANDARD).args(REPORT_TIME));
+    let times = tempfile::NamedTempFile::new().context("no file for the times of cases")?;
+    report.tests("end to end, shared machines", tests(&OWN).env(CASE_TIMES, times.path()));
+    report.recorded_times(&fs::read_to_string(times.path()).context("no times of cases")?);
+    Ok(())
+}
+
+/// The tests of all packages but the end-to-end tests.
+fn unit_tests(workspace: &Workspace, args: &Args, kind: &str) -> Command {
+    let mut cargo = cargo_test(workspace, args);
+    cargo.args(["--workspace", "--exclude", END_TO_END, kind]);
+    cargo
+}
+
+fn cargo_test(workspace: &Workspace, args: &Args) -> Command {
     let mut cargo = workspace.cargo();
-    cargo.args(["test", "--no-fail-fast", "--workspace"]);
-    if has_end_to_end(workspace) {
-        cargo.args(["--exclude", END_TO_END]);
+    cargo.args(["--config", RUNNER, "test", "--no-fail-fast"]);
+    if args.no_skips {
+        cargo.env(NO_SKIPS, "1");
     }
     cargo
 }
 
-fn has_end_to_end(workspace: &Workspace) -> bool {
-    workspace.path("tests/Cargo.toml").exists()
-}
-
-/// What has been run and how it ended.
-#[derive(Debug, Default)]
-struct Report {
-    closing_lines: Vec<String>,
-    counts: Counts,
-    failures: Vec<String>,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Counts {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
-}
-
-impl Report {
-    /// Runs a step that is no test; its failure counts as one.
-    fn step(&mut self, name: &str, action: impl FnOnce() -> Result<()>) {
-        println!("== {name}");
-        if let Err(error) = action() {
-            self.counts.failed += 1;
-            self.failures.push(format!("{name}: {error:#}"));
-        }
-    }
-
-    /// Runs a call of `cargo test` and adds up its closing lines.
-    fn tests(&mut self, name: &str, command: &mut Command) {
-        println!("== {name}");
-        let before = self.counts.failed;
-        if let Err(error) = self.run_tests(command) {
-            // A test binary that did not compile or died left no closing line.
-            if self.counts.failed == before {
-                self.counts.failed += 1;
-            }
-            self.failures.push(format!("{name}: {error:#}"));
-        }
-    }
-
-    fn run_tests(&mut self, command: &mut Command) -> Result<()> {
-        let shown = run::display(command);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run {shown}"))?;
-        let stdout = child.stdout.take().context("no pipe to the tests")?;
-        for line in BufReader::new(stdout).split(b'\n') {
-            let line = line.context("cannot read the output of the tests")?;
-            let line = String::from_utf8_lossy(&line).into_owned();
-            println!("{line}");
-            if let Some(counts) = closing_line(&line) {
-                self.counts.passed += counts.passed;
-                self.counts.failed += counts.failed;
-                self.counts.skipped += counts.skipped;
-                self.closing_lines.push(line);
-            }
-        }
-        let status = child.wait()?;
-        if !status.success() {
-            bail!("{shown} failed ({status})");
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<()> {
-        println!("== closing lines");
-        for line in &self.closing_lines {
-            println!("{line}");
-        }
-        for failure in &self.failures {
-            println!("failed: {failure}");
-        }
-        let Counts { passed, failed, skipped } = self.counts;
-        let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
-        println!("{passed} passed, {failed} failed{skipped}");
-        if failed > 0 || !self.failures.is_empty() {
-            bail!("not everything passed");
-        }
-        Ok(())
-    }
-}
-
-/// Reads the line with which Rust's test harness ends.
-fn closing_line(line: &str) -> Option<Counts> {
-    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
-    let mut result = Counts::default();
-    for part in counts.split("; ") {
-        let Some((number, what)) = part.split_once(' ') else {
-            continue;
-        };
-        let Ok(number) = number.parse() else { continue };
-        match what {
-            "passed" => result.passed = number,
-            "failed" => result.failed = number,
-            "ignored" => result.skipped = number,
-            _ => {}
-        }
-    }
-    Some(result)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn closing_lines_are_read() {
-        let line = "test result: FAILED. 6 passed; 1 failed; 2 ignored; 0 measured; 3 filtered \
-                    out; finished in 0.68s";
-        assert_eq!(closing_line(line), Some(Counts { passed: 6, failed: 1, skipped: 2 }));
-        assert_eq!(closing_line("test result_of_x ... ok"), None);
-    }
-
-    #[test]
-    fn a_runner_that_dies_without_a_closing_line_counts_as_a_failure() {
-        let mut report = Report::default();
-        report.tests("dies", Command::new("sh").args(["-c", "echo hello; exit 3"]));
-        assert_eq!(report.counts.failed, 1);
-        report.tests(
-            "counts",
-            Command::new("sh")
-                .args(["-c", "echo 'test result: FAILED. 1 passed; 2 failed'; exit 1"]),
-        );
-        assert_eq!(report.counts, Counts { passed: 1, failed: 3, skipped: 0 });
-        assert!(report.finish().is_err());
-    }
+/// The guest's kernel as QEMU boots it by itself.
+fn unpacked_kernel(workspace: &Workspace) -> Result<std::path::PathBuf> {
+    let packed = fs::read(workspace.path("guest/kernel/vmlinux-x86_64.zst"))?;
+    let kernel = workspace.target().join("test/vmlinux");
+    fs::create_dir_all(workspace.target().join("test"))?;
+    fs::write(&kernel, zstd::decode_all(&*packed)?)?;
+    Ok(kernel)
 }
