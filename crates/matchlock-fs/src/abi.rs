@@ -31,6 +31,8 @@ pub(crate) const MAX_PAGES: u16 = 256;
 /// INIT flags (`FUSE_ASYNC_READ` …) that we know.
 pub(crate) mod init {
     pub(crate) const ASYNC_READ: u64 = 1 << 0;
+    pub(crate) const POSIX_LOCKS: u64 = 1 << 1;
+    pub(crate) const FLOCK_LOCKS: u64 = 1 << 10;
     pub(crate) const AUTO_INVAL_DATA: u64 = 1 << 12;
     pub(crate) const DO_READDIRPLUS: u64 = 1 << 13;
     pub(crate) const READDIRPLUS_AUTO: u64 = 1 << 14;
@@ -42,12 +44,24 @@ pub(crate) mod init {
     pub(crate) const INIT_EXT: u64 = 1 << 30;
 }
 
+/// `FOPEN_DIRECT_IO`: the client keeps no pages of this open file.
+pub(crate) const FOPEN_DIRECT_IO: u32 = 1 << 0;
 /// `FOPEN_KEEP_CACHE`: pages read through an earlier open stay valid.
 pub(crate) const FOPEN_KEEP_CACHE: u32 = 1 << 1;
 /// `FOPEN_CACHE_DIR`: the client may keep the listing.
 pub(crate) const FOPEN_CACHE_DIR: u32 = 1 << 3;
 /// `FUSE_GETATTR_FH`: GETATTR names an open file.
 pub(crate) const GETATTR_FH: u32 = 1 << 0;
+/// `FUSE_RELEASE_FLOCK_UNLOCK`: the open file's flock(2) lock ends with it.
+pub(crate) const RELEASE_FLOCK_UNLOCK: u32 = 1 << 1;
+/// `FUSE_WRITE_LOCKOWNER`: WRITE names the owner of its locks.
+pub(crate) const WRITE_LOCKOWNER: u32 = 1 << 1;
+/// `FUSE_WRITE_CACHE`: the pages come from the client's cache; the header names the wrong caller.
+pub(crate) const WRITE_CACHE: u32 = 1 << 0;
+/// `FUSE_FSYNC_FDATASYNC`: contents, and only the metadata that is needed to read them.
+pub(crate) const FSYNC_FDATASYNC: u32 = 1 << 0;
+/// `FUSE_LK_FLOCK`: a lock of flock(2), not of fcntl(2).
+pub(crate) const LK_FLOCK: u32 = 1 << 0;
 
 macro_rules! opcodes {
     ($($name:ident = $value:literal,)*) => {

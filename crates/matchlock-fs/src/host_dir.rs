@@ -3,8 +3,8 @@
 //! Symbolic links are given to the guest as text and resolved by it. Devices, FIFOs and sockets can be
 //! seen, unless the [`Filter`] hides them, and are never opened.
 
+mod file;
 mod filter;
-mod handles;
 mod list;
 mod open;
 mod table;
@@ -14,18 +14,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, SeekFrom, fstatvfs, readlinkat, seek};
+use rustix::fs::{Mode, OFlags, fstatvfs, readlinkat};
 
-use crate::pool::Pool;
-use crate::provider::{CachePolicy, Provider};
-use crate::reply::DirBuffer;
-use crate::request::{Name, Whence};
-use crate::types::{
-    Attr, Entry, Errno, FileKind, FsStats, Handle, IdSpace, Lookup, NodeId, Opened, Result,
-};
+use crate::abi::Opcode;
+use crate::context::Context;
+use crate::open::{Caching, OpenDir, OpenFile, OpenedDir, OpenedFile};
+use crate::pool::{Pool, Share};
+use crate::provider::{CachePolicy, Features, Lane, Provider};
+use crate::request::Name;
+use crate::types::{Attr, Entry, Errno, FileKind, FsStats, IdSpace, Lookup, NodeId, Result};
 
+use file::HostFile;
 pub use filter::{Filter, Masks};
-use handles::Handles;
+use list::HostListing;
 use open::{Opener, Status};
 use table::{Identity, NodeTable};
 
@@ -42,21 +43,24 @@ pub struct HostDirOptions {
     /// Whether mounts inside the directory belong to it; if not, they are empty directories, and
     /// files that something is mounted on are absent.
     pub cross_mounts: bool,
-    /// Whether files are read without being opened (see [`Provider::stateless`]). A file that the host
+    /// Whether files are read without being opened (see [`Features::stateless`]). A file that the host
     /// removes while the guest reads it may then be stale (`ESTALE`).
     pub stateless: bool,
 }
 
 /// A read-only directory of the host.
 #[derive(Debug)]
-pub struct HostDir {
+pub struct HostDir(Arc<Served>);
+
+/// What the directory and all that is open in it share.
+#[derive(Debug)]
+struct Served {
     space: IdSpace,
     /// Tells our descriptors in the pool from others'.
     number: u32,
     root: Arc<OwnedFd>,
     opener: Opener,
     table: NodeTable,
-    handles: Handles,
     options: HostDirOptions,
     pool: Arc<Pool>,
 }
@@ -87,18 +91,19 @@ impl HostDir {
         pool: &Arc<Pool>,
         options: HostDirOptions,
     ) -> std::io::Result<Self> {
-        Ok(Self {
+        Ok(Self(Arc::new(Served {
             space,
             number: pool.register(),
             root: Arc::new(root),
             opener: Opener::new(options.cross_mounts)?,
             table: NodeTable::new(space, Arc::clone(pool)),
-            handles: Handles::new(Arc::clone(pool)),
             options,
             pool: Arc::clone(pool),
-        })
+        })))
     }
+}
 
+impl Served {
     /// An `O_PATH` descriptor of a directory node. `EXDEV` is a mount that does not belong to us.
     fn directory(&self, node: NodeId) -> Result<Arc<OwnedFd>> {
         if node == self.space.root() {
@@ -140,11 +145,8 @@ impl HostDir {
         Ok(file)
     }
 
-    /// The descriptor to read from: the open file, or without one the node's own.
-    fn reader(&self, node: NodeId, handle: Handle) -> Result<Arc<OwnedFd>> {
-        if handle != Handle::NONE {
-            return self.handles.get(handle);
-        }
+    /// The file of a node that the client did not open.
+    fn unopened(&self, node: NodeId) -> Result<Arc<OwnedFd>> {
         if !self.options.stateless {
             return Err(Errno::EBADF);
         }
@@ -156,6 +158,23 @@ impl HostDir {
         let file = Arc::new(self.file(node)?);
         self.pool.fds.insert(key, Arc::clone(&file));
         Ok(file)
+    }
+
+    fn attributes(&self, node: NodeId) -> Result<(Attr, Duration)> {
+        let status = if node == self.space.root() {
+            Status::of(&*self.root)?
+        } else {
+            let place = self.table.place(node)?;
+            let parent = self.directory(place.parent)?;
+            let found = self.child(&*parent, Name::new(&place.name)?)?.ok_or(Errno::ESTALE)?;
+            verify(place.identity, found.identity)?;
+            found
+        };
+        Ok((self.attr(&status), self.options.cache.attr))
+    }
+
+    fn caching(&self) -> Caching {
+        if self.options.cache.keep { Caching::Keep } else { Caching::Renew }
     }
 
     /// The path of a directory, where there are masks to compare it with.
@@ -201,131 +220,90 @@ fn verify(meant: Identity, found: Identity) -> Result<()> {
 
 impl Provider for HostDir {
     fn root(&self) -> Result<Entry> {
-        Ok(self.entry(self.space.root(), &Status::of(&*self.root)?))
+        Ok(self.0.entry(self.0.space.root(), &Status::of(&*self.0.root)?))
     }
 
-    fn lookup(&self, parent: NodeId, name: Name<'_>) -> Result<Lookup> {
-        let absent = Lookup::Absent(self.options.cache.negative);
-        let directory = match self.directory(parent) {
+    fn features(&self) -> Features {
+        Features { stateless: self.0.options.stateless, ..Features::default() }
+    }
+
+    /// Reading is mostly copying from the host's page cache, which is less than changing threads.
+    fn lane(&self, _: NodeId, _: Opcode) -> Lane {
+        Lane::Inline
+    }
+
+    fn lookup(&self, _: &Context, parent: NodeId, name: Name<'_>) -> Result<Lookup> {
+        let served = &*self.0;
+        let absent = Lookup::Absent(served.options.cache.negative);
+        let directory = match served.directory(parent) {
             Err(Errno::EXDEV) => return Ok(absent),
             directory => directory?,
         };
-        let filter = &self.options.filter;
+        let filter = &served.options.filter;
         if filter.world_readable_only {
             filter.check_mode(Status::of(&*directory)?.mode, Mode::XOTH)?;
         }
-        if self.masked_path(parent)?.is_some_and(|path| filter.masks(&path, name.as_bytes())) {
+        if served.masked_path(parent)?.is_some_and(|path| filter.masks(&path, name.as_bytes())) {
             return Ok(absent);
         }
-        self.enter(parent, &*directory, name)
+        served.enter(parent, &*directory, name)
     }
 
     fn forget(&self, node: NodeId, count: u64) {
-        if self.table.forget(node, count) {
-            self.pool.fds.remove((self.number, node));
+        if self.0.table.forget(node, count) {
+            self.0.pool.fds.remove((self.0.number, node));
         }
     }
 
     fn reset(&self) {
-        self.table.clear();
-        self.handles.clear();
-        self.pool.fds.remove_all(self.number);
+        self.0.table.clear();
+        self.0.pool.fds.remove_all(self.0.number);
     }
 
-    fn getattr(&self, node: NodeId, _: Option<Handle>) -> Result<(Attr, Duration)> {
-        let status = if node == self.space.root() {
-            Status::of(&*self.root)?
-        } else {
-            let place = self.table.place(node)?;
-            let parent = self.directory(place.parent)?;
-            let found = self.child(&*parent, Name::new(&place.name)?)?.ok_or(Errno::ESTALE)?;
-            verify(place.identity, found.identity)?;
-            found
-        };
-        Ok((self.attr(&status), self.options.cache.attr))
+    fn getattr(&self, _: &Context, node: NodeId) -> Result<(Attr, Duration)> {
+        self.0.attributes(node)
     }
 
-    fn readlink(&self, node: NodeId) -> Result<Vec<u8>> {
-        let place = self.table.place(node)?;
+    fn readlink(&self, _: &Context, node: NodeId) -> Result<Vec<u8>> {
+        let place = self.0.table.place(node)?;
         if place.identity.kind != FileKind::Symlink {
             return Err(Errno::EINVAL);
         }
-        let link = self.opener.path_only(&*self.directory(place.parent)?, &place.name)?;
+        let link = self.0.opener.path_only(&*self.0.directory(place.parent)?, &place.name)?;
         verify(place.identity, Status::of(&link)?.identity)?;
         Ok(readlinkat(&link, c"", Vec::new())?.into_bytes())
     }
 
-    fn stateless(&self) -> bool {
-        self.options.stateless
-    }
-
-    fn open(&self, node: NodeId, flags: u32) -> Result<Opened> {
+    fn open(&self, _: &Context, node: NodeId, flags: u32) -> Result<OpenedFile> {
         if flags & WRITING != 0 {
             return Err(Errno::EROFS);
         }
-        let handle = self.handles.insert(self.file(node)?)?;
-        Ok(Opened { handle, keep_cache: self.options.cache.keep })
+        let share = Share::of_handles(&self.0.pool)?;
+        let file = Arc::new(self.0.file(node)?);
+        let file = HostFile::new(Arc::clone(&self.0), file, Some(share));
+        Ok(OpenedFile { file: Arc::new(file), caching: self.0.caching() })
     }
 
-    fn read(
-        &self,
-        node: NodeId,
-        handle: Handle,
-        offset: u64,
-        size: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
-        let file = self.reader(node, handle)?;
-        let start = out.len();
-        out.resize(start + size, 0);
-        let mut filled = start;
-        // Fewer bytes than asked mean the end of the file to the client, so a short read goes on.
-        let result = loop {
-            let Some(at) = offset.checked_add((filled - start) as u64) else {
-                break Ok(());
-            };
-            match rustix::io::pread(&*file, &mut out[filled..], at) {
-                Ok(0) => break Ok(()),
-                Ok(count) => filled += count,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => break Err(error.into()),
-            }
-        };
-        out.truncate(filled);
-        result
+    fn opendir(&self, _: &Context, node: NodeId, _: u32) -> Result<OpenedDir> {
+        let share = Share::of_handles(&self.0.pool)?;
+        let directory = Arc::new(HostListing::open(&self.0, node, Some(share))?);
+        Ok(OpenedDir { directory, caching: self.0.caching() })
     }
 
-    fn lseek(&self, node: NodeId, handle: Handle, offset: u64, whence: Whence) -> Result<u64> {
-        let file = self.reader(node, handle)?;
-        // The position of the descriptor moves, which nothing here uses.
-        Ok(match whence {
-            Whence::Data => seek(&*file, SeekFrom::Data(offset)),
-            Whence::Hole => seek(&*file, SeekFrom::Hole(offset)),
-        }?)
+    fn file(&self, _: &Context, node: NodeId) -> Result<Arc<dyn OpenFile>> {
+        let file = self.0.unopened(node)?;
+        Ok(Arc::new(HostFile::new(Arc::clone(&self.0), file, None)))
     }
 
-    fn release(&self, _: NodeId, handle: Handle) {
-        self.handles.remove(handle);
-    }
-
-    fn opendir(&self, node: NodeId) -> Result<Opened> {
-        match self.directory(node) {
-            Err(Errno::EXDEV) => {}
-            directory => {
-                let directory = directory?;
-                self.options.filter.check_mode(Status::of(&*directory)?.mode, Mode::ROTH)?;
-                self.opener.listing(&*directory)?;
-            }
+    fn directory(&self, _: &Context, node: NodeId) -> Result<Arc<dyn OpenDir>> {
+        if !self.0.options.stateless {
+            return Err(Errno::EBADF);
         }
-        Ok(Opened { handle: Handle::NONE, keep_cache: self.options.cache.keep })
+        Ok(Arc::new(HostListing::open(&self.0, node, None)?))
     }
 
-    fn readdir(&self, node: NodeId, _: Handle, at: u64, out: &mut DirBuffer<'_>) -> Result<()> {
-        self.list(node, at, out)
-    }
-
-    fn statfs(&self, _: NodeId) -> Result<FsStats> {
-        let stats = fstatvfs(&*self.root)?;
+    fn statfs(&self, _: &Context, _: NodeId) -> Result<FsStats> {
+        let stats = fstatvfs(&*self.0.root)?;
         let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(FsStats {
             blocks: stats.f_blocks,

@@ -10,9 +10,11 @@
 #![forbid(unsafe_code)]
 
 mod abi;
+mod context;
 mod glob;
 pub mod host_dir;
 pub mod host_image;
+mod open;
 mod pool;
 mod provider;
 mod reply;
@@ -22,13 +24,15 @@ mod synthetic;
 mod types;
 
 pub use abi::{Opcode, ROOT_ID};
+pub use context::{Caller, Context};
 pub use host_dir::{Filter, HostDir, HostDirOptions, Masks};
 pub use host_image::{HostImage, HostImageError};
+pub use open::{Caching, Changed, OpenDir, OpenFile, OpenedDir, OpenedFile};
 pub use pool::{Limits, Pool};
-pub use provider::{CachePolicy, Provider};
+pub use provider::{CachePolicy, Features, Lane, Provider};
 pub use reply::{DirBuffer, DirItem};
 pub use server::Server;
 pub use synthetic::{Tree, TreeBuilder, TreeError};
 pub use types::{
-    Attr, Entry, Errno, FileKind, FsStats, Handle, IdSpace, Lookup, NodeId, Opened, Result, Time,
+    Attr, Entry, Errno, FileKind, FsStats, Handle, IdSpace, Lookup, NodeId, Result, Time,
 };

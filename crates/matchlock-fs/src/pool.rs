@@ -63,6 +63,25 @@ impl Pool {
     }
 }
 
+/// One open file or directory of the guest, with a descriptor of the host.
+#[derive(Debug)]
+pub(crate) struct Share(Arc<Pool>);
+
+impl Share {
+    /// # Errors
+    /// [`Errno::ENFILE`]
+    pub(crate) fn of_handles(pool: &Arc<Pool>) -> Result<Self> {
+        pool.handles.take(Errno::ENFILE)?;
+        Ok(Self(Arc::clone(pool)))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.handles.give_back(1);
+    }
+}
+
 /// A count with a bound.
 #[derive(Debug)]
 pub(crate) struct Budget {

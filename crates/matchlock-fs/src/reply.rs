@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 use crate::abi::{self, DIRENT, ENTRY_OUT, OUT_HEADER};
-use crate::types::{Attr, Entry, Errno, FileKind, FsStats, Lookup, NodeId, Opened, Time};
+use crate::open::Caching;
+use crate::request::{Lock, LockKind};
+use crate::types::{Attr, Entry, Errno, FileKind, FsStats, Handle, Lookup, NodeId, Time};
+
+/// The bits of `stx_mask` that every file has, and of the time when it was made (statx(2)).
+const STATX_BASIC_STATS: u32 = 0x7ff;
+const STATX_BTIME: u32 = 0x800;
 
 /// A reply in the making, at the end of a buffer.
 #[derive(Debug)]
@@ -64,12 +70,68 @@ impl<'a> Reply<'a> {
         put_attr(self.out, attr);
     }
 
+    /// `struct fuse_statx_out`, which has nothing of the attributes that few file systems have.
+    pub(crate) fn statx(&mut self, attr: &Attr, ttl: Duration) {
+        put64(self.out, ttl.as_secs());
+        put32(self.out, ttl.subsec_nanos());
+        self.out.extend_from_slice(&[0; 20]); // flags, spare
+        let btime = if attr.btime.is_some() { STATX_BTIME } else { 0 };
+        for number in
+            [STATX_BASIC_STATS | btime, attr.blksize, 0, 0, attr.nlink, attr.uid, attr.gid]
+        {
+            put32(self.out, number);
+        }
+        put32(self.out, attr.mode & 0xffff);
+        for number in [attr.ino, attr.size, attr.blocks, 0] {
+            put64(self.out, number);
+        }
+        for time in [attr.atime, attr.btime.unwrap_or_default(), attr.ctime, attr.mtime] {
+            put64(self.out, time.seconds.cast_unsigned());
+            put32(self.out, time.nanos);
+            put32(self.out, 0);
+        }
+        // Here the number is in two parts (`new_decode_dev`); that of the file system is the client's own.
+        let (major, minor) = (attr.rdev >> 8 & 0xfff, attr.rdev & 0xff | attr.rdev >> 12 & !0xff);
+        for number in [major, minor, 0, 0] {
+            put32(self.out, number);
+        }
+        self.out.extend_from_slice(&[0; 112]);
+    }
+
     /// `struct fuse_open_out`.
-    pub(crate) fn opened(&mut self, opened: Opened, directory: bool) {
+    pub(crate) fn opened(&mut self, handle: Handle, caching: Caching, directory: bool) {
         let keep = abi::FOPEN_KEEP_CACHE | if directory { abi::FOPEN_CACHE_DIR } else { 0 };
-        put64(self.out, opened.handle.0);
-        put32(self.out, if opened.keep_cache { keep } else { 0 });
+        put64(self.out, handle.0);
+        put32(
+            self.out,
+            match caching {
+                Caching::Keep => keep,
+                Caching::Renew => 0,
+                Caching::None => abi::FOPEN_DIRECT_IO,
+            },
+        );
         put32(self.out, 0);
+    }
+
+    /// The value of an extended attribute or the list of their names, or its length (`struct
+    /// fuse_getxattr_out`) if that is what the client asks for.
+    pub(crate) fn xattr(&mut self, value: &[u8], size: usize) -> Result<(), Errno> {
+        match size {
+            0 => self.number(value.len() as u64),
+            _ if value.len() > size => return Err(Errno::ERANGE),
+            _ => self.out.extend_from_slice(value),
+        }
+        Ok(())
+    }
+
+    /// `struct fuse_lk_out`: what stands against the lock, or that nothing does.
+    pub(crate) fn lock(&mut self, asked: &Lock, held: Option<&Lock>) {
+        let Lock { kind, start, end, pid, .. } =
+            held.copied().unwrap_or(Lock { kind: LockKind::Unlock, ..*asked });
+        put64(self.out, start);
+        put64(self.out, end);
+        put32(self.out, kind as u32);
+        put32(self.out, pid);
     }
 
     /// `struct fuse_lseek_out`, and any other reply that is one number.

@@ -1,14 +1,21 @@
-//! Bytes of a guest, read into operations. After [`Request::parse`] nobody doubts names, sizes, counts.
+//! Bytes of a guest, read into operations. After [`Operation::parse`] nobody doubts names, sizes, counts.
 //!
 //! Reading never panics and never allocates; whatever the bytes say, the result borrows from them.
 
 mod change;
+mod file;
 mod reader;
 
+use std::ffi::CStr;
+
 use crate::abi::{self, Opcode};
+use crate::context::Caller;
 use crate::types::{Errno, Handle, NodeId, Result};
 
-pub use change::{Change, Changed, SetAttr, SetTime};
+pub use change::{Change, SetAttr, SetTime};
+pub use file::{
+    Copy, CopyRange, FileChange, Lock, LockKind, LockOwner, Range, Release, Whence, Write,
+};
 pub use reader::Name;
 use reader::Reader;
 
@@ -38,24 +45,15 @@ impl Header {
                 opcode: reader.u32()?,
                 unique: reader.u64()?,
                 node: NodeId(reader.u64()?),
-                caller: Caller { uid: reader.u32()?, gid: reader.u32()? },
+                caller: Caller { uid: reader.u32()?, gid: reader.u32()?, pid: reader.u32()? },
             })
         };
         header().ok()
     }
 }
 
-/// The user of the guest in whose name an operation is asked for. Nothing may be decided by it: the
-/// guest's kernel is as hostile as its processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names of credentials(7)")]
-pub struct Caller {
-    pub uid: u32,
-    pub gid: u32,
-}
-
 /// One operation with what it needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the names of fuse.h")]
 pub enum Operation<'a> {
     Init(Init),
@@ -67,36 +65,80 @@ pub enum Operation<'a> {
         count: u64,
     },
     BatchForget(Forgets<'a>),
+    /// GETATTR, and STATX, which also wants to know when the inode was made.
     GetAttr {
         handle: Option<Handle>,
+        statx: bool,
     },
     ReadLink,
+    Access {
+        mask: u32,
+    },
+    /// `size` 0 asks for the length.
+    GetXattr {
+        name: &'a CStr,
+        size: usize,
+    },
+    ListXattr {
+        size: usize,
+    },
+    StatFs,
+    SyncFs,
     Open {
         flags: u32,
     },
+    OpenDir {
+        flags: u32,
+    },
     Read(Range),
+    ReadDir {
+        range: Range,
+        plus: bool,
+    },
     Lseek {
         handle: Handle,
         offset: u64,
         whence: Whence,
     },
+    Flush {
+        handle: Handle,
+        owner: LockOwner,
+    },
+    Fsync {
+        handle: Handle,
+        data_only: bool,
+    },
+    FsyncDir {
+        handle: Handle,
+        data_only: bool,
+    },
+    GetLock {
+        handle: Handle,
+        lock: Lock,
+    },
+    SetLock {
+        handle: Handle,
+        lock: Lock,
+        wait: bool,
+    },
     Release {
         handle: Handle,
-    },
-    OpenDir,
-    ReadDir {
-        range: Range,
-        plus: bool,
+        release: Release,
     },
     ReleaseDir {
         handle: Handle,
     },
-    StatFs,
     Change(Change<'a>),
-    /// INTERRUPT and NOTIFY_REPLY, which have no reply.
+    ChangeFile(Handle, FileChange<'a>),
+    Copy(CopyRange),
+    /// Which request the guest's program does not want to wait for any longer.
+    Interrupt {
+        unique: u64,
+    },
+    /// NOTIFY_REPLY, the client's answer to a question that nobody here asks.
     Unanswered,
-    /// What nothing here implements: the client is told to stop asking.
-    Unsupported,
+    /// What no file of ours can do.
+    Refused(Errno),
 }
 
 /// `struct fuse_init_in`: what the client can do.
@@ -110,26 +152,6 @@ pub struct Init {
     pub max_readahead: u32,
     /// Both flag words as one.
     pub flags: u64,
-}
-
-/// A part of a file or of a listing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
-    /// Which open file.
-    pub handle: Handle,
-    /// Byte, or position of a listing.
-    pub offset: u64,
-    /// At most [`abi::MAX_DATA`].
-    pub size: usize,
-}
-
-/// What LSEEK looks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whence {
-    /// `SEEK_DATA`
-    Data,
-    /// `SEEK_HOLE`
-    Hole,
 }
 
 /// The nodes of BATCH_FORGET.
@@ -161,45 +183,112 @@ impl<'a> Operation<'a> {
         if let Some(change) = Change::parse(opcode, &mut reader)? {
             return Ok(Self::Change(change));
         }
-        Self::parse_reading(opcode, &mut reader)
+        if let Some(operation) = Self::parse_open(opcode, &mut reader)? {
+            return Ok(operation);
+        }
+        Self::parse_node(opcode, &mut reader)
     }
 
-    /// The operations that change nothing.
-    fn parse_reading(opcode: Opcode, reader: &mut Reader<'a>) -> Result<Self> {
+    /// The operations that name something open, and those that open.
+    fn parse_open(opcode: Opcode, reader: &mut Reader<'a>) -> Result<Option<Self>> {
+        Ok(Some(match opcode {
+            Opcode::Open => Self::Open { flags: reader.u32()? },
+            Opcode::OpenDir => Self::OpenDir { flags: reader.u32()? },
+            Opcode::Read => Self::Read(file::parse_range(reader)?),
+            Opcode::ReadDir => Self::ReadDir { range: file::parse_range(reader)?, plus: false },
+            Opcode::ReadDirPlus => Self::ReadDir { range: file::parse_range(reader)?, plus: true },
+            Opcode::Lseek => Self::Lseek {
+                handle: Handle(reader.u64()?),
+                offset: reader.u64()?,
+                whence: file::parse_whence(reader.u32()?)?,
+            },
+            Opcode::Flush => {
+                let (handle, owner) = file::parse_flush(reader)?;
+                Self::Flush { handle, owner }
+            }
+            Opcode::Fsync => {
+                let (handle, data_only) = file::parse_fsync(reader)?;
+                Self::Fsync { handle, data_only }
+            }
+            Opcode::FsyncDir => {
+                let (handle, data_only) = file::parse_fsync(reader)?;
+                Self::FsyncDir { handle, data_only }
+            }
+            Opcode::GetLk => {
+                let (handle, lock) = file::parse_lock(reader)?;
+                Self::GetLock { handle, lock }
+            }
+            Opcode::SetLk | Opcode::SetLkw => {
+                let (handle, lock) = file::parse_lock(reader)?;
+                Self::SetLock { handle, lock, wait: opcode == Opcode::SetLkw }
+            }
+            Opcode::Release => {
+                let (handle, release) = file::parse_release(reader)?;
+                Self::Release { handle, release }
+            }
+            Opcode::ReleaseDir => Self::ReleaseDir { handle: file::parse_release(reader)?.0 },
+            Opcode::SetAttr => match file::parse_setattr_of(reader)? {
+                (Some(handle), set) => Self::ChangeFile(handle, FileChange::SetAttr(set)),
+                (None, set) => Self::Change(Change::SetAttr(set)),
+            },
+            Opcode::Write => {
+                let (handle, write) = file::parse_write(reader)?;
+                Self::ChangeFile(handle, write)
+            }
+            Opcode::Fallocate => {
+                let (handle, fallocate) = file::parse_fallocate(reader)?;
+                Self::ChangeFile(handle, fallocate)
+            }
+            Opcode::CopyFileRange => Self::Copy(file::parse_copy(reader)?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The operations of a node, or of all of them.
+    fn parse_node(opcode: Opcode, reader: &mut Reader<'a>) -> Result<Self> {
         Ok(match opcode {
             Opcode::Init => Self::Init(parse_init(reader)?),
             Opcode::Destroy => Self::Destroy,
             Opcode::Lookup => Self::Lookup { name: reader.name()? },
             Opcode::Forget => Self::Forget { count: reader.u64()? },
             Opcode::BatchForget => Self::BatchForget(parse_forgets(reader)?),
-            Opcode::GetAttr => {
+            // `struct fuse_statx_in` begins as `struct fuse_getattr_in`; we tell all that we know.
+            Opcode::GetAttr | Opcode::Statx => {
                 let flags = reader.u32()?;
                 reader.skip(4)?;
                 let handle = Handle(reader.u64()?);
-                Self::GetAttr { handle: (flags & abi::GETATTR_FH != 0).then_some(handle) }
+                let named = flags & abi::GETATTR_FH != 0 && handle != Handle::NONE;
+                Self::GetAttr { handle: named.then_some(handle), statx: opcode == Opcode::Statx }
             }
             Opcode::ReadLink => Self::ReadLink,
-            Opcode::Open => Self::Open { flags: reader.u32()? },
-            Opcode::Read => Self::Read(parse_range(reader)?),
-            Opcode::Lseek => Self::Lseek {
-                handle: Handle(reader.u64()?),
-                offset: reader.u64()?,
-                whence: match reader.u32()? {
-                    3 => Whence::Data,
-                    4 => Whence::Hole,
-                    _ => return Err(Errno::EINVAL),
-                },
-            },
-            Opcode::Release => Self::Release { handle: Handle(reader.u64()?) },
-            Opcode::OpenDir => Self::OpenDir,
-            Opcode::ReadDir => Self::ReadDir { range: parse_range(reader)?, plus: false },
-            Opcode::ReadDirPlus => Self::ReadDir { range: parse_range(reader)?, plus: true },
-            Opcode::ReleaseDir => Self::ReleaseDir { handle: Handle(reader.u64()?) },
+            Opcode::Access => Self::Access { mask: reader.u32()? },
+            Opcode::GetXattr => {
+                let size = parse_xattr_size(reader)?;
+                Self::GetXattr { name: reader.xattr_name()?, size }
+            }
+            Opcode::ListXattr => Self::ListXattr { size: parse_xattr_size(reader)? },
             Opcode::StatFs => Self::StatFs,
-            Opcode::Interrupt | Opcode::NotifyReply => Self::Unanswered,
-            _ => Self::Unsupported,
+            Opcode::SyncFs => Self::SyncFs,
+            Opcode::Interrupt => Self::Interrupt { unique: reader.u64()? },
+            Opcode::NotifyReply => Self::Unanswered,
+            // What ioctl(2) says of a file that has none.
+            Opcode::Ioctl => Self::Refused(Errno::ENOTTY),
+            // The client then takes every file as always ready, which regular files and directories are.
+            Opcode::Poll => Self::Refused(Errno::ENOSYS),
+            // Blocks of a device below, and memory that is mapped into the guest: neither is ever offered.
+            Opcode::Bmap | Opcode::SetupMapping | Opcode::RemoveMapping => {
+                Self::Refused(Errno::ENOSYS)
+            }
+            _ => return Err(Errno::ENOSYS),
         })
     }
+}
+
+/// `struct fuse_getxattr_in`: how many bytes the client has room for.
+fn parse_xattr_size(reader: &mut Reader<'_>) -> Result<usize> {
+    let size = reader.u32()? as usize;
+    reader.skip(4)?;
+    Ok(size)
 }
 
 /// INIT ends after 16 bytes for clients before 7.36, which have one flag word.
@@ -211,12 +300,6 @@ fn parse_init(reader: &mut Reader<'_>) -> Result<Init> {
         flags |= u64::from(reader.u32()?) << 32;
     }
     Ok(Init { major, minor, max_readahead, flags })
-}
-
-fn parse_range(reader: &mut Reader<'_>) -> Result<Range> {
-    let (handle, offset) = (Handle(reader.u64()?), reader.u64()?);
-    let size = reader.u32()?.min(abi::MAX_DATA);
-    Ok(Range { handle, offset, size: size as usize })
 }
 
 fn parse_forgets<'a>(reader: &mut Reader<'a>) -> Result<Forgets<'a>> {

@@ -4,24 +4,30 @@
 //! links between two providers have nothing to be passed on to: `EXDEV`.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::abi::Opcode;
+use crate::context::Context;
+use crate::open::{Caching, Changed, OpenDir, OpenFile, OpenedDir, OpenedFile};
 use crate::pool::SYNTHETIC_INODES;
-use crate::provider::{CachePolicy, Provider};
+use crate::provider::{CachePolicy, Features, Lane, Provider};
 use crate::reply::{DirBuffer, DirItem};
-use crate::request::{Change, Changed, Name, Whence};
-use crate::types::{
-    Attr, Entry, Errno, FileKind, FsStats, Handle, IdSpace, Lookup, NodeId, Opened, Result,
-};
+use crate::request::{Change, Name};
+use crate::types::{Attr, Entry, Errno, FileKind, FsStats, IdSpace, Lookup, NodeId, Result};
 
 /// Providers in one tree; the upper bits of a node id take no more.
 const MAX_MOUNTS: usize = u16::MAX as usize;
 
 /// A tree of providers.
 #[derive(Debug)]
-pub struct Tree {
+pub struct Tree(Arc<Nodes>);
+
+/// The tree itself, which its open directories share.
+#[derive(Debug)]
+struct Nodes {
     cache: CachePolicy,
     nodes: Vec<Node>,
     mounts: Vec<Arc<dyn Provider>>,
@@ -48,7 +54,7 @@ enum Child {
 
 /// Puts a [`Tree`] together. Parents come before what is in them.
 #[derive(Debug)]
-pub struct TreeBuilder(Tree);
+pub struct TreeBuilder(Nodes);
 
 impl Node {
     fn children(&self) -> Result<&BTreeMap<Vec<u8>, Child>> {
@@ -74,7 +80,7 @@ impl TreeBuilder {
     /// A tree with an empty root directory, 0755.
     #[must_use]
     pub fn new(cache: CachePolicy) -> Self {
-        let mut tree = Tree { cache, nodes: Vec::new(), mounts: Vec::new() };
+        let mut tree = Nodes { cache, nodes: Vec::new(), mounts: Vec::new() };
         tree.add(FileKind::Directory, 0o755, Content::Directory(BTreeMap::new()));
         Self(tree)
     }
@@ -120,13 +126,13 @@ impl TreeBuilder {
     /// The finished tree.
     #[must_use]
     pub fn build(self) -> Tree {
-        self.0
+        Tree(Arc::new(self.0))
     }
 
     fn place(
         &mut self,
         path: &Path,
-        child: impl FnOnce(&mut Tree) -> Child,
+        child: impl FnOnce(&mut Nodes) -> Child,
     ) -> Result<(), TreeError> {
         let misplaced = || TreeError::Misplaced(path.to_path_buf());
         let parent = self.0.find(path.parent().ok_or_else(misplaced)?).ok_or_else(misplaced)?;
@@ -144,7 +150,7 @@ impl TreeBuilder {
     }
 }
 
-impl Tree {
+impl Nodes {
     fn add(&mut self, kind: FileKind, permissions: u32, content: Content) -> usize {
         let size = match &content {
             Content::Link(target) => target.len() as u64,
@@ -204,98 +210,9 @@ impl Tree {
     fn mounted(&self, node: NodeId, otherwise: Errno) -> Result<&dyn Provider> {
         self.mount(node)?.ok_or(otherwise)
     }
-}
-
-impl Provider for Tree {
-    fn root(&self) -> Result<Entry> {
-        self.entry(Child::Node(0))
-    }
-
-    fn lookup(&self, parent: NodeId, name: Name<'_>) -> Result<Lookup> {
-        if let Some(mount) = self.mount(parent)? {
-            return mount.lookup(parent, name);
-        }
-        match self.node(parent)?.children()?.get(name.as_bytes()) {
-            Some(child) => self.entry(*child).map(Lookup::Found),
-            None => Ok(Lookup::Absent(self.cache.negative)),
-        }
-    }
-
-    fn forget(&self, node: NodeId, count: u64) {
-        if let Ok(Some(mount)) = self.mount(node) {
-            mount.forget(node, count);
-        }
-    }
-
-    fn reset(&self) {
-        self.mounts.iter().for_each(|mount| mount.reset());
-    }
-
-    fn getattr(&self, node: NodeId, handle: Option<Handle>) -> Result<(Attr, Duration)> {
-        match self.mount(node)? {
-            Some(mount) => mount.getattr(node, handle),
-            None => Ok((self.node(node)?.attr, self.cache.attr)),
-        }
-    }
-
-    fn readlink(&self, node: NodeId) -> Result<Vec<u8>> {
-        if let Some(mount) = self.mount(node)? {
-            return mount.readlink(node);
-        }
-        match &self.node(node)?.content {
-            Content::Link(target) => Ok(target.clone()),
-            Content::Directory(_) => Err(Errno::EINVAL),
-        }
-    }
-
-    fn stateless(&self) -> bool {
-        self.mounts.iter().all(|mount| mount.stateless())
-    }
-
-    fn open(&self, node: NodeId, flags: u32) -> Result<Opened> {
-        self.mounted(node, Errno::EISDIR)?.open(node, flags)
-    }
-
-    fn read(
-        &self,
-        node: NodeId,
-        handle: Handle,
-        offset: u64,
-        size: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
-        self.mounted(node, Errno::EISDIR)?.read(node, handle, offset, size, out)
-    }
-
-    fn lseek(&self, node: NodeId, handle: Handle, offset: u64, whence: Whence) -> Result<u64> {
-        self.mounted(node, Errno::EISDIR)?.lseek(node, handle, offset, whence)
-    }
-
-    fn release(&self, node: NodeId, handle: Handle) {
-        if let Ok(Some(mount)) = self.mount(node) {
-            mount.release(node, handle);
-        }
-    }
-
-    fn opendir(&self, node: NodeId) -> Result<Opened> {
-        if let Some(mount) = self.mount(node)? {
-            return mount.opendir(node);
-        }
-        self.node(node)?.children()?;
-        Ok(Opened { handle: Handle::NONE, keep_cache: self.cache.keep })
-    }
 
     /// Positions: 1 and 2 follow `.` and `..`, then one for each child in order of name.
-    fn readdir(
-        &self,
-        node: NodeId,
-        handle: Handle,
-        offset: u64,
-        out: &mut DirBuffer<'_>,
-    ) -> Result<()> {
-        if let Some(mount) = self.mount(node)? {
-            return mount.readdir(node, handle, offset, out);
-        }
+    fn list(&self, node: NodeId, offset: u64, out: &mut DirBuffer<'_>) -> Result<()> {
         let directory = self.node(node)?;
         let own = directory.attr.ino;
         let dots = [&b"."[..], b".."].map(|name| (name, None));
@@ -314,21 +231,143 @@ impl Provider for Tree {
         }
         Ok(())
     }
+}
 
-    fn releasedir(&self, node: NodeId, handle: Handle) {
-        if let Ok(Some(mount)) = self.mount(node) {
-            mount.releasedir(node, handle);
+/// An open directory of the tree's own.
+#[derive(Debug)]
+struct TreeDir {
+    nodes: Arc<Nodes>,
+    node: NodeId,
+}
+
+impl OpenDir for TreeDir {
+    fn getattr(&self, _: &Context) -> Result<(Attr, Duration)> {
+        Ok((self.nodes.node(self.node)?.attr, self.nodes.cache.attr))
+    }
+
+    fn readdir(&self, _: &Context, offset: u64, out: &mut DirBuffer<'_>) -> Result<()> {
+        self.nodes.list(self.node, offset, out)
+    }
+}
+
+impl Tree {
+    /// Opens a directory of the tree's own.
+    fn own(&self, node: NodeId) -> Result<Arc<dyn OpenDir>> {
+        self.0.node(node)?.children()?;
+        Ok(Arc::new(TreeDir { nodes: Arc::clone(&self.0), node }))
+    }
+}
+
+impl Provider for Tree {
+    fn root(&self) -> Result<Entry> {
+        self.0.entry(Child::Node(0))
+    }
+
+    fn features(&self) -> Features {
+        let mounts = self.0.mounts.iter().map(|mount| mount.features());
+        mounts.fold(Features { stateless: true, ..Features::default() }, Features::and)
+    }
+
+    fn lane(&self, node: NodeId, opcode: Opcode) -> Lane {
+        match (self.0.mount(node), opcode) {
+            (Ok(Some(mount)), _) => mount.lane(node, opcode),
+            // Those are about every provider.
+            (Ok(None), Opcode::Init | Opcode::Destroy | Opcode::SyncFs) => {
+                let inline = |(index, mount): (usize, &Arc<dyn Provider>)| {
+                    let space = u16::try_from(index + 1).map_or(IdSpace::ROOT, IdSpace);
+                    mount.lane(space.root(), opcode) == Lane::Inline
+                };
+                let all = self.0.mounts.iter().enumerate().all(inline);
+                if all { Lane::Inline } else { Lane::Queue(IdSpace::ROOT.0) }
+            }
+            _ => Lane::Inline,
         }
     }
 
-    fn statfs(&self, node: NodeId) -> Result<FsStats> {
-        match self.mount(node)? {
-            Some(mount) => mount.statfs(node),
+    fn lookup(&self, ctx: &Context, parent: NodeId, name: Name<'_>) -> Result<Lookup> {
+        if let Some(mount) = self.0.mount(parent)? {
+            return mount.lookup(ctx, parent, name);
+        }
+        match self.0.node(parent)?.children()?.get(name.as_bytes()) {
+            Some(child) => self.0.entry(*child).map(Lookup::Found),
+            None => Ok(Lookup::Absent(self.0.cache.negative)),
+        }
+    }
+
+    fn forget(&self, node: NodeId, count: u64) {
+        if let Ok(Some(mount)) = self.0.mount(node) {
+            mount.forget(node, count);
+        }
+    }
+
+    fn reset(&self) {
+        self.0.mounts.iter().for_each(|mount| mount.reset());
+    }
+
+    fn getattr(&self, ctx: &Context, node: NodeId) -> Result<(Attr, Duration)> {
+        match self.0.mount(node)? {
+            Some(mount) => mount.getattr(ctx, node),
+            None => Ok((self.0.node(node)?.attr, self.0.cache.attr)),
+        }
+    }
+
+    fn access(&self, ctx: &Context, node: NodeId, mask: u32) -> Result<()> {
+        self.0.mount(node)?.map_or(Ok(()), |mount| mount.access(ctx, node, mask))
+    }
+
+    fn readlink(&self, ctx: &Context, node: NodeId) -> Result<Vec<u8>> {
+        if let Some(mount) = self.0.mount(node)? {
+            return mount.readlink(ctx, node);
+        }
+        match &self.0.node(node)?.content {
+            Content::Link(target) => Ok(target.clone()),
+            Content::Directory(_) => Err(Errno::EINVAL),
+        }
+    }
+
+    fn open(&self, ctx: &Context, node: NodeId, flags: u32) -> Result<OpenedFile> {
+        self.0.mounted(node, Errno::EISDIR)?.open(ctx, node, flags)
+    }
+
+    fn opendir(&self, ctx: &Context, node: NodeId, flags: u32) -> Result<OpenedDir> {
+        if let Some(mount) = self.0.mount(node)? {
+            return mount.opendir(ctx, node, flags);
+        }
+        let caching = if self.0.cache.keep { Caching::Keep } else { Caching::Renew };
+        Ok(OpenedDir { directory: self.own(node)?, caching })
+    }
+
+    fn file(&self, ctx: &Context, node: NodeId) -> Result<Arc<dyn OpenFile>> {
+        self.0.mounted(node, Errno::EISDIR)?.file(ctx, node)
+    }
+
+    fn directory(&self, ctx: &Context, node: NodeId) -> Result<Arc<dyn OpenDir>> {
+        match self.0.mount(node)? {
+            Some(mount) => mount.directory(ctx, node),
+            None => self.own(node),
+        }
+    }
+
+    fn getxattr(&self, ctx: &Context, node: NodeId, name: &CStr) -> Result<Vec<u8>> {
+        self.0.mounted(node, Errno::EOPNOTSUPP)?.getxattr(ctx, node, name)
+    }
+
+    fn listxattr(&self, ctx: &Context, node: NodeId) -> Result<Vec<u8>> {
+        self.0.mounted(node, Errno::EOPNOTSUPP)?.listxattr(ctx, node)
+    }
+
+    fn statfs(&self, ctx: &Context, node: NodeId) -> Result<FsStats> {
+        match self.0.mount(node)? {
+            Some(mount) => mount.statfs(ctx, node),
             None => Ok(FsStats { bsize: 4096, frsize: 4096, namelen: 255, ..FsStats::default() }),
         }
     }
 
-    fn change(&self, node: NodeId, change: &Change<'_>) -> Result<Changed> {
+    fn syncfs(&self, ctx: &Context) -> Result<()> {
+        self.0.mounts.iter().try_for_each(|mount| mount.syncfs(ctx))
+    }
+
+    fn change(&self, ctx: &Context, node: NodeId, change: &Change<'_>) -> Result<Changed> {
         let other = match change {
             Change::Rename { new_parent, .. } => *new_parent,
             Change::Link { source, .. } => *source,
@@ -337,6 +376,6 @@ impl Provider for Tree {
         if other.space() != node.space() {
             return Err(Errno::EXDEV);
         }
-        self.mounted(node, Errno::EROFS)?.change(node, change)
+        self.0.mounted(node, change.refusal())?.change(ctx, node, change)
     }
 }

@@ -16,8 +16,10 @@ impl Errno {
     pub const EPERM: Self = Self(1);
     pub const ENOENT: Self = Self(2);
     pub const EIO: Self = Self(5);
+    pub const EINTR: Self = Self(4);
     pub const ENXIO: Self = Self(6);
     pub const EBADF: Self = Self(9);
+    pub const EAGAIN: Self = Self(11);
     pub const ENOMEM: Self = Self(12);
     pub const EACCES: Self = Self(13);
     pub const EXDEV: Self = Self(18);
@@ -25,12 +27,19 @@ impl Errno {
     pub const EISDIR: Self = Self(21);
     pub const EINVAL: Self = Self(22);
     pub const ENFILE: Self = Self(23);
+    pub const ENOTTY: Self = Self(25);
     pub const EROFS: Self = Self(30);
+    pub const ERANGE: Self = Self(34);
     pub const ENAMETOOLONG: Self = Self(36);
     pub const ENOSYS: Self = Self(38);
     pub const ELOOP: Self = Self(40);
     pub const EPROTO: Self = Self(71);
+    pub const EOPNOTSUPP: Self = Self(95);
     pub const ESTALE: Self = Self(116);
+    /// As in the kernel, which keeps this number to itself as well: the operation has to wait for
+    /// something. The server calls it again when [`crate::Context::waker`] was woken, and the guest is
+    /// never told.
+    pub const ERESTARTSYS: Self = Self(512);
 
     /// The positive number.
     #[must_use]
@@ -80,7 +89,7 @@ impl IdSpace {
     }
 }
 
-/// An open file of a provider. Zero is "none": the node alone says what to read.
+/// An open file, as the guest names it. Zero is "none": the node alone says what to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Handle(pub u64);
 
@@ -150,6 +159,8 @@ pub struct Attr {
     pub atime: Time,
     pub mtime: Time,
     pub ctime: Time,
+    /// When the inode was made, if the host knows.
+    pub btime: Option<Time>,
     /// Kind and permission bits.
     pub mode: u32,
     pub nlink: u32,
@@ -179,15 +190,6 @@ pub enum Lookup {
     Found(Entry),
     /// Nothing, and the guest may remember that for so long.
     Absent(Duration),
-}
-
-/// An open file or directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Opened {
-    /// What the guest will name it by.
-    pub handle: Handle,
-    /// Whether pages or the listing that the guest has may be kept.
-    pub keep_cache: bool,
 }
 
 /// `struct fuse_kstatfs`.

@@ -1,42 +1,101 @@
 //! Listings of a host directory.
 //!
-//! A position is the host's own (`d_off` of getdents64(2)), so nothing is kept between two requests:
-//! each opens the directory, seeks, and reads about as much as it can answer.
+//! A position is the host's own (`d_off` of getdents64(2)), so nothing has to be remembered between two
+//! requests: each seeks, and reads about as much as it can answer.
 
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustix::fs::{Mode, RawDir, SeekFrom, seek};
 
-use super::HostDir;
+use super::Served;
 use super::open::Status;
+use crate::context::Context;
+use crate::open::OpenDir;
+use crate::pool::{Share, lock};
 use crate::reply::{DirBuffer, DirItem};
 use crate::request::Name;
-use crate::types::{Entry, Errno, FileKind, Lookup, NodeId, Result};
+use crate::types::{Attr, Entry, Errno, FileKind, Lookup, NodeId, Result};
 
 /// Bounds of the buffer for host entries. The lower one takes the longest name.
 const MIN_BUFFER: usize = 1024;
 const MAX_BUFFER: usize = 32 * 1024;
 
-impl HostDir {
-    pub(super) fn list(&self, node: NodeId, offset: u64, out: &mut DirBuffer<'_>) -> Result<()> {
-        let directory = match self.directory(node) {
-            // A mount inside the root: an empty directory.
-            Err(Errno::EXDEV) => return Ok(()),
-            directory => directory?,
+/// An open directory, with its place in the budget if the guest opened it.
+#[derive(Debug)]
+pub(super) struct HostListing {
+    served: Arc<Served>,
+    node: NodeId,
+    /// `None` is a mount inside the root: an empty directory.
+    open: Option<OpenListing>,
+    _share: Option<Share>,
+}
+
+#[derive(Debug)]
+struct OpenListing {
+    /// An `O_PATH` descriptor, in which names are looked up.
+    directory: Arc<OwnedFd>,
+    /// What the entries are read from. Its position is moved by each request, one at a time.
+    entries: Mutex<OwnedFd>,
+}
+
+impl HostListing {
+    /// Opens a directory, if its mode allows that.
+    pub(super) fn open(served: &Arc<Served>, node: NodeId, share: Option<Share>) -> Result<Self> {
+        let open = match served.directory(node) {
+            Err(Errno::EXDEV) => None,
+            directory => {
+                let directory = directory?;
+                served.options.filter.check_mode(Status::of(&*directory)?.mode, Mode::ROTH)?;
+                let entries = Mutex::new(served.opener.listing(&*directory)?);
+                Some(OpenListing { directory, entries })
+            }
         };
-        let status = Status::of(&*directory)?;
-        self.options.filter.check_mode(status.mode, Mode::ROTH)?;
+        Ok(Self { served: Arc::clone(served), node, open, _share: share })
+    }
+}
+
+impl OpenDir for HostListing {
+    fn getattr(&self, _: &Context) -> Result<(Attr, Duration)> {
+        match &self.open {
+            Some(open) => {
+                let status = Status::of(&*open.directory)?;
+                Ok((self.served.attr(&status), self.served.options.cache.attr))
+            }
+            None => self.served.attributes(self.node),
+        }
+    }
+
+    fn readdir(&self, _: &Context, offset: u64, out: &mut DirBuffer<'_>) -> Result<()> {
+        match &self.open {
+            Some(open) => self.served.list(self.node, open, offset, out),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Served {
+    fn list(
+        &self,
+        node: NodeId,
+        open: &OpenListing,
+        offset: u64,
+        out: &mut DirBuffer<'_>,
+    ) -> Result<()> {
+        let OpenListing { directory, entries } = open;
+        let status = Status::of(&**directory)?;
         // Attributes of what is inside need the same permission as a lookup.
         let enterable = self.options.filter.check_mode(status.mode, Mode::XOTH).is_ok();
-        let listing = self.opener.listing(&*directory)?;
-        if offset != 0 {
-            seek(&listing, SeekFrom::Start(offset))?;
-        }
+        let listing = lock(entries);
+        seek(&*listing, SeekFrom::Start(offset))?;
         let parent = self.masked_path(node)?;
         // An entry of READDIRPLUS takes about four times what getdents gives.
         let wanted = out.room() / if out.plus() { 4 } else { 1 };
         let mut buffer = [MaybeUninit::uninit(); MAX_BUFFER];
-        let mut entries = RawDir::new(listing, &mut buffer[..wanted.clamp(MIN_BUFFER, MAX_BUFFER)]);
+        let mut entries =
+            RawDir::new(&*listing, &mut buffer[..wanted.clamp(MIN_BUFFER, MAX_BUFFER)]);
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name();
@@ -62,7 +121,7 @@ impl HostDir {
             if !out.fits(item.name) {
                 break;
             }
-            match self.listed(node, &directory, name, kind, out.plus() && enterable) {
+            match self.listed(node, directory, name, kind, out.plus() && enterable) {
                 Listed::Plain => out.push(&item, None),
                 Listed::Gone => {}
                 Listed::Entry(entry) => {
@@ -85,7 +144,7 @@ impl HostDir {
     fn listed(
         &self,
         node: NodeId,
-        directory: &std::os::fd::OwnedFd,
+        directory: &OwnedFd,
         name: Name<'_>,
         kind: Option<FileKind>,
         plus: bool,

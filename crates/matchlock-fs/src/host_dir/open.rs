@@ -111,6 +111,8 @@ fn stale(error: HostErrno) -> Errno {
     }
 }
 
+const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
+
 /// What statx(2) says of one file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Status {
@@ -124,13 +126,13 @@ pub(super) struct Status {
 impl Status {
     /// Of an open file.
     pub(super) fn of(file: impl AsFd) -> Result<Self> {
-        Self::new(statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?)
+        Self::new(statx(file, c"", AtFlags::EMPTY_PATH, WANTED)?)
     }
 
     /// Of a name. It opens and follows nothing, so it needs no openat2.
     pub(super) fn of_name(directory: impl AsFd, name: &CStr) -> Result<Self> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        Self::new(statx(directory, name, flags, StatxFlags::BASIC_STATS)?)
+        Self::new(statx(directory, name, flags, WANTED)?)
     }
 
     fn new(raw: Statx) -> Result<Self> {
@@ -148,6 +150,7 @@ impl Status {
     pub(super) fn attr(&self, ino: u64) -> Attr {
         let raw = &self.raw;
         let time = |seconds: i64, nanos: u32| Time { seconds, nanos };
+        let btime = StatxFlags::from_bits_retain(raw.stx_mask).contains(StatxFlags::BTIME);
         Attr {
             ino,
             size: raw.stx_size,
@@ -155,6 +158,7 @@ impl Status {
             atime: time(raw.stx_atime.tv_sec, raw.stx_atime.tv_nsec),
             mtime: time(raw.stx_mtime.tv_sec, raw.stx_mtime.tv_nsec),
             ctime: time(raw.stx_ctime.tv_sec, raw.stx_ctime.tv_nsec),
+            btime: btime.then(|| time(raw.stx_btime.tv_sec, raw.stx_btime.tv_nsec)),
             mode: self.mode,
             nlink: raw.stx_nlink,
             uid: raw.stx_uid,

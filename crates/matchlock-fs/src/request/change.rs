@@ -1,12 +1,12 @@
-//! Operations that change something.
+//! Operations that change the tree of files, its names and attributes.
 //!
 //! They are decoded, and the fuzzer reaches the decoding, although every provider so far refuses them.
 
 use std::ffi::CStr;
 
 use super::reader::{Name, Reader};
-use crate::abi::{MAX_DATA, Opcode};
-use crate::types::{Attr, Entry, Errno, Handle, NodeId, Opened, Result, Time};
+use crate::abi::Opcode;
+use crate::types::{Errno, Handle, NodeId, Result, Time};
 
 /// Longest target of a symbolic link, `PATH_MAX`.
 const PATH_MAX: usize = 4096;
@@ -18,36 +18,63 @@ const XATTR_SIZE_MAX: usize = 65536;
 #[expect(missing_docs, reason = "the names of the system calls")]
 pub enum Change<'a> {
     SetAttr(SetAttr),
-    MkNod { name: Name<'a>, mode: u32, rdev: u32, umask: u32 },
-    MkDir { name: Name<'a>, mode: u32, umask: u32 },
-    Symlink { name: Name<'a>, target: &'a CStr },
-    Link { source: NodeId, name: Name<'a> },
-    Unlink { name: Name<'a> },
-    RmDir { name: Name<'a> },
-    Rename { name: Name<'a>, new_parent: NodeId, new_name: Name<'a>, flags: u32 },
-    Create { name: Name<'a>, flags: u32, mode: u32, umask: u32 },
-    Write { handle: Handle, offset: u64, data: &'a [u8] },
-    Fallocate { handle: Handle, offset: u64, length: u64, mode: u32 },
-    SetXattr { name: &'a CStr, value: &'a [u8], flags: u32 },
-    RemoveXattr { name: &'a CStr },
-}
-
-/// What a change answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "one for each kind of reply")]
-pub enum Changed {
-    Done,
-    Attr(Attr, std::time::Duration),
-    Entry(Entry),
-    Created(Entry, Opened),
-    Written(u32),
+    MkNod {
+        name: Name<'a>,
+        mode: u32,
+        rdev: u32,
+        umask: u32,
+    },
+    MkDir {
+        name: Name<'a>,
+        mode: u32,
+        umask: u32,
+    },
+    Symlink {
+        name: Name<'a>,
+        target: &'a CStr,
+    },
+    Link {
+        source: NodeId,
+        name: Name<'a>,
+    },
+    Unlink {
+        name: Name<'a>,
+    },
+    RmDir {
+        name: Name<'a>,
+    },
+    Rename {
+        name: Name<'a>,
+        new_parent: NodeId,
+        new_name: Name<'a>,
+        flags: u32,
+    },
+    Create {
+        name: Name<'a>,
+        flags: u32,
+        mode: u32,
+        umask: u32,
+    },
+    /// `O_TMPFILE`: a file without a name, in the file system of the directory.
+    TmpFile {
+        flags: u32,
+        mode: u32,
+        umask: u32,
+    },
+    SetXattr {
+        name: &'a CStr,
+        value: &'a [u8],
+        flags: u32,
+    },
+    RemoveXattr {
+        name: &'a CStr,
+    },
 }
 
 /// `struct fuse_setattr_in`: what is to be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names of inode(7)")]
 pub struct SetAttr {
-    pub handle: Option<Handle>,
     pub mode: Option<u32>,
     pub uid: Option<u32>,
     pub gid: Option<u32>,
@@ -65,10 +92,19 @@ pub enum SetTime {
 }
 
 impl<'a> Change<'a> {
+    /// What a provider answers that is read-only. Programs that cannot have a file without a name make one
+    /// with a name, for which `O_TMPFILE` has an error of its own (open(2)).
+    #[must_use]
+    pub const fn refusal(&self) -> Errno {
+        match self {
+            Self::TmpFile { .. } => Errno::EOPNOTSUPP,
+            _ => Errno::EROFS,
+        }
+    }
+
     /// Reads a changing operation; `None` when `opcode` is none.
     pub(super) fn parse(opcode: Opcode, reader: &mut Reader<'a>) -> Result<Option<Self>> {
         Ok(Some(match opcode {
-            Opcode::SetAttr => Self::SetAttr(parse_setattr(reader)?),
             Opcode::MkNod => {
                 let (mode, rdev, umask) = (reader.u32()?, reader.u32()?, reader.u32()?);
                 reader.skip(4)?;
@@ -85,23 +121,21 @@ impl<'a> Change<'a> {
             Opcode::Unlink => Self::Unlink { name: reader.name()? },
             Opcode::RmDir => Self::RmDir { name: reader.name()? },
             Opcode::Rename | Opcode::Rename2 => parse_rename(opcode, reader)?,
-            Opcode::Create | Opcode::TmpFile => parse_create(reader)?,
-            Opcode::Write => parse_write(reader)?,
-            Opcode::Fallocate => Self::Fallocate {
-                handle: Handle(reader.u64()?),
-                offset: reader.u64()?,
-                length: reader.u64()?,
-                mode: reader.u32()?,
-            },
+            Opcode::Create => parse_create(reader)?,
+            // A name follows: Linux sends `/` (`vfs_tmpfile`), which means nothing.
+            Opcode::TmpFile => {
+                let (flags, mode, umask) = (reader.u32()?, reader.u32()?, reader.u32()?);
+                Self::TmpFile { flags, mode, umask }
+            }
             Opcode::SetXattr => parse_setxattr(reader)?,
-            Opcode::RemoveXattr => Self::RemoveXattr { name: reader.text()? },
+            Opcode::RemoveXattr => Self::RemoveXattr { name: reader.xattr_name()? },
             _ => return Ok(None),
         }))
     }
 }
 
-/// The bits of `valid` (`FATTR_MODE` …) say which fields count.
-fn parse_setattr(reader: &mut Reader<'_>) -> Result<SetAttr> {
+/// The bits of `valid` (`FATTR_MODE` …) say which fields count, and whether an open file is named.
+pub(super) fn parse_setattr(reader: &mut Reader<'_>) -> Result<(Option<Handle>, SetAttr)> {
     let valid = reader.u32()?;
     reader.skip(4)?;
     let set = |bit: u32| valid & (1 << bit) != 0;
@@ -121,15 +155,15 @@ fn parse_setattr(reader: &mut Reader<'_>) -> Result<SetAttr> {
         (true, false) => Ok(Some(SetTime::To(Time { seconds: seconds.cast_signed(), nanos }))),
         (false, _) => Ok(None),
     };
-    Ok(SetAttr {
+    let changes = SetAttr {
         mode: set(0).then_some(mode),
         uid: set(1).then_some(uid),
         gid: set(2).then_some(gid),
         size: set(3).then_some(size),
-        handle: set(6).then_some(handle),
         atime: time(4, 7, atime, atime_nanos)?,
         mtime: time(5, 8, mtime, mtime_nanos)?,
-    })
+    };
+    Ok((set(6).then_some(handle), changes))
 }
 
 fn parse_target<'a>(reader: &mut Reader<'a>) -> Result<&'a CStr> {
@@ -156,20 +190,11 @@ fn parse_create<'a>(reader: &mut Reader<'a>) -> Result<Change<'a>> {
     Ok(Change::Create { flags, mode, umask, name: reader.name()? })
 }
 
-fn parse_write<'a>(reader: &mut Reader<'a>) -> Result<Change<'a>> {
-    let (handle, offset, size) = (Handle(reader.u64()?), reader.u64()?, reader.u32()?);
-    reader.skip(20)?;
-    if size > MAX_DATA {
-        return Err(Errno::EINVAL);
-    }
-    Ok(Change::Write { handle, offset, data: reader.bytes(size as usize)? })
-}
-
 /// The short form: INIT never grants `FUSE_SETXATTR_EXT`.
 fn parse_setxattr<'a>(reader: &mut Reader<'a>) -> Result<Change<'a>> {
     let (size, flags) = (reader.u32()? as usize, reader.u32()?);
     if size > XATTR_SIZE_MAX {
         return Err(Errno::EINVAL);
     }
-    Ok(Change::SetXattr { name: reader.text()?, value: reader.bytes(size)?, flags })
+    Ok(Change::SetXattr { name: reader.xattr_name()?, value: reader.bytes(size)?, flags })
 }

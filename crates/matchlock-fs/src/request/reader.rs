@@ -6,6 +6,8 @@ use crate::types::{Errno, Result};
 
 /// Longest name of a directory entry, `NAME_MAX`.
 const NAME_MAX: usize = 255;
+/// Longest name of an extended attribute, `XATTR_NAME_MAX`.
+const XATTR_NAME_MAX: usize = 255;
 
 /// One component of a path: not empty, not `.` nor `..`, without `/`, at most 255 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,12 @@ impl<'a> Reader<'a> {
         let text = CStr::from_bytes_until_nul(self.0).map_err(|_| Errno::EINVAL)?;
         self.skip(text.to_bytes_with_nul().len())?;
         Ok(text)
+    }
+
+    /// As Linux demands it of setxattr(2).
+    pub(super) fn xattr_name(&mut self) -> Result<&'a CStr> {
+        let name = self.text()?;
+        if matches!(name.count_bytes(), 1..=XATTR_NAME_MAX) { Ok(name) } else { Err(Errno::ERANGE) }
     }
 
     pub(super) fn name(&mut self) -> Result<Name<'a>> {

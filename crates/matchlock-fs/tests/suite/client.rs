@@ -7,10 +7,12 @@ use matchlock_fs::{Opcode, Provider, ROOT_ID, Server};
 
 pub(crate) const ENOENT: i32 = 2;
 pub(crate) const EACCES: i32 = 13;
+pub(crate) const EBADF: i32 = 9;
 pub(crate) const ENOTDIR: i32 = 20;
 pub(crate) const EINVAL: i32 = 22;
 pub(crate) const EROFS: i32 = 30;
 pub(crate) const ENOSYS: i32 = 38;
+pub(crate) const EOPNOTSUPP: i32 = 95;
 pub(crate) const ESTALE: i32 = 116;
 
 /// What a LOOKUP found.
@@ -91,6 +93,13 @@ impl<P: Provider + ?Sized> Client<P> {
         Ok(found(node, &attr[16..]))
     }
 
+    /// Of what is open.
+    pub(crate) fn fgetattr(&self, node: u64, handle: u64) -> Result<Found, i32> {
+        let payload = [&1u64.to_le_bytes()[..], &handle.to_le_bytes()].concat();
+        let attr = self.ask(Opcode::GetAttr, node, &payload)?;
+        Ok(found(node, &attr[16..]))
+    }
+
     pub(crate) fn readlink(&self, node: u64) -> Result<String, i32> {
         self.ask(Opcode::ReadLink, node, &[]).map(|text| String::from_utf8(text).expect("text"))
     }
@@ -114,20 +123,30 @@ impl<P: Provider + ?Sized> Client<P> {
     pub(crate) fn cat(&self, node: u64) -> Result<Vec<u8>, i32> {
         let handle = self.open(node, 0)?;
         let content = self.read(node, handle, 0, 1 << 20);
-        self.ask(Opcode::Release, node, &[&handle.to_le_bytes()[..], &[0; 16]].concat())?;
+        self.close(Opcode::Release, node, handle)?;
         content
+    }
+
+    pub(crate) fn opendir(&self, node: u64) -> Result<u64, i32> {
+        self.ask(Opcode::OpenDir, node, &[0; 8]).map(|opened| u64_at(&opened, 0))
+    }
+
+    /// Closes what `opcode`, RELEASE or RELEASEDIR, is for.
+    pub(crate) fn close(&self, opcode: Opcode, node: u64, handle: u64) -> Result<(), i32> {
+        self.ask(opcode, node, &[&handle.to_le_bytes()[..], &[0; 16]].concat()).map(drop)
     }
 
     /// The listing from `offset` in one reply of at most `size` bytes.
     pub(crate) fn list_once(
         &self,
         node: u64,
+        handle: u64,
         offset: u64,
         size: u32,
         plus: bool,
     ) -> Result<Vec<Listed>, i32> {
         let opcode = if plus { Opcode::ReadDirPlus } else { Opcode::ReadDir };
-        let reply = self.ask(opcode, node, &range(0, offset, size))?;
+        let reply = self.ask(opcode, node, &range(handle, offset, size))?;
         assert!(reply.len() <= size as usize);
         let (mut at, mut listed) = (0, Vec::new());
         while at < reply.len() {
@@ -149,15 +168,21 @@ impl<P: Provider + ?Sized> Client<P> {
 
     /// The whole listing, in replies of at most `size` bytes.
     pub(crate) fn list(&self, node: u64, size: u32, plus: bool) -> Result<Vec<Listed>, i32> {
+        let handle = self.opendir(node)?;
         let (mut all, mut offset) = (Vec::new(), 0);
-        loop {
-            let part = self.list_once(node, offset, size, plus)?;
+        let result = loop {
+            let part = match self.list_once(node, handle, offset, size, plus) {
+                Ok(part) => part,
+                Err(error) => break Err(error),
+            };
             let Some(last) = part.last() else {
-                return Ok(all);
+                break Ok(all);
             };
             offset = last.next;
             all.extend(part);
-        }
+        };
+        self.close(Opcode::ReleaseDir, node, handle)?;
+        result
     }
 
     /// Names of a listing without `.` and `..`, sorted.

@@ -9,7 +9,9 @@ use matchlock_fs::{
 };
 use proptest::prelude::*;
 
-use crate::client::{Client, EINVAL, EROFS, init, message, u32_at, u64_at};
+use crate::client::{
+    Client, EBADF, EINVAL, EOPNOTSUPP, EROFS, init, message, range, u32_at, u64_at,
+};
 
 /// A tree with everything in it: links, directories, a directory of the host with files.
 fn provider(directory: &Path) -> Arc<dyn Provider> {
@@ -35,7 +37,10 @@ fn provider(directory: &Path) -> Arc<dyn Provider> {
 /// The promise of `Server::handle` about replies.
 fn check(request: &[u8], reply: &[u8]) {
     let opcode = if request.len() < 40 { 0 } else { u32_at(request, 4) };
-    if request.len() < 40 || matches!(opcode, 2 | 36 | 41 | 42) {
+    // INTERRUPT of what is not under way has a reply, if it is well formed.
+    let interrupt = opcode == 36 && !reply.is_empty();
+    assert!(!interrupt || u32_at(reply, 4).cast_signed() == -11, "EAGAIN or nothing");
+    if request.len() < 40 || matches!(opcode, 2 | 41 | 42) || opcode == 36 && !interrupt {
         assert!(reply.is_empty(), "no reply to {opcode}");
         return;
     }
@@ -130,17 +135,36 @@ fn every_change_is_refused() {
         (Opcode::Unlink, named(0)),
         (Opcode::RmDir, named(0)),
         (Opcode::Create, named(4)),
-        (Opcode::Write, vec![0; 40]),
-        (Opcode::Fallocate, vec![0; 32]),
         (Opcode::SetXattr, named(2)),
         (Opcode::RemoveXattr, named(0)),
     ] {
         assert_eq!(client.ask(opcode, parent, &payload), Err(EROFS), "{opcode:?}");
     }
+    // Of what is open there is a file that answers; without one there is nothing to write to.
+    let handle = client.open(file, 0).expect("opens");
+    let write = |handle: u64| [&range(handle, 0, 1)[..], &[0; 4], b"x"].concat();
+    let fallocate = [&handle.to_le_bytes()[..], &[0; 24]].concat();
+    let truncate = [&(1u64 << 6 | 1 << 3).to_le_bytes()[..], &handle.to_le_bytes(), &[0; 72]];
+    let copy = [&range(handle, 0, 0)[..16], &file.to_le_bytes(), &range(handle, 0, 9)[..]].concat();
+    assert_eq!(client.ask(Opcode::Write, file, &write(handle)), Err(EROFS));
+    assert_eq!(client.ask(Opcode::Fallocate, file, &fallocate), Err(EROFS));
+    assert_eq!(client.ask(Opcode::SetAttr, file, &truncate.concat()), Err(EROFS));
+    assert_eq!(client.ask(Opcode::CopyFileRange, file, &copy), Err(EROFS));
+    assert_eq!(client.ask(Opcode::Write, file, &write(0)), Err(EBADF));
+    assert_eq!(client.ask(Opcode::Write, file, &write(handle + 1)), Err(EBADF));
+    // As of Linux: a file without a name, which it calls `/`.
+    let tmpfile = [&[0; 16][..], b"/\0"].concat();
+    for directory in [parent, 1] {
+        assert_eq!(client.ask(Opcode::TmpFile, directory, &tmpfile), Err(EOPNOTSUPP));
+    }
     // Both sides of a rename or link are given; across providers there is no such thing.
     let rename = [&parent.to_le_bytes()[..], b"f\0g\0"].concat();
     assert_eq!(client.ask(Opcode::Rename, parent, &rename), Err(EROFS));
     assert_eq!(client.ask(Opcode::Rename, 1, &rename), Err(18), "EXDEV");
+    for flags in [1u64, 2, 4] {
+        let rename = [&parent.to_le_bytes()[..], &flags.to_le_bytes(), b"f\0g\0"].concat();
+        assert_eq!(client.ask(Opcode::Rename2, parent, &rename), Err(EROFS), "{flags}");
+    }
     for flags in [0o1, 0o2, 0o1000, 0o2000] {
         assert_eq!(client.open(file, flags), Err(EROFS), "{flags:o}");
     }

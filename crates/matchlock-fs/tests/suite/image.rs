@@ -245,7 +245,7 @@ fn the_image_is_read_without_opens_and_stays_as_it_is() {
     let host = host();
     let pool = Pool::new(Limits::for_this_process());
     let tree = HostImage::open(host.path(), &pool, CachePolicy::SYSTEM).expect("image");
-    assert!(tree.stateless());
+    assert!(tree.features().stateless);
     let client = Client::new(Arc::new(tree));
     for path in ["", "etc", "var/lib"] {
         let node = client.walk(path).expect("found").node;

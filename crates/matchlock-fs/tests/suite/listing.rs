@@ -67,6 +67,6 @@ fn a_buffer_too_small_for_a_name_is_an_error() {
         assert_eq!(client.list(1, needed, plus).expect("lists").len(), 3);
         assert_eq!(client.list(1, needed - 8, plus), Err(EINVAL));
     }
-    assert_eq!(client.list_once(1, 0, 0, false), Err(EINVAL));
+    assert_eq!(client.list_once(1, 0, 0, 0, false), Err(EINVAL));
     assert_eq!(client.list(1, u32::MAX, false).expect("bounded").len(), 3);
 }

@@ -7,7 +7,7 @@ use matchlock_fs::{
     CachePolicy, Filter, HostDir, HostDirOptions, IdSpace, Limits, Opcode, Pool, Server,
 };
 
-use crate::client::{Client, ENOSYS, ESTALE, init, message, u32_at, u64_at};
+use crate::client::{Client, EBADF, ENOENT, ENOSYS, ESTALE, init, message, u32_at, u64_at};
 
 const PLENTY: Limits = Limits { nodes: 1000, handles: 100, cached_fds: 16 };
 
@@ -72,20 +72,90 @@ fn what_is_not_served_is_not_asked_for_again() {
     let directory = tempfile::tempdir().expect("directory");
     let client = Client::new(host_dir(directory.path(), PLENTY, true));
     for opcode in [
-        Opcode::GetXattr,
         Opcode::ListXattr,
-        Opcode::Access,
         Opcode::Flush,
         Opcode::Fsync,
         Opcode::FsyncDir,
-        Opcode::Ioctl,
-        Opcode::Statx,
-        Opcode::SyncFs,
+        Opcode::GetLk,
+        Opcode::SetLk,
+        Opcode::SetLkw,
+        Opcode::Bmap,
+        Opcode::Poll,
         Opcode::SetupMapping,
-        Opcode::CopyFileRange,
+        Opcode::RemoveMapping,
     ] {
         assert_eq!(client.ask(opcode, 1, &[0; 64]), Err(ENOSYS), "{opcode:?}");
     }
+    let xattr = [&[0; 8][..], b"user.x\0"].concat();
+    assert_eq!(client.ask(Opcode::GetXattr, 1, &xattr), Err(ENOSYS));
+}
+
+/// What the client may go on asking for is answered as the system call would be.
+#[test]
+fn what_other_files_can_do_has_an_error_of_its_own() {
+    let directory = tempfile::tempdir().expect("directory");
+    let client = Client::new(host_dir(directory.path(), PLENTY, true));
+    assert_eq!(client.ask(Opcode::Ioctl, 1, &[0; 32]), Err(25), "ENOTTY");
+    assert_eq!(client.ask(Opcode::Access, 1, &[0; 8]), Ok(Vec::new()));
+    assert_eq!(client.ask(Opcode::SyncFs, 1, &[0; 8]), Ok(Vec::new()));
+    let copy = |space: u64| [&[0; 16][..], &(space << 48 | 1).to_le_bytes(), &[0; 32]].concat();
+    assert_eq!(client.ask(Opcode::CopyFileRange, 1, &copy(1)), Err(18), "EXDEV");
+    assert_eq!(client.ask(Opcode::CopyFileRange, 1, &copy(0)), Err(21), "EISDIR");
+    // Nothing is under way that this could mean: the client asks again or forgets it.
+    assert_eq!(client.ask(Opcode::Interrupt, 0, &1000u64.to_le_bytes()), Err(11), "EAGAIN");
+}
+
+#[test]
+fn statx_tells_what_getattr_tells_and_when_the_file_was_made() {
+    let directory = tempfile::tempdir().expect("directory");
+    std::fs::write(directory.path().join("f"), b"content").expect("write");
+    let client = Client::new(host_dir(directory.path(), PLENTY, false));
+    let node = client.lookup(1, "f").expect("found").node;
+    let attr = client.ask(Opcode::GetAttr, node, &[0; 16]).expect("attributes");
+    let statx = client.ask(Opcode::Statx, node, &[0; 24]).expect("attributes");
+    assert_eq!(statx.len(), 32 + 256);
+    let (attr, statx) = (&attr[16..], &statx[32..]);
+    for (what, of_attr, of_statx) in [("ino", 0, 32), ("size", 8, 40), ("blocks", 16, 48)] {
+        assert_eq!(u64_at(attr, of_attr), u64_at(statx, of_statx), "{what}");
+    }
+    for (seconds, nanos, of_statx) in [(24, 48, 64), (40, 56, 96), (32, 52, 112)] {
+        assert_eq!(u64_at(attr, seconds), u64_at(statx, of_statx));
+        assert_eq!(u32_at(attr, nanos), u32_at(statx, of_statx + 8));
+    }
+    for (what, of_attr, of_statx) in
+        [("mode", 60, 28), ("nlink", 64, 16), ("uid", 68, 20), ("gid", 72, 24)]
+    {
+        assert_eq!(u32_at(attr, of_attr), u32_at(statx, of_statx), "{what}");
+    }
+    let made = std::fs::metadata(directory.path().join("f")).expect("metadata").created();
+    let expected = made.ok().and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
+    assert_eq!(u32_at(statx, 0), if expected.is_some() { 0xfff } else { 0x7ff });
+    assert_eq!(u64_at(statx, 80), expected.map_or(0, |made| made.as_secs()));
+}
+
+#[test]
+fn a_file_that_lost_its_name_lives_while_it_is_open() {
+    let directory = tempfile::tempdir().expect("directory");
+    let root = directory.path();
+    std::fs::create_dir(root.join("d")).expect("mkdir");
+    std::fs::write(root.join("d/f"), b"content").expect("write");
+    let client = Client::new(host_dir(root, PLENTY, false));
+    let (dir, file) = (client.walk("d").expect("found"), client.walk("d/f").expect("found"));
+    let (handle, listing) =
+        (client.open(file.node, 0).expect("opens"), client.opendir(dir.node).expect("opens"));
+    std::fs::remove_dir_all(root.join("d")).expect("removes");
+    assert_eq!(client.getattr(file.node), Err(ESTALE));
+    assert_eq!(client.fgetattr(file.node, handle).map(|attr| attr.size), Ok(7));
+    assert_eq!(client.read(file.node, handle, 3, 100), Ok(b"tent".to_vec()));
+    assert!(client.fgetattr(dir.node, listing).is_ok());
+    assert_eq!(client.list_once(dir.node, listing, 0, 4096, false), Err(ENOENT), "as in Linux");
+    // A handle means nothing with another node, nor one of a directory as a file.
+    assert_eq!(client.read(dir.node, handle, 0, 1), Err(EBADF));
+    assert_eq!(client.read(dir.node, listing, 0, 1), Err(EBADF));
+    assert_eq!(client.close(Opcode::Release, dir.node, handle), Err(EBADF));
+    assert_eq!(client.close(Opcode::Release, file.node, handle), Ok(()));
+    assert_eq!(client.fgetattr(file.node, handle), Err(EBADF));
+    assert_eq!(client.close(Opcode::ReleaseDir, dir.node, listing), Ok(()));
 }
 
 #[test]
@@ -132,8 +202,9 @@ fn nodes_and_handles_are_bounded() {
     client.open(c, 0).expect("opens");
     assert_eq!(client.open(c, 0), Err(23), "ENFILE");
     assert_eq!(client.read(a, first, 0, 10), Ok(b"a".to_vec()));
-    client.ask(Opcode::Release, a, &[&first.to_le_bytes()[..], &[0; 16]].concat()).expect("closes");
-    assert_eq!(client.read(a, first, 0, 10), Err(9), "EBADF");
+    assert_eq!(client.opendir(1), Err(23), "ENFILE");
+    client.close(Opcode::Release, a, first).expect("closes");
+    assert_eq!(client.read(a, first, 0, 10), Err(EBADF));
     client.open(c, 0).expect("opens");
     // A client that begins anew starts with nothing open and nothing referred to.
     client.ask(Opcode::Init, 0, &init(7, 41, 0)).expect("INIT");
