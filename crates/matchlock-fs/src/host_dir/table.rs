@@ -289,4 +289,41 @@ mod tests {
             }
         }
     }
+
+    /// LOOKUPs and FORGETs from several threads, as a client sends them that forgets only what it was told:
+    /// no node goes that somebody still refers to, and in the end nothing is left.
+    #[test]
+    fn lookups_and_forgets_may_race() {
+        let pool = Pool::new(Limits { nodes: 1000, handles: 0, cached_fds: 0 });
+        let table = NodeTable::new(IdSpace(3), pool);
+        let root = table.space.root();
+        let identity = |ino, kind| Identity { device: 1, ino, kind };
+        std::thread::scope(|scope| {
+            for thread in 0..4u64 {
+                let table = &table;
+                scope.spawn(move || {
+                    for round in 0..3000 {
+                        let (of, file) = ((round + thread) % 3, (round * 5 + thread) % 7);
+                        let directory = identity(10 + of, FileKind::Directory);
+                        let parent = table.enter(root, c"d", directory).expect("room");
+                        let child =
+                            table.enter(parent, c"f", identity(20 + file, FileKind::Regular));
+                        let child = child.expect("its parent is referred to");
+                        assert!(table.place(child).is_ok() && table.path(child).is_ok());
+                        if round % 2 == 0 {
+                            table.forget(parent, 1);
+                            assert!(table.path(child).is_ok(), "a child keeps its parents");
+                            table.forget(child, 1);
+                        } else {
+                            table.forget(child, 1);
+                            assert!(table.place(parent).is_ok(), "still referred to");
+                            table.forget(parent, 1);
+                        }
+                    }
+                });
+            }
+        });
+        check(&table, &HashMap::new());
+        assert!(lock(&table.inner).nodes.is_empty());
+    }
 }
