@@ -19,10 +19,12 @@ overlay that takes its writes. Nothing that the guest does changes the host.
 - A file that not everyone on the host may read (its mode lacks `o+r`), even when the invoking user, or
   root, could. A directory without `o+x` is not entered, one without `o+r` is not listed.
 - What the invoking user cannot read.
-- A file below `/etc` with a PEM private key in it (`-----BEGIN … PRIVATE KEY-----`), whatever its name and
-  mode.
+- A file below `/etc` with a private key in it, whatever its name and mode: in PEM (`… PRIVATE KEY-----`), be it
+  within JSON, YAML or a script, or as a whole in Base64; in the forms of OpenSSH, OpenPGP, PuTTY and age. The
+  whole file is searched. One of more than 16 MiB is not searched and therefore not readable.
 - Devices, FIFOs and sockets, which are absent.
-- What the second table names, in upper or lower case, which is absent with everything below it.
+- What the second table names, in upper or lower case, which is absent with everything below it; and backups of
+  it by their name: `NAME~`, `NAME-`, `NAME.bak`, `NAME.old`, `NAME.dpkg-old`, `NAME.1`, `.NAME.swp` and the like.
 - Other file systems mounted inside a served directory: they are empty directories. A served directory may
   itself be a mount.
 
@@ -42,6 +44,8 @@ file, so it is then the first read that fails and not the open.
 - Symbolic links are the guest's to resolve: one that leads out of the served directories dangles.
 - `/etc/apt/sources.list*` is served where everyone may read it. A password in a URL there is for every user of
   the host to see, and for the guest too: its place is `/etc/apt/auth.conf`, which is masked.
+- A mask is about a name. A masked file that everyone on the host may read, and that has a second name below
+  `/etc` (a hard link), is readable by that name if no mask covers it.
 - Secrets that everyone on the host may read outside `/etc`, say a token in a file of `/opt`, are readable in
   the guest.
 ";
