@@ -10,8 +10,12 @@ use matchlock_testkit::origin::{Options, Origin};
 use matchlock_testkit::{Finished, Invocation, Lab};
 use serde_json::Value;
 
-/// All of it is on the namespace's loopback interface.
-pub(crate) const PUBLIC_NETWORK: &str = "11.0.0.1/8";
+/// Public addresses that servers of the tests may have. Packets to them stay within the namespace by its
+/// routes; to a supervisor they are elsewhere, for no interface has them.
+pub(crate) const PUBLIC_NETWORKS: [&str; 2] = ["11.0.0.0/8", "2a00::/64"];
+
+/// Public addresses of the namespace's own interface: those of the supervisor's host.
+pub(crate) const OWN_PUBLIC: [&str; 2] = ["11.0.0.1", "2a00::53"];
 
 /// Addresses of the namespace that no sandbox may reach without more than a name.
 const FORBIDDEN: &[&str] = &[
@@ -47,16 +51,13 @@ pub(crate) const H2: &str = include_str!("guest/h2.py");
 /// Ethernet frames by hand, for programs in a `--privileged` guest.
 pub(crate) const FRAMES: &str = include_str!("guest/frames.py");
 
-/// Makes the namespace of the tests: its loopback interface holds a public network.
+/// Makes the namespace of the tests: its loopback interface leads to public networks.
 pub(crate) fn prepare_namespace() {
-    for arguments in [
-        &["link", "set", "lo", "up"][..],
-        &["address", "add", PUBLIC_NETWORK, "dev", "lo"],
-        &["-6", "address", "add", "2a00::1/128", "dev", "lo"],
-    ] {
-        ip(arguments);
+    ip(&["link", "set", "lo", "up"]);
+    for network in PUBLIC_NETWORKS {
+        ip(&["route", "add", "local", network, "dev", "lo"]);
     }
-    for address in FORBIDDEN {
+    for address in OWN_PUBLIC.iter().chain(FORBIDDEN) {
         ip(&["address", "add", address, "dev", "lo"]);
     }
 }

@@ -2,7 +2,7 @@
 //! reach or do not reach.
 //!
 //! The whole target runs in a network namespace of its own, in which every address of
-//! [`lab::PUBLIC_NETWORK`] is local. So servers have public addresses and the usual ports, and
+//! [`lab::PUBLIC_NETWORKS`] is local. So servers have public addresses and the usual ports, and
 //! nothing can leave for the real network.
 
 use std::os::unix::process::CommandExt;

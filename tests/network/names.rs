@@ -271,6 +271,10 @@ fn inside() -> Vec<(&'static str, Reply)> {
         ("alias2.example.com", localhost("inner.example.org")),
         ("gateway.example.com", one("198.18.0.1")),
         ("synthetic.example.com", one("198.19.0.1")),
+        // Issue 9: public, and this host's own.
+        ("own.example.com", one("11.0.0.1")),
+        ("own6.example.com", one("2a00::53")),
+        ("own-in-6to4.example.com", one("2002:b00:1::1")),
     ]
 }
 
@@ -363,6 +367,9 @@ fn private_access_opens_its_range_and_no_other() {
     let wanted = ["10.66.0.1", "100.64.0.9", "172.20.0.1", "192.168.66.1", "fd12::1"];
     let caught: Vec<_> = caught.iter().filter(|ip| *ip != "2002:a42:1::1").collect();
     assert_eq!(caught, wanted);
+
+    let (_, caught) = opened(&["--allow-private=11.0.0.1,2a00::/64"]);
+    assert!(!caught.is_empty() && caught.iter().all(|ip| ip == "11.0.0.1"), "{caught:?}");
 
     let (_, caught) = opened(&["--allow-private=169.254.169.254/32"]);
     let metadata = |ip: &String| ip == "169.254.169.254" || ip == "64:ff9b::a9fe:a9fe";

@@ -40,7 +40,7 @@ seen['HTTPS'] = ask(host, 65)
 seen['TXT'] = ask(host, 16)
 seen['ANY'] = ask(host, 255)
 seen['TCP'] = ask(host, 1, over_tcp=True)
-seen['853'] = tcp('11.0.0.1', 853)
+seen['853'] = tcp(address, 853)
 seen['443/udp'] = udp(address, 443, bytes(1200), limit=3)
 seen['853/udp'] = udp(address, 853, bytes(100), limit=3)
 ";
@@ -181,15 +181,17 @@ fn private_addresses_stay_closed() {
 port = int(sys.argv[1])
 hosts = ['10.66.0.1', '172.20.0.1', '192.168.66.1', '100.64.0.9', '100.100.100.200', GATEWAY,
          '169.254.169.254', '169.254.7.7', '192.0.2.7', 'fd00:ec2::254', 'fd12::1', GATEWAY6,
-         '64:ff9b::a9fe:a9fe', '64:ff9b::7f00:1', '2002:a42:1::1', '2001:db8::7', '198.19.0.9']
+         '64:ff9b::a9fe:a9fe', '64:ff9b::7f00:1', '2002:a42:1::1', '2001:db8::7', '198.19.0.9',
+         '11.0.0.1', '2a00::53']
 for host in hosts:
     seen[host] = [tcp(host, port), udp(host, port)]
 seen['names'] = [lookup(name) for name in ('in.example.com', 'me.example.com',
                                            'host.matchlock.internal', 'host.docker.internal')]
 seen['reverse'] = [ask(n, 12) for n in ('1.0.66.10.in-addr.arpa', '254.169.254.169.in-addr.arpa')]
-seen['public'] = tcp('11.0.0.1', port)
+seen['public'] = tcp(sys.argv[2], port)
 ";
-        let invocation = lab.program(flags, program, &[&traps.port()]);
+        let public = fresh_address().to_string();
+        let invocation = lab.program(flags, program, &[&traps.port(), &public]);
         let out = invocation.env("MATCHLOCK_DEFAULT_EGRESS", default).finish().expect(0).out();
         let mut seen: Value = serde_json::from_str(&out).expect("JSON");
         let seen = seen.as_object_mut().expect("an object");
@@ -199,7 +201,7 @@ seen['public'] = tcp('11.0.0.1', port)
         for (host, got) in seen.iter() {
             assert_eq!(got, &json!(["ECONNREFUSED", "ECONNREFUSED"]), "{host}");
         }
-        assert_eq!(traps.caught(), ["11.0.0.1"]);
+        assert_eq!(traps.caught(), [public]);
         traps.assert_untouched();
     }
 }

@@ -1,8 +1,10 @@
 //! How registries are reached from this host: through its proxies, trusting whom it trusts.
 
 use matchlock_image::registry::{BoxFuture, Dial, DialError, Dialed, Reach};
-use matchlock_net::{CertificateDer, HostDialError, HostDialer, ProxySettings, RootCertStore};
-use matchlock_policy::{AddressClass, classify};
+use matchlock_net::{
+    CertificateDer, HostDialError, HostDialer, ProxySettings, RootCertStore, own_addresses,
+};
+use matchlock_policy::AddressClass;
 
 /// Dials registries for [`Client`](matchlock_image::registry::Client).
 #[derive(Debug)]
@@ -26,8 +28,9 @@ impl Dial for RegistryDial {
         port: u16,
         reach: Reach,
     ) -> BoxFuture<'a, Result<Dialed, DialError>> {
-        let public = |ip| classify(ip) == AddressClass::Public;
         Box::pin(async move {
+            let own = own_addresses().map_err(DialError::Unreachable)?;
+            let public = |ip| own.classify(ip) == AddressClass::Public;
             let admit = |ip| reach == Reach::Any || public(ip);
             let dialed = self.dialer.dial(host, port, admit).await.map_err(failure)?;
             let private = dialed.address.is_some_and(|ip| !public(ip));

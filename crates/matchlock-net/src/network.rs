@@ -17,6 +17,7 @@ use crate::audit::Audit;
 use crate::dial::{Dialer, ProxySettings};
 use crate::dns::{DnsContext, Names, Resolver, Seen, Source, Upstream};
 use crate::engine::{Engine, Outside, Shared};
+use crate::own_addresses::Watched;
 use crate::refusals::Refusal;
 use crate::stack::{Addressing, Stack, StackConfig};
 use crate::tls::{self, Authority, Roots, UpstreamTls};
@@ -75,6 +76,9 @@ pub enum NetError {
     /// The guest's end is not usable.
     #[error("cannot use the socket of the guest's frames")]
     Socket(#[source] io::Error),
+    /// The kernel does not say which addresses the host has.
+    #[error("cannot list the addresses of the host")]
+    OwnAddresses(#[source] io::Error),
     /// There are no keys.
     #[error("cannot make the certificate authority of the sandbox")]
     Authority(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -224,7 +228,8 @@ pub(crate) fn engine(
     let dns =
         DnsContext { names: Arc::new(Names::new()), seen: Arc::new(Seen::default()), upstream };
     let tls = Arc::new(UpstreamTls::new(provider, roots));
+    let own = Watched::new().map_err(NetError::OwnAddresses)?;
     let outside = Outside::new(Dialer::new(resolver, config.proxy), tls);
-    let shared = Arc::new(Shared::new(policy, config.audit, rules, callback_socket));
+    let shared = Arc::new(Shared::new(policy, own, config.audit, rules, callback_socket));
     Ok(Arc::new(Engine::new(shared, authority, outside, dns, gateways(addressing))))
 }

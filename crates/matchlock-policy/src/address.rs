@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -12,6 +13,8 @@ use crate::text::serialize_as_text;
 pub enum AddressClass {
     /// On the public Internet.
     Public,
+    /// Public by its range, but an interface of this host has it.
+    ThisHost,
     /// RFC 1918, unique local IPv6 (RFC 4193), and the like.
     Private,
     /// Carrier-grade NAT, 100.64.0.0/10 (RFC 6598).
@@ -34,6 +37,7 @@ impl fmt::Display for AddressClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Public => "public",
+            Self::ThisHost => "this host's own",
             Self::Private => "private",
             Self::SharedNat => "shared NAT",
             Self::Loopback => "loopback",
@@ -57,6 +61,39 @@ pub fn classify(ip: IpAddr) -> AddressClass {
     match ip {
         IpAddr::V4(ip) => classify_v4(ip),
         IpAddr::V6(ip) => classify_v6(ip),
+    }
+}
+
+/// The addresses of this host's interfaces at one moment. The default has none.
+///
+/// Whoever is allowed the public network is not allowed this host, and a service that listens on
+/// all addresses is behind the public ones of the host too.
+#[derive(Debug, Clone, Default)]
+pub struct OwnAddresses(Arc<[IpAddr]>);
+
+impl OwnAddresses {
+    /// The class of `ip` as seen from this host: [`classify`], and
+    /// [`ThisHost`](AddressClass::ThisHost) for a public address that is one of these or carries one.
+    #[must_use]
+    pub fn classify(&self, ip: IpAddr) -> AddressClass {
+        match classify(ip) {
+            AddressClass::Public if self.reached_by(ip.to_canonical()) => AddressClass::ThisHost,
+            class => class,
+        }
+    }
+
+    fn reached_by(&self, ip: IpAddr) -> bool {
+        let carries_one =
+            |ip: Ipv6Addr| embedded(ip).any(|v4| self.0.binary_search(&v4.into()).is_ok());
+        self.0.binary_search(&ip).is_ok() || matches!(ip, IpAddr::V6(ip) if carries_one(ip))
+    }
+}
+
+impl FromIterator<IpAddr> for OwnAddresses {
+    fn from_iter<T: IntoIterator<Item = IpAddr>>(addresses: T) -> Self {
+        let mut addresses: Vec<_> = addresses.into_iter().map(|ip| ip.to_canonical()).collect();
+        addresses.sort_unstable();
+        Self(addresses.into())
     }
 }
 

@@ -4,7 +4,7 @@ mod denied;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::address::AddressClass;
+use crate::address::{AddressClass, OwnAddresses};
 use crate::host::{Endpoint, Host};
 use crate::private::PrivateAccess;
 use crate::rule::Rule;
@@ -14,9 +14,9 @@ pub use denied::{Denied, DenyReason};
 /// The policy lets a flow go to this host and port. Only [`Policy`](crate::Policy) makes one.
 ///
 /// ```compile_fail,E0451
-/// use matchlock_policy::{Allowed, Endpoint, PrivateAccess, Rule};
-/// fn forge(endpoint: Endpoint, rule: Rule, private: PrivateAccess) -> Allowed {
-///     Allowed { endpoint, rule, private }
+/// use matchlock_policy::{Allowed, Endpoint, OwnAddresses, PrivateAccess, Rule};
+/// fn forge(endpoint: Endpoint, rule: Rule, private: PrivateAccess, own: OwnAddresses) -> Allowed {
+///     Allowed { endpoint, rule, private, own }
 /// }
 /// ```
 #[derive(Debug, Clone)]
@@ -24,12 +24,18 @@ pub struct Allowed {
     endpoint: Endpoint,
     rule: Rule,
     private: PrivateAccess,
+    own: OwnAddresses,
 }
 
 impl Allowed {
     /// An IP literal must have passed [`PrivateAccess::admit`].
-    pub(crate) fn new(endpoint: Endpoint, rule: Rule, private: PrivateAccess) -> Self {
-        Self { endpoint, rule, private }
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        rule: Rule,
+        private: PrivateAccess,
+        own: OwnAddresses,
+    ) -> Self {
+        Self { endpoint, rule, private, own }
     }
 
     /// The name or address that was allowed.
@@ -66,7 +72,7 @@ impl Allowed {
         let mut dropped = Vec::new();
         for ip in answers.iter().map(IpAddr::to_canonical) {
             let address = SocketAddr::new(ip, self.port());
-            match self.private.admit(ip) {
+            match self.private.admit(ip, &self.own) {
                 Ok(()) if addresses.contains(&address) => {}
                 Ok(()) => addresses.push(address),
                 Err(class) => dropped.push((ip, class)),

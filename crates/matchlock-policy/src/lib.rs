@@ -26,7 +26,7 @@ mod secret;
 mod text;
 
 pub use added::{InvalidAddHost, parse_add_host};
-pub use address::{AddressClass, classify};
+pub use address::{AddressClass, OwnAddresses, classify};
 pub use decision::{Allowed, Denied, DenyReason, Dialable};
 pub use host::{Endpoint, Host, InvalidEndpoint};
 pub use name::{HostName, InvalidName};

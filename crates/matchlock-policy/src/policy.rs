@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::address::OwnAddresses;
 use crate::decision::{Allowed, Denied, DenyReason};
 use crate::host::{Endpoint, Host};
 use crate::name::HostName;
@@ -42,7 +43,10 @@ pub struct PolicyConfig {
 
 /// Decides for one sandbox. Immutable and cheap to clone; a change makes a new one.
 #[derive(Debug, Clone, Default)]
-pub struct Policy(Arc<Inner>);
+pub struct Policy {
+    inner: Arc<Inner>,
+    own: OwnAddresses,
+}
 
 #[derive(Debug, Clone, Default)]
 struct Inner {
@@ -78,14 +82,25 @@ impl Policy {
                 push_new(&mut entries, Entry { pattern: pattern.clone(), secret });
             }
         }
-        Self(Arc::new(Inner { entries, default_egress, private, intercept, secrets, add_hosts }))
+        Self::of(Inner { entries, default_egress, private, intercept, secrets, add_hosts })
+    }
+
+    fn of(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner), own: OwnAddresses::default() }
+    }
+
+    /// The same policy on a host whose interfaces have these addresses, in place of any that it
+    /// knew. Interfaces change: whoever decides says what they have at that moment.
+    #[must_use]
+    pub fn on_host(self, own: OwnAddresses) -> Self {
+        Self { own, ..self }
     }
 
     /// Whether the public network at large is out of reach.
     #[must_use]
     pub fn is_sealed(&self) -> bool {
-        let list = &self.0.entries;
-        let open = match self.0.default_egress {
+        let list = &self.inner.entries;
+        let open = match self.inner.default_egress {
             DefaultEgress::Public => list.is_empty(),
             DefaultEgress::Deny => false,
         };
@@ -96,7 +111,7 @@ impl Policy {
     /// list or a secret.
     #[must_use]
     pub fn intercepts(&self) -> bool {
-        let inner = &*self.0;
+        let inner = &*self.inner;
         self.is_sealed()
             || inner.intercept
             || !inner.entries.is_empty()
@@ -106,27 +121,27 @@ impl Policy {
     /// The allow-list, as the entries were given.
     #[must_use]
     pub fn allowed_hosts(&self) -> Vec<String> {
-        self.0.entries.iter().map(|entry| entry.pattern.to_string()).collect()
+        self.inner.entries.iter().map(|entry| entry.pattern.to_string()).collect()
     }
 
     /// A policy with `patterns` in the list too, and the texts of those that were not there.
     #[must_use]
     pub fn with_added(&self, patterns: &[HostPattern]) -> (Self, Vec<String>) {
-        let mut inner = Inner::clone(&self.0);
+        let mut inner = Inner::clone(&self.inner);
         let mut added = Vec::new();
         for pattern in patterns {
             if push_new(&mut inner.entries, Entry { pattern: pattern.clone(), secret: None }) {
                 added.push(pattern.to_string());
             }
         }
-        (Self(Arc::new(inner)), added)
+        (Self { inner: Arc::new(inner), own: self.own.clone() }, added)
     }
 
     /// A policy without the entries of exactly these texts, and the texts of those that were there.
     /// Removing the last entry leaves what the default egress says.
     #[must_use]
     pub fn with_removed(&self, texts: &[String]) -> (Self, Vec<String>) {
-        let mut inner = Inner::clone(&self.0);
+        let mut inner = Inner::clone(&self.inner);
         let mut removed = Vec::new();
         for text in texts.iter().map(|text| text.trim()) {
             let before = inner.entries.len();
@@ -135,7 +150,7 @@ impl Policy {
                 removed.push(text.to_owned());
             }
         }
-        (Self(Arc::new(inner)), removed)
+        (Self { inner: Arc::new(inner), own: self.own.clone() }, removed)
     }
 
     /// Whether the guest's DNS may know `name`, because some port of it may be reached.
@@ -155,7 +170,8 @@ impl Policy {
     /// When no rule covers the endpoint, or it is an address that may not be reached.
     pub fn connect(&self, endpoint: &Endpoint) -> Result<Allowed, Denied> {
         let Endpoint { host, port } = endpoint;
-        let refused = host.ip().and_then(|ip| Some((ip, self.0.private.admit(ip).err()?)));
+        let refused =
+            host.ip().and_then(|ip| Some((ip, self.inner.private.admit(ip, &self.own).err()?)));
         let rule = self.decide(host, |pattern| pattern.matches(host, *port)).map_err(|rule| {
             let refused = refused.map(|(ip, _)| ip);
             Denied::endpoint(endpoint.clone(), not_allowed(host), refused, rule)
@@ -163,13 +179,14 @@ impl Policy {
         if let Some((ip, class)) = refused {
             return Err(Denied::address(endpoint.clone(), ip, class));
         }
-        Ok(Allowed::new(endpoint.clone(), rule, self.0.private.clone()))
+        let private = self.inner.private.clone();
+        Ok(Allowed::new(endpoint.clone(), rule, private, self.own.clone()))
     }
 
     /// The addresses that `--add-host` gives to `name`, in their order.
     #[must_use]
     pub fn added_addresses(&self, name: &HostName) -> Vec<IpAddr> {
-        let of_name = self.0.add_hosts.iter().filter(|(own, _)| own == name);
+        let of_name = self.inner.add_hosts.iter().filter(|(own, _)| own == name);
         of_name.map(|&(_, ip)| ip.to_canonical()).collect()
     }
 
@@ -177,19 +194,19 @@ impl Policy {
     #[must_use]
     pub fn names_of_added(&self, ip: IpAddr) -> Vec<HostName> {
         let ip = ip.to_canonical();
-        let of_ip = self.0.add_hosts.iter().filter(|(_, own)| own.to_canonical() == ip);
+        let of_ip = self.inner.add_hosts.iter().filter(|(_, own)| own.to_canonical() == ip);
         of_ip.map(|(name, _)| name.clone()).collect()
     }
 
     /// The secrets of the sandbox.
     #[must_use]
     pub fn secrets(&self) -> &Secrets {
-        &self.0.secrets
+        &self.inner.secrets
     }
 
     /// The rule that allows `host`, or else the one that does not.
     fn decide(&self, host: &Host, matches: impl Fn(&HostPattern) -> bool) -> Result<Rule, Rule> {
-        let inner = &*self.0;
+        let inner = &*self.inner;
         if let Some(entry) = inner.entries.iter().find(|entry| matches(&entry.pattern)) {
             return Ok(entry.rule());
         }

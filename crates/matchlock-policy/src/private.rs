@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::address::{AddressClass, canonical_net, classify};
+use crate::address::{AddressClass, OwnAddresses, canonical_net};
 
 /// Addresses that are not public and may be dialled nevertheless; by default none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -65,13 +65,14 @@ impl PrivateAccess {
         Self(Access::Ranges { local: *local || *other_local, explicit })
     }
 
-    /// Whether `ip` may be dialled.
+    /// Whether `ip` may be dialled by a host that has the addresses `own`. A public address of the
+    /// host itself is opened by naming it alone; no wider range does.
     ///
     /// # Errors
     /// The class of `ip`, for which nothing was opened.
-    pub fn admit(&self, ip: IpAddr) -> Result<(), AddressClass> {
+    pub fn admit(&self, ip: IpAddr, own: &OwnAddresses) -> Result<(), AddressClass> {
         let ip = ip.to_canonical();
-        match classify(ip) {
+        match own.classify(ip) {
             AddressClass::Public => Ok(()),
             class @ (AddressClass::Unspecified | AddressClass::Multicast) => Err(class),
             class => {
@@ -89,6 +90,9 @@ impl PrivateAccess {
             return true;
         };
         let is_local = matches!(class, AddressClass::Private | AddressClass::SharedNat);
+        if class == AddressClass::ThisHost {
+            return explicit.contains(&IpNet::from(ip));
+        }
         explicit.iter().any(|range| range.contains(&ip))
             || *local && is_local && LOCAL.iter().any(|range| range.contains(&ip))
     }

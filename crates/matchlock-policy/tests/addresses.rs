@@ -2,15 +2,21 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use matchlock_policy::{AddressClass, InvalidRange, PrivateAccess, classify};
+use matchlock_policy::{AddressClass, InvalidRange, OwnAddresses, PrivateAccess, classify};
 use proptest::prelude::*;
 
 use AddressClass::{
-    LinkLocal, Loopback, Metadata, Multicast, Private, Public, Reserved, SharedNat, Unspecified,
+    LinkLocal, Loopback, Metadata, Multicast, Private, Public, Reserved, SharedNat, ThisHost,
+    Unspecified,
 };
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// On a host without interfaces.
+fn admit(access: &PrivateAccess, ip: IpAddr) -> Result<(), AddressClass> {
+    access.admit(ip, &OwnAddresses::default())
 }
 
 /// First and last address of each IPv4 range that is not public.
@@ -126,9 +132,9 @@ fn addresses_inside_addresses_are_seen() {
 fn by_default_only_public_addresses_are_admitted() {
     let none = PrivateAccess::default();
     assert_eq!(none, PrivateAccess::none());
-    assert_eq!(none.admit(ip("8.8.8.8")), Ok(()));
+    assert_eq!(admit(&none, ip("8.8.8.8")), Ok(()));
     for &(first, last, class) in BLOCKED_V4 {
-        assert_eq!((none.admit(ip(first)), none.admit(ip(last))), (Err(class), Err(class)));
+        assert_eq!((admit(&none, ip(first)), admit(&none, ip(last))), (Err(class), Err(class)));
     }
 }
 
@@ -138,7 +144,7 @@ fn the_bare_flag_opens_local_networks_and_no_more() {
     for text in
         ["10.1.2.3", "172.20.0.1", "192.168.1.1", "100.64.0.1", "fd12::1", "::ffff:10.0.0.1"]
     {
-        assert_eq!(local.admit(ip(text)), Ok(()), "{text}");
+        assert_eq!(admit(&local, ip(text)), Ok(()), "{text}");
     }
     for text in [
         "127.0.0.1",
@@ -157,7 +163,7 @@ fn the_bare_flag_opens_local_networks_and_no_more() {
         "224.0.0.1",
         "168.63.129.16",
     ] {
-        assert!(local.admit(ip(text)).is_err(), "{text}");
+        assert!(admit(&local, ip(text)).is_err(), "{text}");
     }
 }
 
@@ -166,16 +172,40 @@ fn explicit_ranges_open_what_is_in_them() {
     let some: PrivateAccess =
         "127.0.0.1, 169.254.169.254/32,[::1],fe80::/10".parse().expect("ranges");
     for text in ["127.0.0.1", "::ffff:127.0.0.1", "169.254.169.254", "::1", "fe80::5"] {
-        assert_eq!(some.admit(ip(text)), Ok(()), "{text}");
+        assert_eq!(admit(&some, ip(text)), Ok(()), "{text}");
     }
     for text in ["127.0.0.2", "169.254.169.253", "10.0.0.1", "64:ff9b::7f00:1"] {
-        assert!(some.admit(ip(text)).is_err(), "{text}");
+        assert!(admit(&some, ip(text)).is_err(), "{text}");
     }
     let mapped: PrivateAccess = "::ffff:10.0.0.0/104".parse().expect("range");
-    assert_eq!(mapped.admit(ip("10.0.0.1")), Ok(()));
+    assert_eq!(admit(&mapped, ip("10.0.0.1")), Ok(()));
     for text in ["10.0.0.0/99", "localhost", "10.0.0.1,", "10.0.0.1:80"] {
         assert_eq!(text.parse::<PrivateAccess>(), Err(InvalidRange), "{text}");
     }
+}
+
+/// Issue 9.
+#[test]
+fn a_public_address_of_this_host_is_opened_by_its_name_alone() {
+    let own: OwnAddresses =
+        ["11.0.0.1", "2a00::1", "192.168.1.5", "::ffff:11.0.0.2"].map(ip).into_iter().collect();
+    let of_host =
+        ["11.0.0.1", "::ffff:11.0.0.1", "64:ff9b::b00:1", "2002:b00:1::9", "2a00::1", "11.0.0.2"];
+    let named: PrivateAccess = "11.0.0.1,2a00::1/128,11.0.0.2".parse().expect("ranges");
+    let wide: PrivateAccess = "11.0.0.0/24,2a00::/64,2002::/16".parse().expect("ranges");
+    for text in of_host {
+        assert_eq!(own.classify(ip(text)), ThisHost, "{text}");
+        for access in [PrivateAccess::none(), PrivateAccess::local(), wide.clone()] {
+            assert_eq!(access.admit(ip(text), &own), Err(ThisHost), "{text}");
+        }
+        let carries = text.starts_with("64:") || text.starts_with("2002:");
+        assert_eq!(named.admit(ip(text), &own).is_ok(), !carries, "{text}");
+        assert_eq!(PrivateAccess::everything().admit(ip(text), &own), Ok(()), "{text}");
+    }
+    for text in ["11.0.0.3", "2a00::2", "64:ff9b::b00:3"] {
+        assert_eq!(PrivateAccess::none().admit(ip(text), &own), Ok(()), "{text}");
+    }
+    assert_eq!(own.classify(ip("192.168.1.5")), Private, "its range says so already");
 }
 
 #[test]
@@ -183,10 +213,10 @@ fn what_is_no_host_is_never_opened() {
     let all: PrivateAccess = "0.0.0.0/0,::/0".parse().expect("ranges");
     for access in [PrivateAccess::everything(), all] {
         for text in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "::ffff:0.0.0.0", "64:ff9b::"] {
-            assert!(access.admit(ip(text)).is_err(), "{text}");
+            assert!(admit(&access, ip(text)).is_err(), "{text}");
         }
-        assert_eq!(access.admit(ip("127.0.0.1")), Ok(()));
-        assert_eq!(access.admit(ip("169.254.169.254")), Ok(()));
+        assert_eq!(admit(&access, ip("127.0.0.1")), Ok(()));
+        assert_eq!(admit(&access, ip("169.254.169.254")), Ok(()));
     }
 }
 
@@ -194,8 +224,8 @@ fn what_is_no_host_is_never_opened() {
 fn flags_add_up() {
     let local = PrivateAccess::local();
     let both = local.and(&"127.0.0.1".parse().expect("range"));
-    assert_eq!((both.admit(ip("10.0.0.1")), both.admit(ip("127.0.0.1"))), (Ok(()), Ok(())));
-    assert!(both.admit(ip("127.0.0.2")).is_err());
+    assert_eq!((admit(&both, ip("10.0.0.1")), admit(&both, ip("127.0.0.1"))), (Ok(()), Ok(())));
+    assert!(admit(&both, ip("127.0.0.2")).is_err());
     assert_eq!(local.and(&PrivateAccess::everything()), PrivateAccess::everything());
 }
 
@@ -233,7 +263,7 @@ proptest! {
         prop_assert_ne!(classify(v4.into()), Public);
         for (form, v6) in embeddings(v4, noise) {
             prop_assert_ne!(classify(v6.into()), Public, "{} {}", form, v6);
-            prop_assert!(PrivateAccess::none().admit(v6.into()).is_err());
+            prop_assert!(admit(&PrivateAccess::none(), v6.into()).is_err());
         }
     }
 
@@ -247,6 +277,6 @@ proptest! {
     #[test]
     fn everything_opens_all_that_is_a_host(ip: IpAddr) {
         let never = matches!(classify(ip), Unspecified | Multicast);
-        prop_assert_eq!(PrivateAccess::everything().admit(ip).is_err(), never);
+        prop_assert_eq!(admit(&PrivateAccess::everything(), ip).is_err(), never);
     }
 }

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use matchlock_policy::{
     AddressClass, Allowed, Connection, DefaultEgress, Denied, DenyReason, Endpoint, Host, HostName,
-    HostPattern, Policy, PolicyConfig, PrivateAccess, RequestRefused, SecretSpec, SecretValue,
-    Secrets,
+    HostPattern, OwnAddresses, Policy, PolicyConfig, PrivateAccess, RequestRefused, SecretSpec,
+    SecretValue, Secrets,
 };
 
 fn name(text: &str) -> HostName {
@@ -323,6 +323,33 @@ fn added_hosts_have_their_addresses_and_need_a_rule() {
     assert_eq!(denied(&policy, "cache.example").reason(), DenyReason::NotAllowed);
     let allowed = allowed(&policy, "db.example");
     allowed.admit(&policy.added_addresses(&name("db.example"))).expect("opened");
+}
+
+/// Issue 9: a service that listens on all addresses is behind the public ones of the host too.
+#[test]
+fn the_public_network_is_not_this_host() {
+    let own: OwnAddresses = [ip("11.0.0.1")].into_iter().collect();
+    for policy in [sealed(&["*", "11.0.0.0/8"]), public()].map(|p| p.on_host(own.clone())) {
+        let refused = denied(&policy, "11.0.0.1:8000");
+        assert_eq!(refused.reason(), DenyReason::Address(AddressClass::ThisHost));
+        assert_eq!(refused.suggestion().as_deref(), Some("--allow-private=11.0.0.1/32"));
+        let by_name = allowed(&policy, "wild.example");
+        by_name.admit(&[ip("11.0.0.1")]).expect_err("it leads to this host");
+        assert_eq!(
+            by_name.admit(&[ip("11.0.0.1"), ip("11.0.0.2")]).expect("one").dropped().len(),
+            1
+        );
+        allowed(&policy, "11.0.0.2:8000");
+    }
+    let private = "11.0.0.1".parse().expect("an address");
+    let opened = Policy::new(PolicyConfig { private, ..config(&["*"]) }).on_host(own);
+    allowed(&opened, "11.0.0.1:8000");
+    let (more, _) = opened.with_added(&patterns(&["x.example"]));
+    allowed(&more, "x.example").admit(&[ip("11.0.0.1")]).expect("named");
+    let (less, _) = sealed(&["*", "x.example"])
+        .on_host([ip("11.0.0.1")].into_iter().collect())
+        .with_removed(&["x.example".to_owned()]);
+    denied(&less, "11.0.0.1:8000");
 }
 
 fn bound(names: &[&str], address: &str, sni: Option<&str>) -> Connection {

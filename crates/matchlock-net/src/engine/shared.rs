@@ -9,12 +9,14 @@ use matchlock_policy::Policy;
 use tokio::sync::watch;
 
 use crate::audit::{Audit, AuditLost, Event};
+use crate::own_addresses::Watched;
 use crate::refusals::{Refusal, Refusals};
 
 /// Policy, audit trail, hooks and counters of one sandbox. No lock is held across an await.
 #[derive(Debug)]
 pub(crate) struct Shared {
     policy: watch::Sender<Policy>,
+    own: Watched,
     closed: watch::Sender<bool>,
     audit: Arc<dyn Audit>,
     refusals: Mutex<Refusals>,
@@ -27,12 +29,14 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         policy: Policy,
+        own: Watched,
         audit: Arc<dyn Audit>,
         rules: Rules,
         callback_socket: Option<PathBuf>,
     ) -> Self {
         Self {
             policy: watch::Sender::new(policy),
+            own,
             closed: watch::Sender::new(false),
             audit,
             refusals: Mutex::default(),
@@ -43,9 +47,10 @@ impl Shared {
         }
     }
 
-    /// The policy of this moment.
+    /// The policy of this moment, on this host as it is at this moment.
     pub(crate) fn policy(&self) -> Policy {
-        self.policy.borrow().clone()
+        let policy = self.policy.borrow().clone();
+        policy.on_host(self.own.now())
     }
 
     /// Puts another policy in force, for what comes and, on their next decision, for what runs.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::address::AddressClass;
+use crate::address::{AddressClass, OwnAddresses};
 use crate::host::{Endpoint, Host};
 use crate::name::HostName;
 use crate::private::PrivateAccess;
@@ -139,7 +139,7 @@ serialize_as_text!(Denied, DenyReason);
 
 /// The flag that opens `ip`, unless nothing does.
 fn allow_private(ip: IpAddr) -> Option<String> {
-    let opens_nothing = PrivateAccess::everything().admit(ip).is_err();
+    let opens_nothing = PrivateAccess::everything().admit(ip, &OwnAddresses::default()).is_err();
     let bits = if ip.is_ipv4() { 32 } else { 128 };
     (!opens_nothing).then(|| format!("--allow-private={ip}/{bits}"))
 }

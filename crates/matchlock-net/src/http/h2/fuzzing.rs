@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use crate::audit::{Audit, AuditLost, Decision, Event};
 use crate::engine::Shared;
 use crate::http::Exchange;
+use crate::own_addresses::Watched;
 
 const HOST: &str = "api.example.com";
 const VALUE: &str = "sk-the-real-value";
@@ -49,8 +50,9 @@ pub fn http2(input: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let allowed = Arc::new(Allowed::default());
-    let shared =
-        Shared::new(policy(), Arc::clone(&allowed) as Arc<dyn Audit>, Rules::default(), None);
+    let own = Watched::new().expect("interfaces");
+    let audit = Arc::clone(&allowed) as Arc<dyn Audit>;
+    let shared = Shared::new(policy(), own, audit, Rules::default(), None);
     let exchange = Exchange {
         shared: Arc::new(shared),
         connection: Connection {

@@ -23,6 +23,7 @@ use crate::audit::{Audit, AuditLost, Decision, Event};
 use crate::engine::Shared;
 use crate::http::h1::{self, Limits};
 use crate::http::{Exchange, Redial, Redialled};
+use crate::own_addresses::Watched;
 
 /// For anything that is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -78,7 +79,8 @@ impl Bench {
             ..PolicyConfig::default()
         });
         let log = Arc::new(Log::default());
-        let shared = Arc::new(Shared::new(policy, log.clone(), rules, callbacks));
+        let own = Watched::new().unwrap();
+        let shared = Arc::new(Shared::new(policy, own, log.clone(), rules, callbacks));
         Self { origin: Origin::start(&["api.example.com"]), shared, log, placeholder, foreign }
     }
 
