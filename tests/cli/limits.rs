@@ -40,6 +40,20 @@ fn half_a_cpu_gets_half_the_time_of_a_whole_one() {
     assert!((0.3..0.7).contains(&half), "half a CPU gave {half:.2}");
 }
 
+/// Issue 9: QEMU's default stops the machine, and the program hung until `--timeout`.
+#[test]
+fn a_full_file_system_of_the_host_is_an_error_in_the_guest_and_is_told() {
+    let lab = Lab::new();
+    let home = lab.home().to_str().expect("UTF-8").to_owned();
+    let script = "head -c 60000000 /dev/urandom >/file; sync -f /file || echo failed; echo went on";
+    let mount = format!("mount -t tmpfs -o size=20m none {home} && exec \"$0\" \"$@\"");
+    let wrapper = ["unshare", "--map-root-user", "--mount", "sh", "-c", &mount];
+    let finished = sh(&lab, &["--no-network"], script).under(&wrapper).finish().expect(0);
+    assert_eq!(finished.out(), "failed\nwent on\n");
+    let told = "the host could not write a disk of the sandbox: No space left on device";
+    assert!(finished.err().contains(told), "{}", finished.err());
+}
+
 #[test]
 fn the_disk_is_larger_than_the_memory_and_both_are_as_asked() {
     let lab = Lab::new();

@@ -17,7 +17,7 @@ use matchlock_image::store::{RootImage, Store, StoreError};
 use matchlock_net::{Network, Refusal};
 use matchlock_policy::HostName;
 use matchlock_proto::ExecRequest;
-use matchlock_vmm::Vmm;
+use matchlock_vmm::{DiskFault, Vmm};
 
 use crate::artefacts::{Artefacts, GuestFiles};
 use crate::config::{Cpus, DiskSize, Image, MemorySize, SandboxConfig};
@@ -73,6 +73,9 @@ pub enum RunnerError {
     /// The command was not started, or its guest ended.
     #[error("executing the command")]
     Execute(#[source] ExecError),
+    /// The writable layer is not what the command has written.
+    #[error("running the command")]
+    Disk(#[source] DiskFault),
     /// What is not recorded must not have happened.
     #[error("the audit trail is incomplete: {0}")]
     AuditLost(String),
@@ -96,6 +99,7 @@ impl RunnerError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Start(error) => error.hint(),
+            Self::Disk(fault) => fault.hint(),
             _ => None,
         }
     }
@@ -121,10 +125,12 @@ impl SandboxRunner<'_> {
         let result = self.command_and_layer(&sandbox, arguments, output).await;
         self.refusals.extend(sandbox.network().map(Network::refusals).unwrap_or_default());
         let trail = std::sync::Arc::clone(sandbox.audit());
+        let fault = sandbox.disk_fault();
         sandbox.end().await;
-        match trail.lost() {
-            Some(why) => Err(RunnerError::AuditLost(why)),
-            None => result,
+        match (trail.lost(), fault) {
+            (Some(why), _) => Err(RunnerError::AuditLost(why)),
+            (None, Some(fault)) => Err(RunnerError::Disk(fault)),
+            (None, None) => result,
         }
     }
 

@@ -19,7 +19,7 @@ use matchlock_proto::{
     AGENT_PORT, AgentFrame, BootConfig, BootReport, ExecRequest, HostEntry, HostFrame,
     PROTOCOL_VERSION, Request, WireMessage,
 };
-use matchlock_vmm::{Vm, VmSpec, Vmm};
+use matchlock_vmm::{DiskFault, Vm, VmSpec, Vmm};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
@@ -259,6 +259,12 @@ impl Sandbox {
     #[must_use]
     pub fn writes_disks(&self) -> bool {
         self.writes_disks
+    }
+
+    /// The first operation of a disk that failed on the host, if one did: its file system may be full.
+    #[must_use]
+    pub fn disk_fault(&self) -> Option<DiskFault> {
+        self.machine.0.disk_fault()
     }
 
     /// Ends the machine at once and waits until nothing of it is left.

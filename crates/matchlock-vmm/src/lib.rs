@@ -148,8 +148,36 @@ pub trait Vm: std::fmt::Debug + Send + Sync {
     /// The last lines of the guest's console, with control characters escaped.
     fn console_tail(&self) -> String;
 
+    /// The first operation of a disk that failed on the host, if one did.
+    fn disk_fault(&self) -> Option<DiskFault> {
+        None
+    }
+
     /// Process id of the monitor, when it is a process.
     fn pid(&self) -> Option<u32>;
+}
+
+/// An operation of a disk that failed on the host. The guest has seen an I/O error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the host could not {} a disk of the sandbox: {reason}; programs in it got I/O errors",
+    if *is_write { "write" } else { "read" }
+)]
+pub struct DiskFault {
+    /// It was a write (or a flush), otherwise a read.
+    pub is_write: bool,
+    /// The host's file system has no space left.
+    pub is_full: bool,
+    /// In the host's words.
+    pub reason: String,
+}
+
+impl DiskFault {
+    /// The next step for the person who sees the error, if there is a usual one.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        self.is_full.then_some("free space on the host's file system that holds the disk")
+    }
 }
 
 /// How a machine ended.

@@ -145,7 +145,10 @@ impl Arguments {
                  cache.no-flush={ephemeral}"
             ),
         );
-        self.option("-device", format!("virtio-blk-device,drive=disk{index}"));
+        // What the host cannot do is an error of the guest's disk. By default a full file system of the
+        // host stops the machine, and nobody would let it go on.
+        let device = format!("virtio-blk-device,drive=disk{index},werror=report,rerror=report");
+        self.option("-device", device);
         Ok(())
     }
 
@@ -155,6 +158,13 @@ impl Arguments {
         self.sets += 1;
         self.option("-add-fd", format!("fd={fd},set={}", self.sets));
         self.sets
+    }
+
+    /// A monitor (QMP) whose client is at the other end of `socket`.
+    pub(super) fn monitor(&mut self, socket: OwnedFd) {
+        let fd = self.inherit(socket);
+        self.option("-chardev", format!("socket,id=qmp,fd={fd}"));
+        self.option("-mon", "chardev=qmp,mode=control");
     }
 
     /// A vhost-user-vsock device whose back end is at the other end of `socket`.
@@ -259,6 +269,16 @@ mod tests {
         let disk = "driver=vmdk,node-name=disk1,file.driver=file,file.filename=/dev/fdset/4,";
         assert!(line.contains(disk), "{line}");
         assert_eq!(line.matches("filename=").count(), line.matches("filename=/dev/fdset/").count());
+    }
+
+    /// Issue 9: the default of writes stops the machine when the host's file system is full.
+    #[test]
+    fn a_disk_that_the_host_cannot_write_is_an_error_of_the_guest() {
+        let line = rendered(Accelerator::Tcg);
+        for disk in 0..2 {
+            let device = format!("virtio-blk-device,drive=disk{disk},werror=report,rerror=report");
+            assert!(line.contains(&device), "{line}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod args;
 mod disks;
+mod events;
 mod locate;
 mod process;
 mod vmdk;
@@ -14,12 +15,13 @@ use std::time::{Duration, Instant};
 pub use locate::QemuBinary;
 
 use self::args::{Arguments, Machine, Timers};
+use self::events::Events;
 use self::process::Process;
 use crate::accel::Accelerator;
 use crate::error::VmmError;
 use crate::vhost_user::fs::FsBackend;
 use crate::vhost_user::vsock::{VsockConnector, VsockDevice};
-use crate::{Vm, VmExit, VmSpec, Vmm};
+use crate::{DiskFault, Vm, VmExit, VmSpec, Vmm};
 
 /// Context id of the guest; each machine has a vsock device of its own, so ids need not differ.
 const GUEST_CID: u64 = 3;
@@ -126,9 +128,13 @@ impl Vmm for Qemu {
         if let Some(nic) = spec.nic {
             arguments.nic(nic.socket, nic.mac, nic.mtu);
         }
+        let (ours, monitor) =
+            UnixStream::pair().map_err(VmmError::host("make a socket pair for QEMU's monitor"))?;
+        arguments.monitor(monitor.into());
         let process = Process::start(&self.binary, arguments)?;
+        let events = Events::follow(ours).map_err(VmmError::host("follow QEMU's monitor"))?;
         let connector = vsock.connector();
-        Ok(Box::new(QemuVm { process, connector, _vsock: vsock, _filesystems: backends }))
+        Ok(Box::new(QemuVm { process, events, connector, _vsock: vsock, _filesystems: backends }))
     }
 }
 
@@ -136,6 +142,7 @@ impl Vmm for Qemu {
 #[derive(Debug)]
 struct QemuVm {
     process: Process,
+    events: Events,
     connector: VsockConnector,
     _vsock: VsockDevice,
     _filesystems: Vec<FsBackend>,
@@ -172,6 +179,10 @@ impl Vm for QemuVm {
 
     fn console_tail(&self) -> String {
         self.process.console().text()
+    }
+
+    fn disk_fault(&self) -> Option<DiskFault> {
+        self.events.first_fault()
     }
 
     fn pid(&self) -> Option<u32> {

@@ -136,10 +136,15 @@ pub(super) async fn run(
     let times = running.sandbox.boot_times().clone();
     let id = running.sandbox.id().clone();
     let trail = Arc::clone(running.sandbox.audit());
+    let fault = running.sandbox.disk_fault();
     published.close().await;
     let refused = running.end(outcome.as_ref(), keep).await;
     if let Some(line) = refused::line(&refused).filter(|_| printer.is_terminal()) {
         printer.note(&line);
+    }
+    if let Some(fault) = fault {
+        let hint = fault.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        printer.note(&format!("{fault}{hint}"));
     }
     let outcome = outcome.transpose()?;
     let timed_out = matches!(outcome, Some(Outcome::TimedOut));
