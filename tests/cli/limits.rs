@@ -40,6 +40,17 @@ fn half_a_cpu_gets_half_the_time_of_a_whole_one() {
     assert!((0.3..0.7).contains(&half), "half a CPU gave {half:.2}");
 }
 
+#[test]
+fn too_few_open_files_are_an_error_that_says_what_raises_the_limit() {
+    let lab = Lab::new();
+    let wrapper = ["sh", "-c", "ulimit -n 64 && exec \"$0\" \"$@\""];
+    let finished = sh(&lab, &["--no-network"], "echo it ran").under(&wrapper).finish();
+    assert_ne!(finished.code(), 0);
+    assert_eq!(finished.out(), "");
+    let told = finished.err();
+    assert!(told.contains("may have 64 files open") && told.contains("ulimit -n"), "{told}");
+}
+
 /// Issue 9: QEMU's default stops the machine, and the program hung until `--timeout`.
 #[test]
 fn a_full_file_system_of_the_host_is_an_error_in_the_guest_and_is_told() {

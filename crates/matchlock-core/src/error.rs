@@ -28,6 +28,14 @@ pub enum CoreError {
         /// The cause.
         source: io::Error,
     },
+    /// This process may not open enough files.
+    #[error("this process may have {limit} files open, and a sandbox needs {needed}")]
+    OpenFiles {
+        /// Its limit.
+        limit: u64,
+        /// The least that is needed.
+        needed: u64,
+    },
     /// An operation on a file of ours failed.
     #[error("cannot {action} {path}")]
     File {
@@ -94,6 +102,9 @@ impl CoreError {
             Self::Vmm(error) => error.hint(),
             Self::Kernel { .. } => {
                 Some("unset MATCHLOCK_KERNEL and --kernel to use the kernel that matchlock carries")
+            }
+            Self::OpenFiles { .. } => {
+                Some("raise the limit of open files in this shell: `ulimit -n 1024`")
             }
             Self::NoGuest => Some("build it with `cargo xtask build`"),
             Self::Boot { .. } => Some("run `matchlock diagnose` to check this machine"),

@@ -18,6 +18,7 @@ pub mod audit;
 pub mod build;
 pub mod buildkit;
 mod config;
+mod descriptors;
 mod disk;
 mod error;
 mod exec;

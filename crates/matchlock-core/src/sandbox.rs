@@ -121,6 +121,7 @@ impl Sandbox {
         artefacts: &Artefacts,
         root: &StateRoot,
     ) -> Result<Self, CoreError> {
+        crate::descriptors::check()?;
         let id = SandboxId::random()?;
         let state = root.create(&id)?;
         let trail = match &config.audit_log {
