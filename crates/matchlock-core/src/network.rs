@@ -93,7 +93,6 @@ pub(crate) fn start(
     let (ours, socket) = UnixStream::pair().map_err(CoreError::host("make a socket pair"))?;
     let NetworkSettings { mtu, policy, rules, callback_socket, dns_servers, upstream_ca, proxy } =
         settings;
-    let ca_needed = policy.intercepts();
     let secrets = policy.secrets().env();
     let env = secrets.map(|(name, placeholder)| {
         (name.as_str().as_bytes().to_vec(), placeholder.as_str().as_bytes().to_vec())
@@ -119,7 +118,7 @@ pub(crate) fn start(
         gateways: gateways.into_iter().filter(usable).collect(),
     };
     let nic = Nic { socket: socket.into(), mac, mtu: u16::try_from(mtu).unwrap_or(u16::MAX) };
-    let ca_pem = ca_needed.then(|| network.ca_pem().to_owned());
+    let ca_pem = network.ca_pem().map(str::to_owned);
     let dns_servers = dns_servers.into_iter().filter(usable).collect();
     Ok((Running { network, config, dns_servers, ca_pem, env }, nic))
 }

@@ -24,7 +24,7 @@ mod tls;
 
 pub use audit::{Audit, AuditLost, Decision, Event, Protocol, Scheme};
 pub use dial::{HostDialError, HostDialer, HostStream, ProxyError, ProxySettings, host_roots};
-pub use network::{GuestNetwork, NetConfig, NetError, Network};
+pub use network::{GuestNetwork, NetConfig, NetError, Network, NotIntercepting};
 pub use own_addresses::own_addresses;
 pub use refusals::Refusal;
 pub use rustls::RootCertStore;

@@ -84,10 +84,17 @@ pub enum NetError {
     Authority(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// The policy would have TLS looked into for a guest that does not trust us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("allow-list updates unavailable: sandbox was started without network interception")]
+pub struct NotIntercepting;
+
 /// The network of a sandbox, which runs on threads of its own until it is dropped.
 pub struct Network {
     engine: Arc<Engine>,
     guest: GuestNetwork,
+    /// Whether the guest trusts [`Network::ca_pem`], which is settled at its start.
+    intercepts: bool,
     runtime: Option<Runtime>,
 }
 
@@ -101,11 +108,12 @@ impl Network {
     pub fn start(config: NetConfig, guest: UnixStream) -> Result<Self, NetError> {
         let mtu = config.mtu;
         let addressing = Addressing::default();
+        let intercepts = config.policy.intercepts();
         let engine = engine(config, &addressing, true)?;
         let runtime = runtime()?;
         let stack = StackConfig { mtu, addressing: addressing.clone() };
-        let network =
-            Self { guest: guest_network(mtu, &addressing), engine, runtime: Some(runtime) };
+        let guest_network = guest_network(mtu, &addressing);
+        let network = Self { engine, guest: guest_network, intercepts, runtime: Some(runtime) };
         network.serve(stack, guest)?;
         Ok(network)
     }
@@ -116,10 +124,11 @@ impl Network {
         self.guest.clone()
     }
 
-    /// The certificate that the guest has to trust, in PEM. Every network has another.
+    /// The certificate that the guest has to trust, in PEM; `None` when the policy that the network began
+    /// with looks into nothing. Every network has another.
     #[must_use]
-    pub fn ca_pem(&self) -> &str {
-        self.engine.authority.ca_pem()
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.intercepts.then(|| self.engine.authority.ca_pem())
     }
 
     /// The policy of this moment.
@@ -130,8 +139,17 @@ impl Network {
 
     /// Puts another policy in force: for new flows and requests at once, and flows that it does
     /// not allow are reset.
-    pub fn replace_policy(&self, policy: Policy) {
+    ///
+    /// # Errors
+    /// [`NotIntercepting`]: this policy looks into TLS, the first one did not, and so the guest was given
+    /// no authority to trust. Whoever means to change a policy begins with one that
+    /// [intercepts](Policy::intercepts).
+    pub fn replace_policy(&self, policy: Policy) -> Result<(), NotIntercepting> {
+        if policy.intercepts() && !self.intercepts {
+            return Err(NotIntercepting);
+        }
         self.engine.shared.replace_policy(policy);
+        Ok(())
     }
 
     /// What the guest was refused, the first 64 distinct refusals.

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use matchlock_net::{Audit, AuditLost, Decision, Event, NetConfig, Network, ProxySettings};
-use matchlock_policy::{Policy, PolicyConfig, PrivateAccess};
+use matchlock_net::{
+    Audit, AuditLost, Decision, Event, NetConfig, Network, NotIntercepting, ProxySettings,
+};
+use matchlock_policy::{DefaultEgress, Policy, PolicyConfig, PrivateAccess};
 use matchlock_testkit::origin::Origin;
 use matchlock_testkit::{PATIENCE, dns, skip, wait_until};
 use rustls::pki_types::CertificateDer;
@@ -42,7 +44,8 @@ fn a_guest_gets_what_is_allowed_and_nothing_else() {
     // Written before the guest is heard, so that it finds the file.
     let Some(socket) = accept(&listener, &mut guest) else { return };
     let network = Network::start(config(&origin, &names, &audit), socket).expect("a network");
-    std::fs::write(&ca_file, network.ca_pem()).expect("the certificate is written");
+    std::fs::write(&ca_file, network.ca_pem().expect("an authority"))
+        .expect("the certificate is written");
     let output = guest.wait_with_output().expect("the guest ends");
     if !is_done(&output) {
         return;
@@ -77,6 +80,36 @@ fn a_network_ends_at_once_wherever_it_is_dropped() {
     runtime.block_on(async { drop(network) });
     let (one, other) = (start(), start());
     assert_ne!(one.0.ca_pem(), other.0.ca_pem());
+}
+
+/// Issue 9: the first host of a list would have TLS looked into for a guest that does not trust us.
+#[test]
+fn a_policy_that_looks_into_tls_needs_a_guest_that_was_told_so_at_its_start() {
+    let origin = Origin::start(&[NAME]);
+    let names = dns::Authority::new();
+    let start = |intercept| {
+        let (ours, guest) = UnixStream::pair().expect("a pair of sockets");
+        let open = PolicyConfig {
+            default_egress: DefaultEgress::Public,
+            intercept,
+            ..PolicyConfig::default()
+        };
+        let policy = Policy::new(open);
+        let config = NetConfig { policy, ..config(&origin, &names, &Arc::default()) };
+        (Network::start(config, ours).expect("a network"), guest)
+    };
+    let listed =
+        |network: &Network| network.policy().with_added(&[NAME.parse().expect("a pattern")]).0;
+    let (open, _guest) = start(false);
+    assert_eq!(open.ca_pem(), None, "nothing is looked into");
+    assert_eq!(open.replace_policy(listed(&open)), Err(NotIntercepting));
+    assert!(open.policy().allowed_hosts().is_empty());
+    open.replace_policy(open.policy()).expect("nothing is looked into");
+
+    let (told, _guest) = start(true);
+    assert!(told.ca_pem().is_some());
+    told.replace_policy(listed(&told)).expect("the guest trusts us");
+    assert_eq!(told.policy().allowed_hosts(), [NAME]);
 }
 
 fn config(origin: &Origin, names: &dns::Authority, audit: &Arc<Recorder>) -> NetConfig {
