@@ -1,5 +1,7 @@
 //! Whom the programs of a sandbox trust.
 
+use std::process::Command;
+
 use matchlock_testkit::Finished;
 
 use crate::lab::{API, NetLab};
@@ -8,6 +10,8 @@ cases![
     programs_without_an_environment_trust_the_authority_through_the_system,
     the_variables_of_the_contract_name_files_that_are_there,
     each_sandbox_has_an_authority_of_its_own,
+    javas_clients_trust_the_authority_without_being_told,
+    nothing_is_installed_where_nothing_is_intercepted,
 ];
 
 /// The authority alone.
@@ -53,6 +57,46 @@ fn the_variables_of_the_contract_name_files_that_are_there() {
     let expected = "SSL_CERT_FILE 644\nREQUESTS_CA_BUNDLE 644\nCURL_CA_BUNDLE 644\n\
                     NODE_EXTRA_CA_CERTS 644\n644 0 0\nNISTCURVE:P-256\nCA:TRUE,pathlen:0\n1\n";
     assert_eq!(out, expected);
+}
+
+/// Compiled on the host, which takes a second there and a minute in an emulated machine.
+const CLIENT: &str = r#"
+public class Client {
+    public static void main(String[] words) throws Exception {
+        var connection = (java.net.HttpURLConnection) new java.net.URL(words[0]).openConnection();
+        System.out.println(connection.getResponseCode());
+    }
+}
+"#;
+
+/// Issue 9: a JVM has its roots in a file of its own format.
+fn javas_clients_trust_the_authority_without_being_told() {
+    let lab = NetLab::new();
+    std::fs::write(lab.path("Client.java"), CLIENT).expect("written");
+    let compiled = Command::new("javac").args(["--release", "11"]).arg(lab.path("Client.java")).status();
+    assert!(compiled.expect("a JDK, see `cargo xtask setup`").success());
+    let class = std::fs::read(lab.path("Client.class")).expect("compiled");
+    let script = format!(
+        "cat >/tmp/Client.class
+         env -i PATH=/usr/bin:/bin HOME=/tmp java -cp /tmp Client https://{API}/status/200?java
+         env -i PATH=/usr/bin:/bin keytool -list -cacerts -storepass changeit -alias matchlock |
+             grep -c trustedCertEntry"
+    );
+    let flags = ["--allow-host", API, "--memory", "1024", "-i"];
+    let finished = lab.sh(&flags, &script).finish_with(class).expect(0);
+    assert_eq!((&*finished.out(), &*finished.err()), ("200\n1\n", ""));
+    assert_eq!(lab.origin.requests().len(), 1);
+}
+
+fn nothing_is_installed_where_nothing_is_intercepted() {
+    let lab = NetLab::new();
+    let script = "ls /etc/ssl/certs/matchlock-ca.crt /etc/chromium/policies/managed/matchlock.json
+        env | grep -e CERT -e CA_BUNDLE; grep -c matchlock /etc/ssl/certs/java/cacerts";
+    let open = lab.sh(&[], script).env("MATCHLOCK_DEFAULT_EGRESS", "public").finish();
+    let none = lab.lab().run(&["--no-network"], &["sh", "-c", script]).finish();
+    for finished in [open, none] {
+        assert_eq!(finished.out(), "0\n", "{}", finished.err());
+    }
 }
 
 fn each_sandbox_has_an_authority_of_its_own() {

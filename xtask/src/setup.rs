@@ -38,6 +38,8 @@ pub(crate) enum Need {
     Httpx,
     Grpc,
     WebSockets,
+    /// `javac`, and what runs its classes.
+    Java,
     /// `openssl s_client`.
     Openssl,
     /// `ip`, for the network namespace of the network tests.
@@ -53,7 +55,7 @@ pub(crate) enum Need {
 }
 
 /// What the network tests run, in a sandbox or around it.
-pub(crate) const NETWORK_TESTS: [Need; 10] = [
+pub(crate) const NETWORK_TESTS: [Need; 11] = [
     Need::Curl,
     Need::Git,
     Need::Node,
@@ -62,6 +64,7 @@ pub(crate) const NETWORK_TESTS: [Need; 10] = [
     Need::Httpx,
     Need::Grpc,
     Need::WebSockets,
+    Need::Java,
     Need::Openssl,
     Need::Iproute,
 ];
@@ -96,6 +99,7 @@ impl Need {
             Self::Httpx => "httpx",
             Self::Grpc => "grpc",
             Self::WebSockets => "websockets",
+            Self::Java => "javac",
             Self::Openssl => "openssl",
             Self::Iproute => "ip",
             Self::Mmdebstrap => "mmdebstrap",
@@ -145,6 +149,10 @@ impl Need {
             (Self::Httpx, _) => "python3-httpx",
             (Self::Grpc, _) => "python3-grpcio",
             (Self::WebSockets, _) => "python3-websockets",
+            (Self::Java, APT) => "default-jdk-headless ca-certificates-java",
+            (Self::Java, DNF) => "java-devel",
+            (Self::Java, PACMAN) => "jdk-openjdk",
+            (Self::Java, _) => "openjdk17-jdk",
             (Self::Iproute, APT | APK) => "iproute2",
             (Self::Iproute, _) => "iproute",
             (Self::ErofsUtils, _) => "erofs-utils",

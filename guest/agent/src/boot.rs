@@ -21,6 +21,7 @@ use matchlock_proto::{BootConfig, BootReport, BootStep, ExecFailure, PROTOCOL_VE
 use rustix::fs::{Mode, OFlags, open};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
+use crate::authority::Authority;
 use crate::cgroup::Cgroups;
 use crate::export::Layer;
 use crate::{Guest, console, sys};
@@ -118,14 +119,18 @@ pub fn boot(
         network::configure(network)?;
     }
     // The sandbox's own variables come after these and win.
-    let mut env = config.ca_pem.as_deref().map(trust::install).transpose()?.unwrap_or_default();
+    let authority = config.ca_pem.map(Authority::new).transpose();
+    let authority = authority.required(BootStep::Trust, "the certificate of the authority")?;
+    let java_home = config.env.iter().rev().find(|(name, _)| name == b"JAVA_HOME");
+    let java_home = java_home.map(|(_, home)| &**home);
+    let trusted = authority.as_ref().map(|authority| trust::install(authority, java_home));
+    let mut env = trusted.transpose()?.unwrap_or_default();
     env.extend(config.env);
     let cgroups = prepared?;
     if let Some(limit) = config.cpu_limit {
         cgroups.limit(limit).required(BootStep::Cgroups, "limit the CPU time")?;
     }
     // Last, when the agent writes nothing any more.
-    let authority = config.ca_pem.map(String::into_bytes);
     let export = upper.map(|upper| Layer::new(upper, authority)).transpose();
     let export = export.required(BootStep::UpperLayer, "look at the writable layer")?;
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();

@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, statat};
 
+use crate::authority::Authority;
 use crate::console;
 use tree::children;
 
@@ -29,7 +30,7 @@ pub struct Layer {
     upper: OwnedFd,
     baseline: Baseline,
     /// The authority that the agent has put into the trust stores.
-    authority: Option<Vec<u8>>,
+    authority: Option<Authority>,
 }
 
 /// The state of every file of the layer at one time: its inode and when that was last changed.
@@ -44,7 +45,7 @@ impl Layer {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn new(upper: OwnedFd, authority: Option<Vec<u8>>) -> io::Result<Self> {
+    pub fn new(upper: OwnedFd, authority: Option<Authority>) -> io::Result<Self> {
         let mut baseline = Baseline::default();
         let root = rustix::fs::fstat(&upper)?;
         baseline.root = Some(attributes(&root));

@@ -17,6 +17,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod authority;
 pub mod boot;
 pub mod cgroup;
 mod connection;

@@ -3,7 +3,11 @@
 //! A program finds its roots in one of three ways, and each must lead to the same answer: a bundle
 //! at the distribution's path (appended to), OpenSSL's directory of hashed names (one more link), or
 //! a bundle that an environment variable names. Sources for tools that build the bundles anew
-//! (`update-ca-certificates`, `update-ca-trust`) are left too, so that ours survives them.
+//! (`update-ca-certificates`, `update-ca-trust`) are left too, so that ours survives them. Java and browsers
+//! have stores of their own.
+
+mod browsers;
+mod java;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,6 +17,7 @@ use std::path::{Path, PathBuf};
 use matchlock_proto::BootStep;
 
 use super::{Required, StepFailed};
+use crate::authority::Authority;
 use crate::console;
 
 /// The authority alone (contract 3.7).
@@ -59,9 +64,15 @@ const EXTRA_VARIABLES: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
 
 type Variable = (Vec<u8>, Vec<u8>);
 
-/// Puts the authority everywhere; returns the environment that names it.
-pub(super) fn install(pem: &str) -> Result<Vec<Variable>, StepFailed> {
-    let bundle = install_below(Path::new("/"), pem).required(BootStep::Trust, "trust stores")?;
+/// Puts the authority everywhere; returns the environment that names it. `home` is `JAVA_HOME`.
+pub(super) fn install(
+    authority: &Authority,
+    home: Option<&[u8]>,
+) -> Result<Vec<Variable>, StepFailed> {
+    let root = Path::new("/");
+    let bundle = install_below(root, authority.pem()).required(BootStep::Trust, "trust stores")?;
+    java::install(root, authority, home);
+    browsers::install(root, authority);
     let set = |value: &str| {
         let value = value.to_owned();
         move |name: &&str| (name.as_bytes().to_vec(), value.clone().into_bytes())

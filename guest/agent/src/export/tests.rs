@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
+use super::Layer;
 use super::tar::{Entry, Kind, end, header, pad};
-use super::{Layer, trust};
+use crate::authority::Authority;
 
 /// Path, type, link and content of each entry, in order.
 type Listing = Vec<(String, char, String, Vec<u8>)>;
@@ -33,7 +34,8 @@ fn listing(archive: &[u8]) -> Listing {
 
 fn layer(upper: &Path, authority: Option<&str>) -> Layer {
     let upper = File::open(upper).expect("a directory");
-    Layer::new(upper.into(), authority.map(|pem| pem.as_bytes().to_vec())).expect("readable")
+    let authority = authority.map(|pem| Authority::new(pem.to_owned()).expect("PEM"));
+    Layer::new(upper.into(), authority).expect("readable")
 }
 
 fn exported(layer: &Layer) -> Vec<u8> {
@@ -205,14 +207,6 @@ proptest! {
             let total = sign * (total * 1_000_000_000 + nanoseconds);
             prop_assert_eq!(total, i128::from(mtime.0) * 1_000_000_000 + i128::from(mtime.1));
         }
-    }
-
-    #[test]
-    fn a_certificate_is_removed_wherever_it_is(
-        parts in proptest::collection::vec("[a-z\n]{0,20}", 1..5),
-    ) {
-        let bundle = parts.join("-CERT-").into_bytes();
-        prop_assert_eq!(trust::without(bundle, b"-CERT-"), parts.concat().into_bytes());
     }
 }
 

@@ -208,11 +208,11 @@ impl<'a, W: Write> Export<'a, W> {
         let size = u64::try_from(now.st_size).unwrap_or(0);
         let mut file = File::from(file).take(size);
         if let Some(authority) = &self.layer.authority
-            && trust::may_be_bundle(path, size)
+            && trust::may_be_store(path, size)
         {
             let mut content = Vec::new();
             file.read_to_end(&mut content)?;
-            let content = trust::without(content, authority);
+            let content = authority.removed_from(content);
             let size = content.len() as u64;
             self.entry(path, &now, Kind::File(size), xattrs)?;
             self.output.write_all(&content)?;
