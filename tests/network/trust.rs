@@ -73,7 +73,8 @@ public class Client {
 fn javas_clients_trust_the_authority_without_being_told() {
     let lab = NetLab::new();
     std::fs::write(lab.path("Client.java"), CLIENT).expect("written");
-    let compiled = Command::new("javac").args(["--release", "11"]).arg(lab.path("Client.java")).status();
+    let compiled =
+        Command::new("javac").args(["--release", "11"]).arg(lab.path("Client.java")).status();
     assert!(compiled.expect("a JDK, see `cargo xtask setup`").success());
     let class = std::fs::read(lab.path("Client.class")).expect("compiled");
     let script = format!(

@@ -37,6 +37,16 @@ impl Context {
         Ok(Self { root: fs::open(path, flags, Mode::empty())?, ignore })
     }
 
+    /// The same context without what `ignore` hides.
+    pub(crate) fn hiding(self, ignore: Ignore) -> Self {
+        Self { ignore, ..self }
+    }
+
+    /// Whether there is a symbolic link, wherever it leads.
+    pub(crate) fn has_link(&self, path: &[u8]) -> Result<bool, FilesError> {
+        self.link(path).map(|text| text.is_some())
+    }
+
     /// The kernel refuses to follow links and to leave the context, whatever changes meanwhile.
     fn open_at(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         let path = if path.is_empty() { b".".as_slice() } else { path };

@@ -218,6 +218,20 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// A file of the context that says what to build.
+    #[error("cannot read {name}")]
+    File {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<FilesError>,
+    },
+    /// The Dockerfile or an ignore file that a stranger's context has somewhere else.
+    #[error(
+        "{0} is a link that leads to no file of the context, and links out of it are not followed"
+    )]
+    LinkOutside(String),
     /// A pattern of an ignore file.
     #[error("{file}:{line}")]
     Ignore {

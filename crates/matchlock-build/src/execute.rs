@@ -1,21 +1,18 @@
 //! A build from its files to the image: images are found, stages carried out in turn.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::context::Context;
 use super::error::{At, BuildError, StepError};
 use super::graph::{Base, Graph, plan};
-use super::ignore::Ignore;
 use super::instruction::{Dockerfile, Instruction, Step};
 use super::parse::{parse, parse_trigger};
 use super::request::{BuildEvent, BuildProgress, BuildRequest, Built, ImageSource, Runner};
 use super::root::Root;
-use super::source;
+use super::sources;
 use super::stage::Stage;
 use super::state::State;
 use super::variables::{Arguments, Globals};
@@ -270,53 +267,8 @@ fn warn_of_unused(file: &Dockerfile, globals: &Globals, progress: &dyn BuildProg
 }
 
 fn read(request: &BuildRequest) -> Result<(Dockerfile, Context), BuildError> {
-    if !request.context.is_dir() {
-        return Err(BuildError::NoContext(request.context.display().to_string()));
-    }
-    let name = &request.dockerfile_name;
-    let bytes = read_dockerfile(&request.dockerfile, name)?;
-    let file = parse(&name.as_str().into(), &bytes)?;
-    Ok((file, open_context(&request.dockerfile, &request.context)?))
-}
-
-/// The text of a Dockerfile, which `name` means in errors.
-pub(super) fn read_dockerfile(path: &Path, name: &str) -> Result<Vec<u8>, BuildError> {
-    read_bounded(path, source::MAX_SIZE)?.ok_or_else(|| BuildError::NoDockerfile(name.to_owned()))
-}
-
-/// A context without what its ignore file hides.
-pub(super) fn open_context(dockerfile: &Path, context: &Path) -> Result<Context, BuildError> {
-    let fail = |source| BuildError::Read { path: context.display().to_string(), source };
-    Context::open(context, ignore(dockerfile, context)?).map_err(fail)
-}
-
-/// The one beside the Dockerfile, or else the context's.
-fn ignore(dockerfile: &Path, context: &Path) -> Result<Ignore, BuildError> {
-    let mut beside = dockerfile.to_owned().into_os_string();
-    beside.push(".dockerignore");
-    for path in [PathBuf::from(beside), context.join(".dockerignore")] {
-        if let Some(bytes) = read_bounded(&path, super::ignore::MAX_SIZE)? {
-            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Ignore::parse(&bytes).map_err(|trouble| BuildError::Ignore {
-                file,
-                line: trouble.line,
-                source: trouble.problem,
-            });
-        }
-    }
-    Ok(Ignore::default())
-}
-
-/// A file, and one byte more than what is too long; `None` when there is none.
-fn read_bounded(path: &Path, most: usize) -> Result<Option<Vec<u8>>, BuildError> {
-    use io::Read as _;
-    let fail = |source| BuildError::Read { path: path.display().to_string(), source };
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fail(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
-    Ok(Some(bytes))
+    let name = request.dockerfile_name.as_str();
+    let (bytes, context) = sources::open(request.dockerfile.as_deref(), name, &request.context)?;
+    let file = parse(&name.into(), &bytes)?;
+    Ok((file, context))
 }

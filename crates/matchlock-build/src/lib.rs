@@ -38,6 +38,7 @@ mod root;
 mod run;
 mod send;
 mod source;
+mod sources;
 mod stage;
 mod state;
 mod time;

@@ -15,8 +15,8 @@ use matchlock_image::store::{ImageName, RootImage, StoredImage};
 /// A build.
 #[derive(Clone)]
 pub struct BuildRequest {
-    /// The Dockerfile.
-    pub dockerfile: PathBuf,
+    /// The Dockerfile, if it is another file than `Dockerfile` of the context.
+    pub dockerfile: Option<PathBuf>,
     /// What it is called in errors.
     pub dockerfile_name: String,
     /// The directory that COPY and ADD see.

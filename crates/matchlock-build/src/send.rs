@@ -10,8 +10,8 @@ use tar::{Builder, EntryType, Header};
 
 use super::context::Context;
 use super::error::BuildError;
-use super::execute::{open_context, read_dockerfile};
 use super::files::{Entry, Files, FilesError, Kind, join};
+use super::sources;
 use matchlock_image::tree::{Attributes, Name};
 
 /// What a builder in a sandbox needs of this host: the Dockerfile and what its context shows.
@@ -40,18 +40,16 @@ impl BuildFiles {
     /// The directory of the archive that has the context.
     pub const CONTEXT: &'static str = "context";
 
-    /// Opens the context and reads the Dockerfile and the ignore file: the one that is named like the
-    /// Dockerfile, or else the context's. `name` is what the Dockerfile is called in errors.
+    /// Opens the context and reads the Dockerfile, which is the context's unless the user names one, and the
+    /// ignore file: the one that is named like the Dockerfile, or else the context's. `name` is what the
+    /// Dockerfile is called in errors.
     ///
     /// # Errors
     /// [`BuildError`]: one of them cannot be read.
-    pub fn open(dockerfile: &Path, name: &str, context: &Path) -> Result<Self, BuildError> {
+    pub fn open(dockerfile: Option<&Path>, name: &str, context: &Path) -> Result<Self, BuildError> {
         let shown = context.display().to_string();
-        if !context.is_dir() {
-            return Err(BuildError::NoContext(shown));
-        }
-        let bytes = read_dockerfile(dockerfile, name)?;
-        Ok(Self { dockerfile: bytes, context: open_context(dockerfile, context)?, shown })
+        let (dockerfile, context) = sources::open(dockerfile, name, context)?;
+        Ok(Self { dockerfile, context, shown })
     }
 
     /// Writes the archive (tar with the extensions of GNU for long names, not compressed), everything in
@@ -249,7 +247,7 @@ mod tests {
     }
 
     fn open(dir: &Path) -> BuildFiles {
-        BuildFiles::open(&dir.join("Dockerfile"), "Dockerfile", dir).expect("opened")
+        BuildFiles::open(None, "Dockerfile", dir).expect("opened")
     }
 
     /// Paths with what is there: text, `-> target` or nothing for a directory; and the modes.
@@ -356,9 +354,7 @@ mod tests {
     #[test]
     fn a_missing_dockerfile_or_context_is_told() {
         let dir = context(&[("a", "")]);
-        let missing = |dir: &Path| {
-            BuildFiles::open(&dir.join("Dockerfile"), "Dockerfile", dir).expect_err("missing")
-        };
+        let missing = |dir: &Path| BuildFiles::open(None, "Dockerfile", dir).expect_err("missing");
         assert!(matches!(missing(dir.path()), BuildError::NoDockerfile(_)));
         assert!(matches!(missing(&dir.path().join("none")), BuildError::NoContext(_)));
     }

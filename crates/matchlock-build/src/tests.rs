@@ -159,7 +159,7 @@ fn triggers_run_in_the_next_build() {
 #[test]
 fn secrets_of_arguments_are_in_no_debug_output() {
     let request = crate::BuildRequest {
-        dockerfile: "D".into(),
+        dockerfile: Some("D".into()),
         dockerfile_name: "D".into(),
         context: ".".into(),
         target: None,

@@ -113,7 +113,7 @@ impl Lab {
         let dockerfile = self.dir.path().join("Dockerfile");
         std::fs::write(&dockerfile, text).expect("a file");
         let request = BuildRequest {
-            dockerfile,
+            dockerfile: Some(dockerfile),
             dockerfile_name: "Dockerfile".into(),
             context: self.context(),
             target: self.target.clone(),

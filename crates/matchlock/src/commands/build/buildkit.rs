@@ -62,7 +62,7 @@ pub(super) async fn carry_out(wanted: &BuildKit, job: Job) -> Outcome {
 /// What is wrong with the files is said before anything starts.
 fn open(job: &Job) -> Result<BuildFiles, CliError> {
     let request = &job.request;
-    BuildFiles::open(&request.dockerfile, &request.dockerfile_name, &request.context)
+    BuildFiles::open(request.dockerfile.as_deref(), &request.dockerfile_name, &request.context)
         .map_err(|error| report::describe(&error))
 }
 

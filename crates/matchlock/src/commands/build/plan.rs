@@ -83,7 +83,8 @@ impl Plan {
 struct Sources {
     tag: String,
     context: PathBuf,
-    dockerfile: PathBuf,
+    /// That of `-f`.
+    dockerfile: Option<PathBuf>,
     dockerfile_name: String,
 }
 
@@ -98,12 +99,19 @@ impl Sources {
             let shown = context.display().to_string();
             return Err(CliError::new(format!("build context {shown:?} is not a directory")));
         }
-        let (dockerfile, dockerfile_name) = match &args.file {
-            Some(file) => (PathBuf::from(file), file.to_string_lossy().into_owned()),
-            None => (context.join(DOCKERFILE), DOCKERFILE.to_owned()),
+        let dockerfile = args.file.as_ref().map(PathBuf::from);
+        // A link of the context is looked into when it is opened, beneath the context.
+        let (is_there, shown) = match &dockerfile {
+            Some(file) => (file.is_file(), file.clone()),
+            None => {
+                let own = context.join(DOCKERFILE);
+                (own.symlink_metadata().is_ok_and(|metadata| !metadata.is_dir()), own)
+            }
         };
-        if !dockerfile.is_file() {
-            let shown = dockerfile.display();
+        let dockerfile_name =
+            dockerfile.as_ref().map_or(DOCKERFILE.into(), |file| file.display().to_string());
+        if !is_there {
+            let shown = shown.display();
             return Err(CliError::new(format!("Dockerfile not found: {shown}")).hinted(
                 "name it with -f; a relative path counts from here, not from the context",
             ));
