@@ -4,10 +4,10 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use matchlock_text::escape;
 use serde::Deserialize;
 
 use crate::DiskFault;
-use crate::console::escape;
 
 /// Longest message that is read, in bytes. QEMU's own are far below; a longer one ends the reading.
 const LONGEST: u64 = 64 * 1024;
@@ -81,7 +81,7 @@ impl Events {
 }
 
 fn fault(data: &Data) -> DiskFault {
-    let mut reason = escape(data.reason.as_bytes());
+    let mut reason = escape::lines(&data.reason);
     reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
     DiskFault { is_write: data.operation != "read", is_full: data.nospace, reason }
 }
