@@ -10,6 +10,7 @@ mod images;
 mod information;
 mod kept;
 mod limits;
+mod log;
 mod network;
 mod parallel;
 mod ports;

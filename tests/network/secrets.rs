@@ -22,8 +22,10 @@ pub(crate) const SECRET: &str = "sk-live-5f2c81d09a";
 fn the_server_receives_the_secret_that_the_guest_never_had() {
     let lab = NetLab::new();
     let secret = format!("API_KEY={SECRET}@{API}");
+    let log = lab.path("run.log");
+    let log_file = log.to_str().expect("text");
     let out = lab.out(
-        &["--secret", &secret],
+        &["--secret", &secret, "--log-level", "debug", "--log-file", log_file],
         &format!(
             "echo \"$API_KEY\"; env; curl -sS -H \"Authorization: Bearer $API_KEY\" https://{API}/status/200"
         ),
@@ -37,6 +39,9 @@ fn the_server_receives_the_secret_that_the_guest_never_had() {
     assert_eq!(requests[0]["secrets"][0], "API_KEY");
     let trail = std::fs::read_to_string(lab.path("audit.jsonl")).expect("read");
     assert!(!trail.contains(SECRET), "{trail}");
+    let logged = std::fs::read_to_string(log).expect("read");
+    assert!(logged.contains("connected"), "{logged}");
+    assert!(!logged.contains(SECRET), "{logged}");
 }
 
 fn a_placeholder_for_another_host_is_stopped_and_told() {

@@ -178,7 +178,7 @@ impl Network {
         let stack = Stack::new(config, guest, Arc::clone(&self.engine));
         runtime.spawn(async move {
             if let Err(error) = stack.run().await {
-                tracing::warn!(%error, "the guest's network has ended");
+                tracing::error!(%error, "the guest's network has ended");
             }
         });
         let engine = Arc::clone(&self.engine);

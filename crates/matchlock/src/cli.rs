@@ -4,6 +4,7 @@
 //! see [`run::CommandArgs`].
 
 mod images;
+mod log;
 mod network;
 mod run;
 mod volume;
@@ -17,6 +18,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::error::CliError;
 
 pub(crate) use self::images::{BuildArgs, Builder, ImageArgs, ImageCommand, PullArgs};
+pub(crate) use self::log::{LogArgs, LogLevel};
 pub(crate) use self::network::{NetworkArgs, PublishArgs};
 #[cfg(test)]
 pub(crate) use self::run::CommandArgs;
@@ -35,6 +37,9 @@ pub(crate) struct Cli {
     /// Print the version
     #[arg(long)]
     pub(crate) version: bool,
+
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// The subcommands.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use matchlock_core::images::{ImagePlaces, Images};
 use matchlock_core::net::ProxySettings;
 use matchlock_core::policy::DefaultEgress;
@@ -10,6 +11,7 @@ use matchlock_core::vmm::{AcceleratorChoice, AcceleratorRequest, ProofKit, QemuB
 use matchlock_core::volume::Volumes;
 use matchlock_core::{DescribeChain, GuestFiles, KernelSource, StateRoot};
 
+use crate::cli::LogLevel;
 use crate::error::CliError;
 
 /// A snapshot of the environment, taken once.
@@ -22,6 +24,7 @@ pub(crate) struct Environment {
     kernel: Option<OsString>,
     egress: Option<OsString>,
     docker_config: Option<PathBuf>,
+    log_level: Option<OsString>,
     /// Default of `--image`.
     pub(crate) image: Option<String>,
     /// The terminal's type, for the guest's programs.
@@ -39,6 +42,7 @@ impl Environment {
             kernel: var("MATCHLOCK_KERNEL"),
             egress: var("MATCHLOCK_DEFAULT_EGRESS"),
             docker_config: var("DOCKER_CONFIG").map(PathBuf::from),
+            log_level: var("MATCHLOCK_LOG_LEVEL"),
             image: var("MATCHLOCK_RUN_IMAGE").and_then(|image| image.into_string().ok()),
             term: var("TERM"),
         }
@@ -108,6 +112,16 @@ impl Environment {
             .map_err(|error| CliError::new(format!("MATCHLOCK_ACCEL: {error}")))
     }
 
+    /// What is logged when no flag says it.
+    pub(crate) fn log_level(&self) -> Result<LogLevel, CliError> {
+        let Some(text) = &self.log_level else { return Ok(LogLevel::Warn) };
+        let text = text.to_string_lossy();
+        LogLevel::from_str(&text, false).map_err(|_| {
+            CliError::new(format!("MATCHLOCK_LOG_LEVEL: {text:?} is not a level"))
+                .hinted("use debug, info, warn or error")
+        })
+    }
+
     /// What a sandbox may reach when no flag names a host.
     pub(crate) fn default_egress(&self) -> Result<DefaultEgress, CliError> {
         match self.egress.as_ref().map(|value| value.to_string_lossy()).as_deref() {
@@ -150,6 +164,19 @@ impl Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_are_logged_unless_the_environment_names_another_level() {
+        let level = |value: Option<&str>| {
+            let log_level = value.map(OsString::from);
+            Environment { log_level, ..Environment::default() }.log_level()
+        };
+        assert_eq!(level(None).expect("valid"), LogLevel::Warn);
+        assert_eq!(level(Some("debug")).expect("valid"), LogLevel::Debug);
+        for bad in ["loud", "DEBUG", "3"] {
+            assert!(level(Some(bad)).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn egress_is_denied_unless_the_environment_says_public() {

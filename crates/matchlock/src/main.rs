@@ -11,6 +11,7 @@ mod embedded;
 mod environment;
 mod error;
 mod event_loop;
+mod log;
 mod options;
 mod printer;
 mod signals;
@@ -47,18 +48,16 @@ fn dispatch(printer: Printer, started: std::time::Instant) -> Result<u8, CliErro
         printer.result(&format!("matchlock version {}", env!("CARGO_PKG_VERSION")));
         return Ok(0);
     }
+    let environment = Environment::read();
+    log::start(&cli.log, environment.log_level()?)?;
     match cli.command {
-        Some(Command::Run(args)) => {
-            commands::run::run(&args, &Environment::read(), printer, started)
-        }
-        Some(Command::Pull(args)) => commands::pull::run(&args, &Environment::read(), printer),
-        Some(Command::Build(args)) => commands::build::run(&args, Environment::read(), printer),
-        Some(Command::Image(args)) => commands::image::run(&args, &Environment::read(), printer),
-        Some(Command::Volume(args)) => commands::volume::run(&args, &Environment::read(), printer),
+        Some(Command::Run(args)) => commands::run::run(&args, &environment, printer, started),
+        Some(Command::Pull(args)) => commands::pull::run(&args, &environment, printer),
+        Some(Command::Build(args)) => commands::build::run(&args, environment, printer),
+        Some(Command::Image(args)) => commands::image::run(&args, &environment, printer),
+        Some(Command::Volume(args)) => commands::volume::run(&args, &environment, printer),
         Some(Command::Audit(args)) => commands::audit::run(&args, printer),
-        Some(Command::Diagnose(args)) => {
-            commands::diagnose::run(&args, &Environment::read(), printer)
-        }
+        Some(Command::Diagnose(args)) => commands::diagnose::run(&args, &environment, printer),
         Some(Command::Version) => {
             commands::version::run(printer);
             Ok(0)

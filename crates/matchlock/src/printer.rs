@@ -3,6 +3,7 @@
 
 mod bars;
 mod build_log;
+mod own_line;
 
 use std::io::{IsTerminal, Write};
 
@@ -12,6 +13,7 @@ use crate::error::CliError;
 
 pub(crate) use self::bars::ImageProgress;
 pub(crate) use self::build_log::BuildLog;
+pub(crate) use self::own_line::{Standard, note_output, own_line};
 
 /// Writes messages for people on standard error and results on standard output.
 #[derive(Debug, Clone, Copy)]
@@ -37,12 +39,12 @@ impl Printer {
 
     /// A message for the user.
     pub(crate) fn note(self, text: &str) {
-        drop(writeln!(std::io::stderr(), "matchlock: {text}"));
+        own_line(format!("matchlock: {text}\n").as_bytes());
     }
 
     /// A line on standard error exactly as given.
     pub(crate) fn line(self, text: &str) {
-        drop(writeln!(std::io::stderr(), "{text}"));
+        own_line(format!("{text}\n").as_bytes());
     }
 
     /// A result on standard output.
@@ -72,10 +74,8 @@ impl Printer {
 
     /// An error with its causes on one line, and a hint on the next.
     pub(crate) fn error(self, error: &CliError) {
-        eprintln!("Error: {}", error.message());
-        if let Some(hint) = error.hint() {
-            eprintln!("  hint: {hint}");
-        }
+        let hint = error.hint().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
+        own_line(format!("Error: {}\n{hint}", error.message()).as_bytes());
     }
 
     /// Shows how far an image has come while the result lives, on a terminal only.

@@ -5,6 +5,8 @@ use std::io::{Stdin, stdin};
 use matchlock_core::WindowSize;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
+use crate::log;
+
 /// Size assumed when the terminal does not tell (termios(3) winsize of 0 too).
 const FALLBACK: WindowSize = WindowSize { rows: 24, cols: 80 };
 
@@ -14,11 +16,13 @@ pub(crate) struct Terminal {
     stdin: Stdin,
 }
 
-/// Raw mode; the earlier settings come back when this is dropped.
+/// Raw mode; the earlier settings come back when this is dropped. Nothing is logged on the terminal
+/// meanwhile.
 #[derive(Debug)]
 pub(crate) struct RawMode {
     stdin: Stdin,
     earlier: Termios,
+    _log: log::Held,
 }
 
 impl Terminal {
@@ -44,7 +48,7 @@ impl Terminal {
         let mut raw = earlier.clone();
         raw.make_raw();
         tcsetattr(&self.stdin, OptionalActions::Now, &raw)?;
-        Ok(RawMode { stdin: stdin(), earlier })
+        Ok(RawMode { stdin: stdin(), earlier, _log: log::hold() })
     }
 }
 

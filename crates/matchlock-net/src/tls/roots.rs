@@ -20,7 +20,7 @@ impl Roots {
         if self.system {
             let found = rustls_native_certs::load_native_certs();
             for error in &found.errors {
-                tracing::warn!(%error, "a root certificate of this host is not readable");
+                tracing::info!(%error, "a root certificate of this host is not readable");
             }
             store.add_parsable_certificates(found.certs);
         }

@@ -6,12 +6,13 @@ use matchlock_core::{Output, StdinSender, WindowSize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::printer::{Standard, note_output};
 use crate::terminal::Terminal;
 
 /// Copies a stream of the program to one of ours, to its end. `first` runs when bytes come at all.
-pub(super) async fn output(
+pub(super) async fn output<S: AsyncWrite + Standard + Unpin>(
     mut from: Output,
-    mut to: impl AsyncWrite + Unpin,
+    mut to: S,
     first: impl FnOnce(),
 ) -> io::Result<()> {
     let mut first = Some(first);
@@ -19,9 +20,11 @@ pub(super) async fn output(
         if let Some(first) = first.take() {
             first();
         }
+        note_output::<S>(None);
         to.write_all(&chunk).await?;
         // Whoever watches wants to see it now, not when a buffer is full.
         to.flush().await?;
+        note_output::<S>(chunk.last().copied());
     }
     Ok(())
 }
