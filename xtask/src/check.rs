@@ -1,9 +1,12 @@
-//! Checks of what no compiler reads: documents, and text that must not be in the repository.
+//! Checks of what no compiler reads: documents, arrows between crates, and text that must not be in
+//! the repository.
 //!
 //! They are tests of this package, so `cargo test` runs them, and `cargo xtask lint` does too.
 
+mod arrows;
 mod dependencies;
 mod documents;
+mod metadata;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +25,7 @@ pub(crate) fn all(root: &Path) -> Result<()> {
     let mut findings = text::check(root, &files)?;
     findings.extend(documents::check(root, &files)?);
     findings.extend(dependencies::check(root)?);
+    findings.extend(arrows::check(root)?);
     if !findings.is_empty() {
         bail!("{} findings:\n  {}", findings.len(), findings.join("\n  "));
     }

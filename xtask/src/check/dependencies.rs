@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
 
-use crate::run;
+use super::metadata;
 
 const DOCUMENT: &str = "docs/dependencies.md";
 
@@ -30,13 +28,7 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
 
 /// Packages from outside of the repository that a package in it names.
 fn direct_dependencies(root: &Path, manifest: &str) -> Result<BTreeSet<String>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(root);
-    command.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path", manifest]);
-    let metadata: Value = serde_json::from_str(&run::output(&mut command)?)
-        .context("cannot read Cargo's description of the workspace")?;
-    let packages = metadata["packages"].as_array().context("no packages in the description")?;
+    let packages = metadata::packages(root, manifest)?;
     Ok(packages
         .iter()
         .filter_map(|package| package["dependencies"].as_array())
