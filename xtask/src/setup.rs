@@ -14,6 +14,7 @@ use crate::run;
 use crate::workspace::Workspace;
 
 const MUSL: &str = "x86_64-unknown-linux-musl";
+const AARCH64: &str = "aarch64-unknown-linux-musl";
 const GNU: &str = "x86_64-unknown-linux-gnu";
 
 /// A program that something here runs.
@@ -23,6 +24,8 @@ pub(crate) enum Need {
     CCompiler,
     /// The C compiler for musl, for the C code in the static binary.
     MuslCompiler,
+    /// The C compiler for aarch64: crates with C code compile it even to be checked.
+    Aarch64Compiler,
     /// The virtual machine monitor.
     Qemu,
     /// An interpreter on the host, for `--image host` to bring into a sandbox.
@@ -88,6 +91,7 @@ impl Need {
         match self {
             Self::CCompiler => "cc",
             Self::MuslCompiler => "musl-gcc",
+            Self::Aarch64Compiler => "aarch64-linux-gnu-gcc",
             Self::Qemu => "qemu-system-x86_64",
             Self::Python => "python3",
             Self::E2fsprogs => "mke2fs",
@@ -135,6 +139,9 @@ impl Need {
             (Self::MuslCompiler, APT) => "musl-tools",
             (Self::MuslCompiler, DNF) => "musl-gcc",
             (Self::MuslCompiler, _) => "musl",
+            (Self::Aarch64Compiler, APT) => "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+            (Self::Aarch64Compiler, PACMAN) => "aarch64-linux-gnu-gcc",
+            (Self::Aarch64Compiler, _) => "gcc-aarch64-linux-gnu",
             (Self::Qemu, APT) => "qemu-system-x86",
             (Self::Qemu, DNF) => "qemu-system-x86-core",
             (Self::Qemu, APK) => "qemu-system-x86_64",
@@ -317,13 +324,30 @@ fn musl(c_code: CCode) -> Result<()> {
     if c_code == CCode::Yes {
         ensure(&[Need::MuslCompiler])?;
     }
-    if has_std(MUSL) {
+    add_std(MUSL)
+}
+
+/// Makes sure that programs for aarch64 can be checked, and tells Cargo how.
+///
+/// # Errors
+/// When this machine cannot have what that takes.
+pub(crate) fn for_aarch64(cargo: &mut Command) -> Result<()> {
+    ensure(&[Need::Aarch64Compiler])?;
+    add_std(AARCH64)?;
+    cargo.args(["--target", AARCH64]);
+    // Nothing is linked, so the headers of glibc do for musl.
+    cargo.env("CC_aarch64_unknown_linux_musl", Need::Aarch64Compiler.program());
+    Ok(())
+}
+
+fn add_std(triple: &str) -> Result<()> {
+    if has_std(triple) {
         return Ok(());
     }
-    run::output(Command::new("rustup").args(["target", "add", MUSL]))
-        .context("cannot install the Rust target for musl")?;
-    ensure!(has_std(MUSL), "rustup did not bring the standard library for {MUSL}");
-    eprintln!("setup: installed the Rust target {MUSL}");
+    run::output(Command::new("rustup").args(["target", "add", triple]))
+        .with_context(|| format!("cannot install the Rust target {triple}"))?;
+    ensure!(has_std(triple), "rustup did not bring the standard library for {triple}");
+    eprintln!("setup: installed the Rust target {triple}");
     Ok(())
 }
 
