@@ -1,8 +1,9 @@
 //! The host's end of an execution: three byte streams with credit, control, and the status.
 
+mod credit;
+
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use matchlock_net::AuditLost;
 use matchlock_proto::{
@@ -12,16 +13,13 @@ use matchlock_proto::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc::{
-    UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel,
-};
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
+use self::credit::{Credits, Flood};
 use crate::audit::ExecSpan;
-
-/// Consumed bytes are granted again in steps of at least this many.
-const GRANT_STEP: u32 = INITIAL_WINDOW / 8;
 
 /// Why an execution has no exit status.
 #[derive(Debug, thiserror::Error)]
@@ -80,14 +78,13 @@ pub struct StdinSender {
     credit: Arc<Semaphore>,
 }
 
-/// One output stream. What is taken from it is granted to the guest again.
+/// One output stream. What is taken from it is granted to the guest again. Dropping it lets the
+/// program go on: what it writes there is thrown away.
 #[derive(Debug)]
 pub struct Output {
     stream: StreamId,
     chunks: UnboundedReceiver<Vec<u8>>,
-    frames: UnboundedSender<HostFrame>,
-    queued: Arc<AtomicU32>,
-    consumed: u32,
+    credits: Arc<Credits>,
 }
 
 impl Execution {
@@ -111,7 +108,8 @@ impl Execution {
         let (reader, writer) = stream.into_split();
         let (frames, outgoing) = unbounded_channel();
         drop(frames.send(HostFrame::Open(Box::new(request))));
-        let writing = tokio::spawn(write_frames(writer, outgoing));
+        let credits = Arc::new(Credits::new());
+        let writing = tokio::spawn(write_frames(writer, outgoing, Arc::clone(&credits)));
         let mut incoming = FrameReader::new(reader);
         match incoming.next().await {
             Ok(AgentFrame::Started) => {}
@@ -121,8 +119,8 @@ impl Execution {
         }
         let span = Arc::new(span);
         let credit = Arc::new(Semaphore::new(INITIAL_WINDOW as usize));
-        let (stdout_sink, stdout) = output(StreamId::Stdout, &frames);
-        let (stderr_sink, stderr) = output(StreamId::Stderr, &frames);
+        let (stdout_sink, stdout) = output(StreamId::Stdout, &credits);
+        let (stderr_sink, stderr) = output(StreamId::Stderr, &credits);
         let (report, status) = oneshot::channel();
         let sinks = Incoming {
             stdout: stdout_sink,
@@ -209,13 +207,7 @@ impl Output {
     /// The next bytes, or `None` after the last.
     pub async fn next(&mut self) -> Option<Vec<u8>> {
         let chunk = self.chunks.recv().await?;
-        let len = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-        self.queued.fetch_sub(len, Ordering::Relaxed);
-        self.consumed += len;
-        if self.consumed >= GRANT_STEP {
-            drop(self.frames.send(HostFrame::Credit(self.stream, self.consumed)));
-            self.consumed = 0;
-        }
+        self.credits.consume(self.stream, chunk.len());
         Some(chunk)
     }
 
@@ -229,13 +221,20 @@ impl Output {
     }
 }
 
-fn output(stream: StreamId, frames: &UnboundedSender<HostFrame>) -> (Sink, Output) {
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.chunks.close();
+        while let Ok(chunk) = self.chunks.try_recv() {
+            self.credits.consume(self.stream, chunk.len());
+        }
+    }
+}
+
+fn output(stream: StreamId, credits: &Arc<Credits>) -> (Sink, Output) {
     // Unbounded in type, bounded by the credit that `Sink` enforces.
     let (sender, chunks) = unbounded_channel();
-    let queued = Arc::new(AtomicU32::new(0));
-    let sink =
-        Sink { stream, chunks: sender, queued: Arc::clone(&queued), frames: frames.downgrade() };
-    (sink, Output { stream, chunks, frames: frames.clone(), queued, consumed: 0 })
+    let sink = Sink { stream, chunks: sender, credits: Arc::clone(credits) };
+    (sink, Output { stream, chunks, credits: Arc::clone(credits) })
 }
 
 /// Hands received frames to their streams.
@@ -272,9 +271,7 @@ impl Incoming {
 struct Sink {
     stream: StreamId,
     chunks: UnboundedSender<Vec<u8>>,
-    queued: Arc<AtomicU32>,
-    /// Weak: a guest that still runs must not keep the connection's writer alive.
-    frames: WeakUnboundedSender<HostFrame>,
+    credits: Arc<Credits>,
 }
 
 impl Sink {
@@ -283,16 +280,10 @@ impl Sink {
         if data.is_empty() {
             return Ok(());
         }
-        let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        if self.queued.fetch_add(len, Ordering::Relaxed) > INITIAL_WINDOW - len {
-            return Err(ExecError::Flood);
-        }
-        if self.chunks.send(data).is_err() {
+        self.credits.receive(self.stream, data.len()).map_err(|Flood| ExecError::Flood)?;
+        if let Err(SendError(data)) = self.chunks.send(data) {
             // Nobody listens any more: the program must not be blocked by that.
-            self.queued.fetch_sub(len, Ordering::Relaxed);
-            if let Some(frames) = self.frames.upgrade() {
-                drop(frames.send(HostFrame::Credit(self.stream, len)));
-            }
+            self.credits.consume(self.stream, data.len());
         }
         Ok(())
     }
@@ -324,9 +315,21 @@ impl FrameReader {
     }
 }
 
-async fn write_frames(mut writer: OwnedWriteHalf, mut frames: UnboundedReceiver<HostFrame>) {
+/// Sends frames until nobody can make any more, and credit between them.
+async fn write_frames(
+    mut writer: OwnedWriteHalf,
+    mut frames: UnboundedReceiver<HostFrame>,
+    credits: Arc<Credits>,
+) {
     let mut buffer = Vec::new();
-    while let Some(frame) = frames.recv().await {
+    loop {
+        let frame = tokio::select! {
+            frame = frames.recv() => match frame {
+                Some(frame) => frame,
+                None => return,
+            },
+            grant = credits.next() => grant,
+        };
         buffer.clear();
         frame.encode(&mut buffer);
         if writer.write_all(&buffer).await.is_err() {

@@ -113,6 +113,51 @@ async fn output_beyond_the_credit_ends_the_execution() {
 }
 
 #[tokio::test]
+async fn a_guest_that_reads_no_credit_gets_none_for_output_that_nobody_wants() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let vmm = guest(|_, mut peer| {
+        peer.send(&AgentFrame::Started);
+        // The grants end where the connection holds no more of them, the window soon after.
+        let chunk = AgentFrame::Stderr(vec![b'x'; MAX_DATA]);
+        let _ = (0..2048).all(|_| peer.send(&chunk));
+        peer.send(&AgentFrame::Exited(ExitStatus::Code(0)));
+    });
+    let sandbox = start(home.path(), &vmm).await.expect("start");
+    let (mut execution, streams) = sandbox.exec(ExecRequest::default()).await.expect("exec");
+    drop(streams.stderr);
+    let error = execution.wait().await.expect_err("flood");
+    assert!(matches!(error, ExecError::Flood), "{error:?}");
+}
+
+#[tokio::test]
+async fn output_that_nobody_wants_holds_no_program_up() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let vmm = guest(|_, mut peer| {
+        peer.send(&AgentFrame::Started);
+        let chunk = AgentFrame::Stdout(vec![b'x'; MAX_DATA]);
+        let (mut sent, mut credit) = (0, INITIAL_WINDOW as usize);
+        while sent < 3 * INITIAL_WINDOW as usize {
+            while credit >= MAX_DATA {
+                peer.send(&chunk);
+                credit -= MAX_DATA;
+                sent += MAX_DATA;
+            }
+            match peer.receive() {
+                Some(HostFrame::Credit(StreamId::Stdout, bytes)) => credit += bytes as usize,
+                other => panic!("credit, not {other:?}"),
+            }
+        }
+        peer.send(&AgentFrame::Exited(ExitStatus::Code(0)));
+    });
+    let sandbox = start(home.path(), &vmm).await.expect("start");
+    let (mut execution, mut streams) = sandbox.exec(ExecRequest::default()).await.expect("exec");
+    // Dropped after the first chunk: the rest of the window waits in it by then, or comes later.
+    assert!(streams.stdout.next().await.is_some());
+    drop(streams.stdout);
+    assert_eq!(execution.wait().await.expect("status"), ExitStatus::Code(0));
+}
+
+#[tokio::test]
 async fn consumed_output_is_granted_again() {
     const CHUNKS: usize = 64;
     let home = tempfile::tempdir().expect("tempdir");
