@@ -11,6 +11,7 @@ mod callback;
 mod download;
 pub(crate) mod h1;
 pub(crate) mod h2;
+mod interim;
 mod judge;
 mod local;
 mod record;

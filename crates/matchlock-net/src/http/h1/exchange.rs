@@ -157,7 +157,9 @@ where
                 ReceiveError::Download(error) => {
                     self.give_up(&admitted, &progress, Local::of(&error), client).await
                 }
-                ReceiveError::Upstream(_) | ReceiveError::Malformed(_) => {
+                ReceiveError::Upstream(_)
+                | ReceiveError::Malformed(_)
+                | ReceiveError::Interims(_) => {
                     self.give_up(&admitted, &progress, Local::BAD_ANSWER, client).await
                 }
             };

@@ -16,6 +16,7 @@ use super::exchange::Progress;
 use super::wire::{Reader, Writer};
 use crate::http::answer;
 use crate::http::download::{Download, DownloadError};
+use crate::http::interim::{Interims, TooManyInterims};
 use crate::http::judge::Admitted;
 use crate::http::{Exchange, HELD_BODY};
 
@@ -35,6 +36,8 @@ pub(super) enum ReceiveError {
     Upstream(#[source] io::Error),
     #[error("the upstream's response is malformed")]
     Malformed(#[source] H1Error),
+    #[error("the upstream does not come to its response")]
+    Interims(#[from] TooManyInterims),
     #[error("the response does not go to the guest")]
     Download(#[source] DownloadError),
     #[error("the guest's connection failed")]
@@ -62,9 +65,13 @@ where
 {
     let mut source =
         Source { read: upstream, decoder: ResponseDecoder::new(&admitted.head), progress };
+    let mut interims = Interims::new();
     let (mut head, framing) = loop {
         match source.next(guest).await? {
-            ResponseEvent::Informational(head) => inform(head, guest, admitted, client).await?,
+            ResponseEvent::Informational(mut head) => {
+                interims.pass(&mut head, &admitted.bound())?;
+                inform(&head, guest, client).await?;
+            }
             ResponseEvent::Head(head, framing) => break (head, framing),
             _ => unreachable!("a response begins with its head"),
         }
@@ -91,18 +98,15 @@ where
 
 /// Passes a response on that is not the last one.
 async fn inform<W: AsyncWrite + Unpin>(
-    mut head: ResponseHead,
+    head: &ResponseHead,
     guest: &mut Writer<W>,
-    admitted: &Admitted,
     client: Client,
 ) -> Result<(), ReceiveError> {
     // RFC 9110 section 15.2: HTTP/1.0 knows none.
     if client.version < Version::Http11 {
         return Ok(());
     }
-    h1::forwardable(&mut head.headers, false);
-    rewrite::scrub_headers(&mut head.headers, &admitted.bound());
-    ResponseEncoder::new().head(&head, Framing::None, &mut guest.out);
+    ResponseEncoder::new().head(head, Framing::None, &mut guest.out);
     guest.flush().await.map_err(ReceiveError::Guest)
 }
 

@@ -8,6 +8,7 @@ use super::pipe::PipeError;
 use super::reason;
 use crate::audit::AuditLost;
 use crate::http::download::DownloadError;
+use crate::http::interim::TooManyInterims;
 use crate::http::local::Local;
 
 /// Why an exchange failed.
@@ -17,6 +18,8 @@ pub(super) enum Failure {
     Audit(#[from] AuditLost),
     #[error("the upstream's response is malformed")]
     Malformed(#[from] MalformedHead),
+    #[error("the upstream does not come to its response")]
+    Interims(#[from] TooManyInterims),
     #[error("the request's body carries the placeholder of a secret for other hosts")]
     Leak(Leak),
     #[error("the response does not go to the guest")]
@@ -54,7 +57,9 @@ impl Failure {
             Self::Upstream(error) | Self::Guest(error) => reason(error),
             Self::GuestReset(reason) | Self::UpstreamReset(reason) => *reason,
             Self::Leak(_) => Reason::CANCEL,
-            Self::Audit(_) | Self::Malformed(_) | Self::Download(_) => Reason::INTERNAL_ERROR,
+            Self::Audit(_) | Self::Malformed(_) | Self::Interims(_) | Self::Download(_) => {
+                Reason::INTERNAL_ERROR
+            }
         }
     }
 
@@ -63,7 +68,7 @@ impl Failure {
         match self {
             Self::Leak(_) => Some(Local::BLOCKED),
             Self::Download(error) => Some(Local::of(error)),
-            Self::Malformed(_) => Some(Local::BAD_ANSWER),
+            Self::Malformed(_) | Self::Interims(_) => Some(Local::BAD_ANSWER),
             // A reset says more than a status would.
             Self::Upstream(error) if !error.is_reset() && !error.is_go_away() => {
                 Some(Local::UNREACHABLE)

@@ -7,6 +7,7 @@ mod convert;
 mod failure;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod paced;
 mod pipe;
 mod receive;
 mod stream;
@@ -15,7 +16,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Ping, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,6 +23,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+use self::paced::Paced;
+use self::pipe::Chunk;
 use super::{Exchange, HEAD_TIMEOUT, IDLE_TIMEOUT};
 use crate::engine::stream::BoxedStream;
 
@@ -84,7 +86,7 @@ where
         .max_pending_accept_reset_streams(RESETS)
         .max_concurrent_reset_streams(RESETS)
         .max_send_buffer_size(SEND_BUFFER);
-    let handshake = tokio::time::timeout(HEAD_TIMEOUT, handshake.handshake::<_, Bytes>(guest));
+    let handshake = tokio::time::timeout(HEAD_TIMEOUT, handshake.handshake::<_, Chunk>(guest));
     let mut guest = handshake.await?.map_err(io_error)?;
 
     let mut ping = guest.ping_pong().expect("it is asked for once");
@@ -159,7 +161,7 @@ impl Drop for Driver {
 /// Begins HTTP/2 upstream. The receiver changes once if tunnels (extended CONNECT) may be asked for.
 async fn connect(
     upstream: BoxedStream,
-) -> io::Result<(SendRequest<Bytes>, Driver, watch::Receiver<()>)> {
+) -> io::Result<(SendRequest<Chunk>, Driver, watch::Receiver<()>)> {
     let mut builder = h2::client::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
@@ -169,7 +171,7 @@ async fn connect(
         .max_header_list_size(HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER);
     let (sender, mut connection) =
-        builder.handshake::<_, Bytes>(upstream).await.map_err(io_error)?;
+        builder.handshake::<_, Chunk>(Paced::new(upstream)).await.map_err(io_error)?;
     let mut ping = connection.ping_pong().expect("it is asked for once");
     let (tell, tunnels) = watch::channel(());
     let ended = Arc::new(watch::Sender::new(false));

@@ -1,21 +1,25 @@
 //! Bodies between streams, at the pace of their receivers.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
+use http::HeaderMap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Frames of data that may wait to be sent on one stream, however short they are: a frame in h2's
+/// queue takes hundreds of bytes for each one that it may carry.
+const FRAMES: usize = 64;
 
 /// Why a body does not go on.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub(super) enum PipeError {
     /// The side that sends it.
-    #[error("the sender ended the stream")]
-    Source(#[source] h2::Error),
+    Source(h2::Error),
     /// The side that receives it.
-    #[error("the receiver ended the stream")]
-    Sink(#[source] h2::Error),
+    Sink(h2::Error),
     /// The receiver took the stream away.
-    #[error("the receiver reset the stream: {0}")]
     SinkReset(Reason),
 }
 
@@ -29,25 +33,98 @@ pub(super) fn taken(body: &mut RecvStream, length: usize) -> Result<(), PipeErro
     body.flow_control().release_capacity(length).map_err(PipeError::Source)
 }
 
-/// Sends data as the receiver allows.
-pub(super) async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), PipeError> {
-    while !data.is_empty() {
-        stream.reserve_capacity(data.len());
-        let capacity = poll_fn(|cx| stream.poll_capacity(cx)).await;
-        let length = match capacity {
-            Some(Ok(length)) => length.min(data.len()),
-            Some(Err(error)) => return Err(PipeError::Sink(error)),
-            None => return Err(PipeError::SinkReset(reset(stream).await)),
-        };
-        stream.send_data(data.split_to(length), false).map_err(PipeError::Sink)?;
-    }
-    Ok(())
+/// Data that waits to be sent, and has its place among the [`FRAMES`] until it is.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    data: Bytes,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
-/// Waits for the receiver to reset a stream.
-pub(super) async fn reset(stream: &mut SendStream<Bytes>) -> Reason {
-    match poll_fn(|cx| stream.poll_reset(cx)).await {
-        Ok(reason) => reason,
-        Err(error) => super::reason(&error),
+impl Buf for Chunk {
+    fn remaining(&self) -> usize {
+        self.data.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.data.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.data.advance(count);
+    }
+}
+
+/// Where a body goes.
+#[derive(Debug)]
+pub(super) struct Sink {
+    stream: SendStream<Chunk>,
+    places: Arc<Semaphore>,
+}
+
+impl Sink {
+    pub(super) fn new(stream: SendStream<Chunk>) -> Self {
+        Self { stream, places: Arc::new(Semaphore::new(FRAMES)) }
+    }
+
+    /// Sends data as the receiver allows.
+    pub(super) async fn send(&mut self, mut data: Bytes) -> Result<(), PipeError> {
+        while !data.is_empty() {
+            let place = self.place().await?;
+            self.stream.reserve_capacity(data.len());
+            let capacity = poll_fn(|cx| self.stream.poll_capacity(cx)).await;
+            let length = match capacity {
+                Some(Ok(length)) => length.min(data.len()),
+                Some(Err(error)) => return Err(PipeError::Sink(error)),
+                None => return Err(PipeError::SinkReset(self.reset().await)),
+            };
+            let chunk = Chunk { data: data.split_to(length), _place: Some(place) };
+            self.stream.send_data(chunk, false).map_err(PipeError::Sink)?;
+        }
+        Ok(())
+    }
+
+    /// Says that there is no more.
+    pub(super) fn end(&mut self) -> Result<(), h2::Error> {
+        self.stream.send_data(Chunk { data: Bytes::new(), _place: None }, true)
+    }
+
+    /// Says the last that there is: an answer of our own, which is short.
+    pub(super) fn end_with(&mut self, data: &'static str) -> Result<(), h2::Error> {
+        let data = Bytes::from_static(data.as_bytes());
+        self.stream.send_data(Chunk { data, _place: None }, true)
+    }
+
+    /// Says so with fields.
+    pub(super) fn end_with_trailers(&mut self, trailers: HeaderMap) -> Result<(), h2::Error> {
+        self.stream.send_trailers(trailers)
+    }
+
+    /// Takes the stream away.
+    pub(super) fn send_reset(&mut self, reason: Reason) {
+        self.stream.send_reset(reason);
+    }
+
+    /// Waits for the receiver to reset the stream.
+    pub(super) async fn reset(&mut self) -> Reason {
+        match self.cancelled().await {
+            Ok(reason) => reason,
+            Err(error) => super::reason(&error),
+        }
+    }
+
+    /// The same, with what else may happen to it.
+    pub(super) async fn cancelled(&mut self) -> Result<Reason, h2::Error> {
+        poll_fn(|cx| self.stream.poll_reset(cx)).await
+    }
+
+    async fn place(&mut self) -> Result<OwnedSemaphorePermit, PipeError> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let places = Arc::clone(&self.places);
+        tokio::select! {
+            place = places.acquire_owned() => Ok(place.expect("it is never closed")),
+            reason = self.reset() => Err(PipeError::SinkReset(reason)),
+        }
     }
 }

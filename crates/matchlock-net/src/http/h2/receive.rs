@@ -14,21 +14,23 @@ use matchlock_intercept::rewrite;
 
 use super::convert;
 use super::failure::Failure;
-use super::pipe;
+use super::pipe::{self, Sink};
 use super::stream::Stream;
 use crate::http::download::Download;
+use crate::http::interim::Interims;
 use crate::http::{HELD_BODY, answer};
 
 impl Stream<'_> {
     /// Passes the response on, and those before it.
     pub(super) async fn receive(&mut self, mut response: ResponseFuture) -> Result<(), Failure> {
+        let mut interims = Interims::new();
         let (mut head, mut body) = loop {
             let next = tokio::select! {
                 next = next_head(&mut response) => next.map_err(Failure::Upstream)?,
                 failure = self.answer.cancelled() => return Err(failure),
             };
             match next {
-                Next::Informational(interim) => self.inform(&interim)?,
+                Next::Informational(interim) => self.inform(&interim, &mut interims)?,
                 Next::Final(response) => {
                     let (parts, body) = response.into_parts();
                     let head = convert::response_head(&Response::from_parts(parts, ()))?;
@@ -53,10 +55,9 @@ impl Stream<'_> {
         self.pass(head, body, download).await
     }
 
-    fn inform(&mut self, interim: &Response<()>) -> Result<(), Failure> {
+    fn inform(&mut self, interim: &Response<()>, interims: &mut Interims) -> Result<(), Failure> {
         let mut head = convert::response_head(interim)?;
-        h1::forwardable(&mut head.headers, false);
-        rewrite::scrub_headers(&mut head.headers, &self.admitted.bound());
+        interims.pass(&mut head, &self.admitted.bound())?;
         let response = convert::to_response(&head)?;
         self.answer.respond.send_informational(response).map_err(Failure::Guest)
     }
@@ -64,7 +65,7 @@ impl Stream<'_> {
     fn begin(&mut self, head: &ResponseHead, ends: bool) -> Result<(), Failure> {
         let response = convert::to_response(head)?;
         let body = self.answer.respond.send_response(response, ends).map_err(Failure::Guest)?;
-        self.answer.body = Some(body);
+        self.answer.body = Some(Sink::new(body));
         Ok(())
     }
 
@@ -113,9 +114,9 @@ impl Stream<'_> {
         if body.is_empty() {
             return Ok(());
         }
-        let stream = self.answer.body.as_mut().expect("it has begun");
-        pipe::send(stream, body).await.map_err(Failure::down)?;
-        stream.send_data(Bytes::new(), true).map_err(Failure::Guest)
+        let sink = self.answer.body.as_mut().expect("it has begun");
+        sink.send(body).await.map_err(Failure::down)?;
+        sink.end().map_err(Failure::Guest)
     }
 
     /// Passes data and trailers on as they come, after what is here already.
@@ -126,23 +127,23 @@ impl Stream<'_> {
         first: Bytes,
     ) -> Result<(), Failure> {
         let admitted = self.admitted;
-        let stream = self.answer.body.as_mut().expect("it has begun");
+        let sink = self.answer.body.as_mut().expect("it has begun");
         let mut data = Some(first);
         while let Some(some) = data {
             admitted.record.down(some.len());
-            pipe::send(stream, some).await.map_err(Failure::down)?;
+            sink.send(some).await.map_err(Failure::down)?;
             data = tokio::select! {
                 data = next(body, &mut download) => data?,
-                reason = pipe::reset(stream) => return Err(Failure::GuestReset(reason)),
+                reason = sink.reset() => return Err(Failure::GuestReset(reason)),
             };
         }
         match body.trailers().await.map_err(Failure::Upstream)? {
-            None => stream.send_data(Bytes::new(), true).map_err(Failure::Guest),
+            None => sink.end().map_err(Failure::Guest),
             Some(trailers) => {
                 let mut trailers = convert::fields(&trailers)?;
                 rewrite::scrub_headers(&mut trailers, &admitted.bound());
                 let trailers = convert::to_fields(&trailers)?;
-                stream.send_trailers(trailers).map_err(Failure::Guest)
+                sink.end_with_trailers(trailers).map_err(Failure::Guest)
             }
         }
     }

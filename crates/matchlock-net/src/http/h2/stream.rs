@@ -8,13 +8,14 @@ use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::ext::Protocol;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use http::Request;
 use matchlock_intercept::headers::{HeaderName, HeaderValue, Headers};
 
+use super::Context;
 use super::convert::{self, MalformedHead};
 use super::failure::Failure;
-use super::{Context, pipe};
+use super::pipe::{self, Chunk, Sink};
 use crate::http::HELD_BODY;
 use crate::http::judge::{self, Admitted, Verdict, chain};
 use crate::http::local::Local;
@@ -22,16 +23,16 @@ use crate::http::upload::{Upload, check_trailers};
 
 /// The guest's end of a stream.
 pub(super) struct Answer {
-    pub(super) respond: SendResponse<Bytes>,
+    pub(super) respond: SendResponse<Chunk>,
     /// Once the head of the response is sent.
-    pub(super) body: Option<SendStream<Bytes>>,
+    pub(super) body: Option<Sink>,
 }
 
 /// Serves one stream.
 pub(super) async fn serve(
     request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-    upstream: SendRequest<Bytes>,
+    respond: SendResponse<Chunk>,
+    upstream: SendRequest<Chunk>,
     context: Arc<Context>,
 ) {
     let (parts, body) = request.into_parts();
@@ -71,10 +72,10 @@ impl Answer {
     fn local(&mut self, local: Local, is_head: bool) {
         let head = local.head();
         let Ok(response) = convert::to_response(&head) else { return };
-        if let Ok(mut body) = self.respond.send_response(response, is_head)
+        if let Ok(body) = self.respond.send_response(response, is_head)
             && !is_head
         {
-            let _ = body.send_data(Bytes::from_static(local.body.as_bytes()), true);
+            let _ = Sink::new(body).end_with(local.body);
         }
     }
 
@@ -87,11 +88,11 @@ impl Answer {
 
     /// Waits until the guest takes the stream away.
     pub(super) async fn cancelled(&mut self) -> Failure {
-        let reset = poll_fn(|cx| match &mut self.body {
-            Some(body) => body.poll_reset(cx),
-            None => self.respond.poll_reset(cx),
-        });
-        match reset.await {
+        let reset = match &mut self.body {
+            Some(body) => body.cancelled().await,
+            None => poll_fn(|cx| self.respond.poll_reset(cx)).await,
+        };
+        match reset {
             Ok(reason) => Failure::GuestReset(reason),
             Err(error) => Failure::Guest(error),
         }
@@ -108,7 +109,7 @@ pub(super) struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    async fn run(mut self, body: RecvStream, upstream: SendRequest<Bytes>) {
+    async fn run(mut self, body: RecvStream, upstream: SendRequest<Chunk>) {
         let Err(failure) = self.exchange(body, upstream).await else { return };
         let record = &self.admitted.record;
         record.failed(chain(&failure));
@@ -129,7 +130,7 @@ impl Stream<'_> {
     async fn exchange(
         &mut self,
         mut body: RecvStream,
-        upstream: SendRequest<Bytes>,
+        upstream: SendRequest<Chunk>,
     ) -> Result<(), Failure> {
         let record = self.admitted.record.in_body();
         let mut upload = Upload::new(&self.admitted.bound(), &self.admitted.head.headers, record);
@@ -170,15 +171,15 @@ impl Stream<'_> {
     /// Opens a stream to the outside.
     async fn open(
         &mut self,
-        upstream: SendRequest<Bytes>,
+        upstream: SendRequest<Chunk>,
         head: Request<()>,
         ends: bool,
-    ) -> Result<(ResponseFuture, SendStream<Bytes>), Failure> {
+    ) -> Result<(ResponseFuture, Sink), Failure> {
         let opened = tokio::select! {
             ready = upstream.ready() => ready.and_then(|mut ready| ready.send_request(head, ends)),
             failure = self.answer.cancelled() => return Err(failure),
         };
-        opened.map_err(|_error| {
+        opened.map(|(response, sink)| (response, Sink::new(sink))).map_err(|_error| {
             // Nothing was sent, so that the guest may ask again on another connection.
             self.context.drained.notify_one();
             Failure::UpstreamReset(Reason::REFUSED_STREAM)
@@ -222,35 +223,35 @@ impl Stream<'_> {
 /// Sends a request's body. `plain`: it is a tunnel's, of which nothing is looked at.
 async fn send(
     body: &mut RecvStream,
-    sink: &mut SendStream<Bytes>,
+    sink: &mut Sink,
     held: Option<Bytes>,
     upload: &mut Upload,
     admitted: &Admitted,
     plain: Option<()>,
 ) -> Result<(), Failure> {
     if let Some(held) = held {
-        pipe::send(sink, held).await.map_err(Failure::up)?;
-        return sink.send_data(Bytes::new(), true).map_err(Failure::Upstream);
+        sink.send(held).await.map_err(Failure::up)?;
+        return sink.end().map_err(Failure::Upstream);
     }
     loop {
         let data = tokio::select! {
             data = pipe::data(body) => data.map_err(Failure::up)?,
-            reason = pipe::reset(sink) => return Err(Failure::UpstreamReset(reason)),
+            reason = sink.reset() => return Err(Failure::UpstreamReset(reason)),
         };
         let Some(data) = data else { break };
         let length = data.len();
         admitted.record.up(length);
         let data = if plain.is_some() { data } else { upload.push(data).map_err(Failure::Leak)? };
-        pipe::send(sink, data).await.map_err(Failure::up)?;
+        sink.send(data).await.map_err(Failure::up)?;
         pipe::taken(body, length).map_err(Failure::up)?;
     }
     if plain.is_none() {
-        pipe::send(sink, upload.finish().map_err(Failure::Leak)?).await.map_err(Failure::up)?;
+        sink.send(upload.finish().map_err(Failure::Leak)?).await.map_err(Failure::up)?;
     }
     let Some(trailers) = body.trailers().await.map_err(Failure::Guest)? else {
-        return sink.send_data(Bytes::new(), true).map_err(Failure::Upstream);
+        return sink.end().map_err(Failure::Upstream);
     };
     let trailers = convert::fields(&trailers)?;
     check_trailers(&trailers, &admitted.bound()).map_err(Failure::Leak)?;
-    sink.send_trailers(convert::to_fields(&trailers)?).map_err(Failure::Upstream)
+    sink.end_with_trailers(convert::to_fields(&trailers)?).map_err(Failure::Upstream)
 }

@@ -120,6 +120,14 @@ impl Bench {
         Guest { io: near, read: Vec::new(), server, from_upstream: read }
     }
 
+    /// A connection over HTTP/1.1, with another server than the [origin](Self::origin).
+    pub(super) fn connect_to(&self, upstream: DuplexStream) -> Guest {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let redial = Dial(self.origin.http());
+        let server = tokio::spawn(h1::serve(far, Box::new(upstream), redial, self.exchange()));
+        Guest { io: near, read: Vec::new(), server, from_upstream: Arc::default() }
+    }
+
     /// Every request of the trail, with what was decided.
     pub(super) fn requests(&self) -> Vec<(String, Decision, Option<String>)> {
         let of = |event: &Event| match event {
@@ -134,7 +142,9 @@ impl Bench {
     /// Status and error of every response of the trail.
     pub(super) fn responses(&self) -> Vec<(u16, Option<String>)> {
         let of = |event: &Event| match event {
-            Event::Response { status, error, .. } => Some((*status, error.clone())),
+            Event::Response { status, error, .. } => {
+                Some((*status, error.clone()))
+            }
             _ => None,
         };
         self.events().iter().filter_map(of).collect()

@@ -1,0 +1,165 @@
+//! Queues that flow control does not cover.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::Request;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+use super::bench::{Bench, bounded};
+use super::raw::{self, DATA, END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, frame};
+
+const INTERIMS: usize = 16;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
+
+#[tokio::test]
+async fn interim_responses_over_http1_are_counted() {
+    let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    for (count, status) in [(INTERIMS, "200"), (INTERIMS + 1, "502"), (100_000, "502")] {
+        let bench = Bench::new();
+        let mut answer = interim.repeat(count);
+        answer += "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        let mut guest = bench.connect_to(raw::h1(answer.into_bytes()));
+        guest.send(GET).await;
+        for _ in 0..INTERIMS {
+            assert!(guest.until("\r\n\r\n").await.starts_with("HTTP/1.1 103"));
+        }
+        let head = guest.response().await.0;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{count}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn interim_responses_are_no_longer_than_a_head_together() {
+    let bench = Bench::new();
+    let interim = format!("HTTP/1.1 103 A\r\nX: {}\r\n\r\n", "y".repeat(40_000));
+    let mut guest = bench.connect_to(raw::h1(interim.repeat(2).into_bytes()));
+    guest.send(GET).await;
+    assert!(guest.until("\r\n\r\n").await.starts_with("HTTP/1.1 103"));
+    assert!(guest.until("\r\n\r\n").await.starts_with("HTTP/1.1 502"));
+    let error = bench.responses().remove(0).1.expect("an error");
+    assert!(error.contains("interim responses"), "{error}");
+}
+
+type Client = (h2::client::SendRequest<Bytes>, tokio::task::JoinHandle<Result<(), h2::Error>>);
+
+/// A guest of HTTP/2.
+async fn connect(bench: &Bench, upstream: DuplexStream) -> Client {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(crate::http::h2::serve(far, Box::new(upstream), bench.exchange()));
+    let (send, connection) = bounded(h2::client::handshake(near)).await.unwrap();
+    (send, tokio::spawn(connection))
+}
+
+fn get() -> Request<()> {
+    let uri = "https://api.example.com/";
+    Request::builder().uri(uri).version(http::Version::HTTP_2).body(()).unwrap()
+}
+
+#[tokio::test]
+async fn interim_responses_over_http2_are_counted() {
+    for (count, status) in [(INTERIMS, 200), (INTERIMS + 1, 502), (100_000, 502)] {
+        let bench = Bench::new();
+        let interim = raw::fields(&[(":status", "103"), ("link", "</a>")]);
+        let mut answer = frame(HEADERS, END_HEADERS, 1, &interim).repeat(count);
+        let last = raw::field(":status", "200");
+        answer.extend(frame(HEADERS, END_HEADERS | END_STREAM, 1, &last));
+        let (send, _connection) = connect(&bench, raw::h2(answer, 1)).await;
+        let mut send = bounded(send.ready()).await.unwrap();
+        let (mut response, _) = send.send_request(get(), true).unwrap();
+        let mut interims = 0;
+        while let Some(interim) = bounded(poll_fn(|cx| response.poll_informational(cx))).await {
+            assert_eq!(interim.unwrap().status(), 103);
+            interims += 1;
+        }
+        assert_eq!(interims, INTERIMS);
+        assert_eq!(bounded(response).await.unwrap().status(), status, "{count}");
+    }
+}
+
+/// A guest of HTTP/2 that asks for something with the largest window there is, and then reads
+/// nothing any more.
+async fn ask_and_read_nothing(bench: &Bench, upstream: DuplexStream) -> DuplexStream {
+    let (mut guest, far) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(crate::http::h2::serve(far, Box::new(upstream), bench.exchange()));
+    let window = [&[0, 4][..], &0x7fff_ffff_u32.to_be_bytes()].concat();
+    let head = raw::fields(&[
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":path", "/"),
+        (":authority", "api.example.com"),
+    ]);
+    let hello = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(SETTINGS, 0, 0, &window),
+        frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes()),
+        frame(HEADERS, END_HEADERS | END_STREAM, 1, &head),
+    ];
+    guest.write_all(&hello.concat()).await.unwrap();
+    guest
+}
+
+/// How much of something without end is taken. All is in memory and in one thread: what a thousand
+/// turns of everybody else do not take, nobody takes.
+async fn taken(write: &mut (impl AsyncWriteExt + Unpin), part: &[u8]) -> usize {
+    let mut taken = 0;
+    loop {
+        let mut writing = pin!(write.write_all(part));
+        let mut turns = 0;
+        loop {
+            match poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await {
+                Poll::Ready(Ok(())) => break,
+                Poll::Ready(Err(_)) => return taken,
+                Poll::Pending if turns == 1000 => return taken,
+                Poll::Pending => turns += 1,
+            }
+            tokio::task::yield_now().await;
+        }
+        taken += 1;
+        assert!(taken < 1_000_000, "it does not end");
+    }
+}
+
+#[tokio::test]
+async fn short_frames_of_data_do_not_pile_up_for_a_guest_that_does_not_read() {
+    let bench = Bench::new();
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let _guest = ask_and_read_nothing(&bench, near).await;
+    far.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+    let head = raw::field(":status", "200");
+    let (mut read, mut write) = tokio::io::split(far);
+    // The request is there before it is answered.
+    let mut seen = Vec::new();
+    while !seen.windows(5).any(|five| five == [HEADERS, END_HEADERS | END_STREAM, 0, 0, 0]) {
+        assert_ne!(read.read_buf(&mut seen).await.unwrap(), 0);
+    }
+    tokio::spawn(async move { tokio::io::copy(&mut read, &mut tokio::io::sink()).await });
+    write.write_all(&frame(HEADERS, END_HEADERS, 1, &head)).await.unwrap();
+    let taken = taken(&mut write, &frame(DATA, 0, 1, b"x")).await;
+    // What h2 lets a receiver keep waiting, our places, and the streams between.
+    assert!(taken < 20_000, "{taken} frames");
+}
+
+#[tokio::test]
+async fn pings_of_a_guest_that_does_not_read_hold_it_back() {
+    let bench = Bench::new();
+    let mut guest = ask_and_read_nothing(&bench, raw::h2(Vec::new(), 0)).await;
+    let taken = taken(&mut guest, &frame(PING, 0, 0, &[7; 8])).await;
+    assert!(taken < 50_000, "{taken} frames");
+}
+
+#[tokio::test]
+async fn pings_of_a_server_that_does_not_read_hold_it_back() {
+    let bench = Bench::new();
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let _guest = ask_and_read_nothing(&bench, near).await;
+    far.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+    for kind in [PING, SETTINGS] {
+        let payload: &[u8] = if kind == PING { &[7; 8] } else { &[] };
+        let taken = taken(&mut far, &frame(kind, 0, 0, payload)).await;
+        assert!(taken < 50_000, "{taken} frames of type {kind}");
+    }
+}
