@@ -9,6 +9,8 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::cause::Cause;
+
 /// Takes the events of one sandbox, in order.
 ///
 /// `record` is called from many tasks at once and must not block for long: it is on the path of
@@ -69,6 +71,7 @@ pub enum Scheme {
 /// Something that happened on the network of a sandbox.
 ///
 /// Text that the guest chose (names, paths, methods) is as it came: whoever prints it escapes it.
+/// There is no text of a server: what went wrong is a [`Cause`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -85,7 +88,7 @@ pub enum Event {
         rule: String,
         /// Why it was denied.
         #[serde(skip_serializing_if = "Option::is_none")]
-        reason: Option<String>,
+        reason: Option<Cause>,
     },
     /// The guest opened a flow.
     FlowOpen {
@@ -106,7 +109,7 @@ pub enum Event {
         rule: String,
         /// Why it was denied.
         #[serde(skip_serializing_if = "Option::is_none")]
-        reason: Option<String>,
+        reason: Option<Cause>,
     },
     /// A flow that policy let open was refused for what was learned later: the addresses of its
     /// name, or its TLS ClientHello.
@@ -119,7 +122,7 @@ pub enum Event {
         /// Always [`Decision::Denied`], so that one query finds all refusals.
         decision: Decision,
         /// Why.
-        reason: String,
+        reason: Cause,
     },
     /// The other side of an allowed flow could not be reached, or was not who it should be.
     UpstreamFailed {
@@ -130,7 +133,7 @@ pub enum Event {
         /// What was dialled.
         port: u16,
         /// What went wrong.
-        reason: String,
+        reason: Cause,
     },
     /// A flow is over.
     FlowClose {
@@ -163,7 +166,7 @@ pub enum Event {
         rule: String,
         /// Why it was denied.
         #[serde(skip_serializing_if = "Option::is_none")]
-        reason: Option<String>,
+        reason: Option<Cause>,
         /// The names of the secrets that were put in.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         secrets: Vec<String>,
@@ -182,7 +185,7 @@ pub enum Event {
         duration_ms: u64,
         /// What went wrong.
         #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<String>,
+        error: Option<Cause>,
         /// Names of the secrets that were put into the request's body.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         secrets: Vec<String>,

@@ -21,11 +21,11 @@ pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use names::Names;
+pub(crate) use names::{Exhausted, Names};
 pub(crate) use question::Question;
 pub(crate) use resolver::{ResolveError, Resolver};
 pub(crate) use seen::Seen;
 pub(crate) use server::{DnsContext, answer};
-pub(crate) use servers::Source;
-pub(crate) use upstream::Upstream;
+pub(crate) use servers::{NoServer, Source};
+pub(crate) use upstream::{Upstream, UpstreamError};
 pub(crate) use wire::Transport;

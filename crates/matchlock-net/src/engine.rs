@@ -35,7 +35,8 @@ use tokio::sync::Semaphore;
 use crate::dns::{DnsContext, Names};
 use crate::tls::Authority;
 
-pub(crate) use outside::Outside;
+pub(crate) use hello::HelloRefused;
+pub(crate) use outside::{Outside, OutsideError};
 pub(crate) use shared::Shared;
 
 /// TCP connections at a time.

@@ -12,6 +12,7 @@ pub mod bench;
 pub mod fuzzing;
 
 mod audit;
+mod cause;
 mod dial;
 mod dns;
 mod engine;
@@ -23,6 +24,7 @@ mod stack;
 mod tls;
 
 pub use audit::{Audit, AuditLost, Decision, Event, Protocol, Scheme};
+pub use cause::Cause;
 pub use dial::{HostDialError, HostDialer, HostStream, ProxyError, ProxySettings, host_roots};
 pub use network::{GuestNetwork, NetConfig, NetError, Network, NotIntercepting};
 pub use own_addresses::own_addresses;

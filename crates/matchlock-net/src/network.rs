@@ -14,6 +14,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::audit::Audit;
+use crate::cause::Cause;
 use crate::dial::{Dialer, ProxySettings};
 use crate::dns::{DnsContext, Names, Resolver, Seen, Source, Upstream};
 use crate::engine::{Engine, Outside, Shared};
@@ -178,7 +179,8 @@ impl Network {
         let stack = Stack::new(config, guest, Arc::clone(&self.engine));
         runtime.spawn(async move {
             if let Err(error) = stack.run().await {
-                tracing::error!(%error, "the guest's network has ended");
+                let cause = Cause::of(&error);
+                tracing::error!(%cause, "the guest's network has ended");
             }
         });
         let engine = Arc::clone(&self.engine);

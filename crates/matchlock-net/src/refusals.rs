@@ -2,6 +2,8 @@
 
 use matchlock_policy::Denied;
 
+use crate::cause::Cause;
+
 /// Distinct refusals that are kept. The guest chooses the names, so there has to be a bound.
 const KEPT: usize = 64;
 
@@ -13,7 +15,7 @@ pub struct Refusal {
     /// The port; none for a name that was only asked for.
     pub port: Option<u16>,
     /// Why.
-    pub reason: String,
+    pub reason: Cause,
     /// The flag that would allow it, if there is one.
     pub suggestion: Option<String>,
     /// How often.
@@ -26,18 +28,14 @@ impl Refusal {
         Self {
             host: host.into(),
             port,
-            reason: denied.to_string(),
+            reason: Cause::of(denied),
             suggestion: denied.suggestion(),
             count: 1,
         }
     }
 
     /// A refusal for what the guest sent; no flag would help.
-    pub(crate) fn of(
-        host: impl Into<String>,
-        port: Option<u16>,
-        reason: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn of(host: impl Into<String>, port: Option<u16>, reason: impl Into<Cause>) -> Self {
         Self { host: host.into(), port, reason: reason.into(), suggestion: None, count: 1 }
     }
 

@@ -49,6 +49,7 @@ pub(crate) use self::counters::Counters;
 pub(crate) use self::counters::Discard;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::deframe::Deframer;
+pub(crate) use self::deframe::OutOfStep;
 pub(crate) use self::pending::PendingFlow;
 pub(crate) use self::run::Stack;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-pub(crate) use authority::Authority;
+pub(crate) use authority::{Authority, AuthorityError};
 pub(crate) use roots::Roots;
 pub use roots::{InvalidPem, read_certificates};
-pub(crate) use upstream::{UpstreamTls, UpstreamTlsError};
+pub(crate) use upstream::{UpstreamTls, UpstreamTlsError, describe};
 
 /// HTTP/2 over TLS (RFC 9113, section 3.2).
 pub(crate) const ALPN_H2: &[u8] = b"h2";

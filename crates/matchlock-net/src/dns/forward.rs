@@ -12,6 +12,7 @@ use super::question::Question;
 use super::resolver::to_wire;
 use super::server::{DnsContext, Reply};
 use super::wire::Asked;
+use crate::cause::Cause;
 
 /// Any port: where the public network is open, no rule is about one.
 const ANY_PORT: u16 = 443;
@@ -28,8 +29,9 @@ pub(crate) async fn forward(
     let answer = match context.upstream.ask(&Query::query(to_wire(name), asked.qtype())).await {
         Ok(answer) => answer,
         Err(error) => {
-            tracing::debug!(%name, %error, "a question of the guest is not answered");
-            return Reply::empty(ResponseCode::ServFail, question.because(error.to_string()));
+            let cause = Cause::of(&error);
+            tracing::debug!(%name, %cause, "a question of the guest is not answered");
+            return Reply::empty(ResponseCode::ServFail, question.because(cause));
         }
     };
     let filtered = filter(policy, name, answer);

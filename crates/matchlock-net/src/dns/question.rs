@@ -3,6 +3,7 @@
 use matchlock_policy::{Denied, HostName};
 
 use super::wire::Asked;
+use crate::cause::Cause;
 
 /// An answer, and the decision behind it. The decision is to be recorded before the answer is
 /// sent; if it cannot be, there is no answer.
@@ -24,7 +25,7 @@ pub(crate) struct Question {
     /// What decided.
     pub(crate) rule: String,
     /// Why it was denied, or why there is no record although it was not.
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<Cause>,
     /// The refusal of the policy, if it was one: it knows what would lift it.
     pub(crate) denied: Option<Denied>,
 }
@@ -39,19 +40,18 @@ impl Question {
     pub(crate) fn refused(
         asked: &Asked,
         rule: impl Into<String>,
-        reason: impl Into<String>,
+        reason: impl Into<Cause>,
     ) -> Self {
         Self::new(asked, rule).because(reason)
     }
 
     /// Denied by the policy.
     pub(crate) fn denied(asked: &Asked, name: &HostName, denied: Denied) -> Self {
-        let question =
-            Self::new(asked, denied.rule().to_string()).because(denied.reason().to_string());
+        let question = Self::new(asked, denied.rule().to_string()).because(denied.reason());
         Self { name: name.to_string(), denied: Some(denied), ..question }
     }
 
-    pub(crate) fn because(mut self, reason: impl Into<String>) -> Self {
+    pub(crate) fn because(mut self, reason: impl Into<Cause>) -> Self {
         self.reason = Some(reason.into());
         self
     }

@@ -15,6 +15,7 @@ use super::resolver::to_wire;
 use super::seen::Seen;
 use super::upstream::Upstream;
 use super::wire::{Asked, Transport, Unasked, record};
+use crate::cause::Cause;
 
 /// How long the guest may remember what we say, in seconds.
 const TTL: u32 = 60;
@@ -143,7 +144,7 @@ fn synthetic(
     match context.names.assign(name) {
         Ok((v4, v6)) => addresses(asked, &[v4.into(), v6.into()], question),
         Err(exhausted) => {
-            Reply::empty(ResponseCode::ServFail, question.because(exhausted.to_string()))
+            Reply::empty(ResponseCode::ServFail, question.because(Cause::of(&exhausted)))
         }
     }
 }

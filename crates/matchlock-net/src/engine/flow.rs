@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::shared::Shared;
 use crate::audit::{AuditLost, Decision, Event, Protocol};
+use crate::cause::Cause;
 use crate::refusals::Refusal;
 
 /// A flow that was decided. Once it was let open its end is recorded, however it comes.
@@ -72,33 +73,34 @@ impl Flow {
     /// Records that the flow may not be.
     pub(crate) fn deny(&self, denied: &Denied) {
         self.refused(Refusal::denied(self.host(), Some(self.address.port()), denied));
-        let reason = Some(denied.reason().to_string());
+        let reason = Some(denied.reason().into());
         // Nothing happens that would need the record; a lost one closes the network anyway.
         let _ =
             self.shared.audit(&self.opening(Decision::Denied, denied.rule().to_string(), reason));
     }
 
     /// Records that the flow may not be, for a reason that is not in the policy.
-    pub(crate) fn deny_for(&self, reason: &str) {
+    pub(crate) fn deny_for(&self, reason: &'static str) {
         self.refused(Refusal::of(self.host(), Some(self.address.port()), reason));
-        let reason = Some(reason.to_owned());
+        let reason = Some(reason.into());
         let _ = self.shared.audit(&self.opening(Decision::Denied, "engine".to_owned(), reason));
     }
 
     /// Records that policy does not let an opened flow go on.
     pub(crate) fn refuse_denied(&self, sni: Option<&HostName>, denied: &Denied) {
         self.refused(Refusal::denied(self.host(), Some(self.address.port()), denied));
-        self.record_refusal(sni, denied.to_string());
+        self.record_refusal(sni, Cause::of(denied));
     }
 
     /// Records that an opened flow does not go on for what the guest sent.
-    pub(crate) fn refuse(&self, sni: Option<&HostName>, reason: &str) {
-        self.refused(Refusal::of(self.host(), Some(self.address.port()), reason));
-        self.record_refusal(sni, reason.to_owned());
+    pub(crate) fn refuse(&self, sni: Option<&HostName>, reason: impl Into<Cause>) {
+        let reason = reason.into();
+        self.refused(Refusal::of(self.host(), Some(self.address.port()), reason.clone()));
+        self.record_refusal(sni, reason);
     }
 
     /// Records that the other side of an opened flow is not to be had.
-    pub(crate) fn fail(&self, host: &Host, reason: String) {
+    pub(crate) fn fail(&self, host: &Host, reason: Cause) {
         let (flow, host, port) = (self.id, host.to_string(), self.address.port());
         let _ = self.shared.audit(&Event::UpstreamFailed { flow, host, port, reason });
     }
@@ -112,13 +114,13 @@ impl Flow {
         self.shared.refused(refusal);
     }
 
-    fn record_refusal(&self, sni: Option<&HostName>, reason: String) {
+    fn record_refusal(&self, sni: Option<&HostName>, reason: Cause) {
         let sni = sni.map(ToString::to_string);
         let (flow, decision) = (self.id, Decision::Denied);
         let _ = self.shared.audit(&Event::FlowRefused { flow, sni, decision, reason });
     }
 
-    fn opening(&self, decision: Decision, rule: String, reason: Option<String>) -> Event {
+    fn opening(&self, decision: Decision, rule: String, reason: Option<Cause>) -> Event {
         Event::FlowOpen {
             flow: self.id,
             protocol: self.protocol,

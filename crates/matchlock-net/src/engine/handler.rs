@@ -9,6 +9,7 @@ use super::stream::BoxedStream;
 use super::tcp::Pending;
 use super::udp::{self, Replies, Verdict};
 use super::{Engine, resolver, tcp};
+use crate::cause::Cause;
 use crate::dns::Transport;
 use crate::stack::{Datagram, Handler, PendingFlow, UdpReplies, UdpVerdict};
 
@@ -26,7 +27,8 @@ impl Handler for Engine {
             if engine.serves_dns(destination) {
                 let guest = Box::new(flow.accept());
                 if let Err(error) = resolver::serve(engine, guest).await {
-                    tracing::debug!(%error, "DNS connection failed");
+                    let cause = Cause::of(&error);
+                    tracing::debug!(%cause, "DNS connection failed");
                 }
             } else {
                 tcp::run(engine, flow).await;

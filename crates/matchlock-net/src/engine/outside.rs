@@ -1,6 +1,5 @@
 //! Connections to the outside, as a flow needs them.
 
-use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -94,18 +93,6 @@ impl OutsideError {
             Self::Dial(DialError::Denied(denied)) => Some(denied),
             _ => None,
         }
-    }
-
-    /// The whole story, for the audit trail.
-    pub(crate) fn story(&self) -> String {
-        let mut story = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            story.push_str(": ");
-            story.push_str(&error.to_string());
-            cause = error.source();
-        }
-        story
     }
 }
 

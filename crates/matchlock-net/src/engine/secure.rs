@@ -17,6 +17,7 @@ use super::sniff::{Speech, sniff};
 use super::stream::{BoxedStream, Prefixed};
 use super::target::Target;
 use super::{Engine, apology, tcp};
+use crate::cause::Cause;
 use crate::dial::Purpose;
 use crate::refusals::Refusal;
 use crate::tls::{ALPN_H2, ALPN_HTTP1};
@@ -120,7 +121,7 @@ impl Inner<'_> {
     fn distrusted(&self, error: &io::Error) {
         let alert = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         if let Some(rustls::Error::AlertReceived(_)) = alert {
-            let reason = format!("a program in the guest broke off TLS ({error})");
+            let reason = Cause::after("a program in the guest broke off TLS", error);
             let host = self.target.allowed.host().to_string();
             let port = Some(self.target.address.port());
             self.flow.shared().refused(Refusal::of(host, port, reason));
@@ -150,7 +151,7 @@ async fn refuse(
 ) -> io::Result<()> {
     match refused {
         HelloRefused::Denied(denied) => flow.refuse_denied(sni, denied),
-        _ => flow.refuse(sni, &refused.to_string()),
+        _ => flow.refuse(sni, Cause::of(refused)),
     }
     hello::send_alert(guest, refused.alert()).await;
     Ok(())

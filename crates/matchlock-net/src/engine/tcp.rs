@@ -12,6 +12,7 @@ use super::plain::{self, Sides};
 use super::stream::BoxedStream;
 use super::target::Target;
 use crate::audit::Protocol;
+use crate::cause::Cause;
 use crate::dial::Purpose;
 
 /// DNS over TLS, which would hide names from us (RFC 7858).
@@ -50,7 +51,8 @@ pub(crate) async fn run(engine: Arc<Engine>, pending: impl Pending) {
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(flow = flow.id(), %error, "flow failed");
+        let cause = Cause::of(&error);
+        tracing::debug!(flow = flow.id(), %cause, "flow failed");
     }
 }
 
@@ -107,7 +109,7 @@ async fn carry(
 pub(crate) fn report(flow: &Flow, target: &Target, error: &OutsideError) {
     match error.denied() {
         Some(denied) => flow.refuse_denied(None, denied),
-        None => flow.fail(target.allowed.host(), error.story()),
+        None => flow.fail(target.allowed.host(), Cause::of(error)),
     }
 }
 

@@ -16,6 +16,7 @@ use super::Engine;
 use super::flow::Flow;
 use super::target::Target;
 use crate::audit::Protocol;
+use crate::cause::Cause;
 
 /// Pairs of endpoints at a time; each has a socket of the host.
 const SESSIONS: usize = 256;
@@ -93,7 +94,8 @@ pub(crate) fn relay(
         let session = Session { flow: &flow, replies: &replies, receiver };
         tokio::select! {
             ended = session.run(&dialable) => if let Err(error) = ended {
-                tracing::debug!(flow = flow.id(), %error, "UDP session failed");
+                let cause = Cause::of(&error);
+                tracing::debug!(flow = flow.id(), %cause, "UDP session failed");
             },
             () = engine.shared.closed() => {}
             () = super::tcp::withdrawn(&engine, &target) => {

@@ -10,11 +10,12 @@ use matchlock_policy::Endpoint;
 use super::Exchange;
 use super::callback;
 use super::download::{Download, DownloadError};
-use super::judge::{Admitted, chain};
+use super::judge::Admitted;
+use crate::cause::Cause;
 
 /// A rule does not let a message pass.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// It says so itself, or its callback does.
     #[error("blocked by {0}")]
     Blocked(String),
@@ -107,9 +108,9 @@ async fn ask(
     }
 }
 
-fn failed(rule: &Rule, error: &dyn std::error::Error) -> Result<(), Stop> {
-    let why = chain(error);
-    tracing::warn!(rule = rule.name(), why, "a network hook failed");
+fn failed(rule: &Rule, error: &(dyn std::error::Error + 'static)) -> Result<(), Stop> {
+    let cause = Cause::of(error);
+    tracing::warn!(rule = rule.name(), %cause, "a network hook failed");
     match rule.on_error() {
         OnError::Allow => Ok(()),
         OnError::Block => Err(Stop::Failed(name(rule))),

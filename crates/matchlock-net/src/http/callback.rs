@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 /// Why a callback gave no answer that can be followed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CallError {
+pub(crate) enum CallError {
     /// Nobody listens.
     #[error("no callback socket is set")]
     NoSocket,

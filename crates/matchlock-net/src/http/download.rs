@@ -11,10 +11,11 @@ use matchlock_intercept::rewrite::{
 use matchlock_policy::Bound;
 
 use super::answer::Stop;
+use crate::cause::Cause;
 
 /// Why a response does not go to the guest.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DownloadError {
+pub(crate) enum DownloadError {
     /// A rule does not let it.
     #[error(transparent)]
     Stopped(#[from] Stop),
@@ -213,7 +214,8 @@ impl Download {
         if self.on_error == OnError::Block {
             return Err(DownloadError::Edit(error));
         }
-        tracing::warn!(%error, "a response is passed on without edits");
+        let cause = Cause::of(&error);
+        tracing::warn!(%cause, "a response is passed on without edits");
         self.edit = Edit::None;
         Ok(())
     }

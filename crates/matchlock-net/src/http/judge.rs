@@ -15,6 +15,7 @@ use super::answer;
 use super::local::Local;
 use super::record::Record;
 use crate::audit::{AuditLost, Decision, Event, Scheme};
+use crate::cause::Cause;
 use crate::refusals::Refusal;
 
 /// Longest path with query in the audit trail, in bytes.
@@ -65,7 +66,7 @@ pub(super) async fn judge(exchange: &Exchange, head: RequestHead) -> Result<Verd
 /// As [`judge`].
 pub(super) fn malformed(
     exchange: &Exchange,
-    error: &dyn std::error::Error,
+    error: &(dyn std::error::Error + 'static),
 ) -> Result<Record, AuditLost> {
     let case = Case {
         exchange,
@@ -75,7 +76,7 @@ pub(super) fn malformed(
         host: String::new(),
         path: String::new(),
     };
-    let event = case.event(Decision::Denied, "strict HTTP", Some(chain(error)), &[]);
+    let event = case.event(Decision::Denied, "strict HTTP", Some(Cause::of(error)), &[]);
     exchange.shared.audit(&event)?;
     Ok(case.record())
 }
@@ -91,18 +92,6 @@ pub(super) fn leak_in_body(
 ) -> Result<(), AuditLost> {
     let host = admitted.allowed.endpoint();
     leak(exchange, admitted.record.request, secret, host)
-}
-
-/// The messages of an error and of its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
 
 /// One request, for the audit trail.
@@ -124,7 +113,7 @@ struct Decided {
 }
 
 enum Reason {
-    Malformed(Box<dyn std::error::Error + Send + Sync>),
+    Malformed(Cause),
     Method,
     Misdirected(RequestRefused),
     Denied(Denied),
@@ -151,7 +140,7 @@ impl<'a> Case<'a> {
     }
 
     async fn decide(&mut self, mut head: RequestHead) -> Result<Decided, Reason> {
-        let authority = head.authority().map_err(|e| Reason::Malformed(e.into()))?;
+        let authority = head.authority().map_err(|e| Reason::Malformed(Cause::of(&e)))?;
         if head.method.is("CONNECT") {
             return Err(Reason::Method);
         }
@@ -215,27 +204,26 @@ impl<'a> Case<'a> {
         let shared = &self.exchange.shared;
         let port = Some(self.exchange.connection.address.port());
         let (local, rule, reason) = match refusal {
-            Reason::Malformed(error) => {
-                (Local::MALFORMED, "strict HTTP".to_owned(), chain(&*error))
-            }
-            Reason::Method => (Local::METHOD, "strict HTTP".to_owned(), "CONNECT".to_owned()),
+            Reason::Malformed(error) => (Local::MALFORMED, "strict HTTP".to_owned(), error),
+            Reason::Method => (Local::METHOD, "strict HTTP".to_owned(), Cause::from("CONNECT")),
             Reason::Misdirected(error) => {
-                shared.refused(Refusal::of(&*self.host, port, error.to_string()));
-                (Local::MISDIRECTED, "authority of the connection".to_owned(), error.to_string())
+                let cause = Cause::of(&error);
+                shared.refused(Refusal::of(&*self.host, port, cause.clone()));
+                (Local::MISDIRECTED, "authority of the connection".to_owned(), cause)
             }
             Reason::Denied(denied) => {
                 shared.refused(Refusal::denied(&*self.host, port, &denied));
-                (Local::BLOCKED, denied.rule().to_string(), denied.to_string())
+                (Local::BLOCKED, denied.rule().to_string(), Cause::of(&denied))
             }
-            Reason::Hook(stop) => (Local::BLOCKED, stop.rule().to_owned(), stop.to_string()),
+            Reason::Hook(stop) => (Local::BLOCKED, stop.rule().to_owned(), Cause::of(&stop)),
             Reason::Leak(secret, endpoint) => {
-                let reason = "secret placeholder sent to unauthorized host".to_owned();
-                shared.refused(Refusal::of(&*self.host, port, &*reason));
+                let reason = Cause::from("secret placeholder sent to unauthorized host");
+                shared.refused(Refusal::of(&*self.host, port, reason.clone()));
                 leak(self.exchange, self.request, &secret, &endpoint)?;
                 (Local::BLOCKED, format!("secret {secret}"), reason)
             }
         };
-        shared.audit(&self.event(Decision::Denied, &rule, Some(reason.clone()), &[]))?;
+        shared.audit(&self.event(Decision::Denied, &rule, Some(reason), &[]))?;
         let record = self.record();
         record.status(local.status);
         Ok(Verdict::Refuse(local, record))
@@ -245,7 +233,7 @@ impl<'a> Case<'a> {
         &self,
         decision: Decision,
         rule: &str,
-        reason: Option<String>,
+        reason: Option<Cause>,
         secrets: &[SecretName],
     ) -> Event {
         Event::Request {

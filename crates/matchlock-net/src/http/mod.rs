@@ -31,6 +31,13 @@ use matchlock_policy::Connection;
 use crate::engine::Shared;
 use crate::engine::stream::BoxedStream;
 
+pub(crate) use answer::Stop;
+pub(crate) use callback::CallError;
+pub(crate) use download::DownloadError;
+pub(crate) use h1::{ReceiveError, SendError};
+pub(crate) use h2::{Failure, MalformedHead};
+pub(crate) use interim::TooManyInterims;
+
 /// A head that has begun must be complete after this: a guest cannot hold a connection by a byte
 /// now and then.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::audit::Event;
+use crate::cause::Cause;
 use crate::engine::Shared;
 
 /// The response half of an exchange's record. It is written when this is dropped, so that every
@@ -17,7 +18,7 @@ pub(super) struct Record {
     status: AtomicU16,
     up: AtomicU64,
     down: AtomicU64,
-    error: Mutex<Option<String>>,
+    error: Mutex<Option<Cause>>,
     in_body: InBody,
 }
 
@@ -59,9 +60,9 @@ impl Record {
     }
 
     /// What went wrong; the first one counts.
-    pub(super) fn failed(&self, error: impl Into<String>) {
+    pub(super) fn failed(&self, error: Cause) {
         let mut kept = self.error.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get_or_insert_with(|| error.into());
+        kept.get_or_insert(error);
     }
 }
 

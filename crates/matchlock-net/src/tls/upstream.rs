@@ -109,9 +109,9 @@ impl UpstreamTlsError {
             Some(rustls::Error::NoCertificatesPresented) => {
                 Self::Certificate { host: host.clone(), problem: "is missing", source: error }
             }
-            Some(rustls::Error::AlertReceived(alert)) => Self::Alert(describe(*alert)),
+            Some(rustls::Error::AlertReceived(alert)) => Self::Alert(name(*alert)),
             Some(rustls::Error::NoApplicationProtocol) => {
-                Self::Alert(describe(AlertDescription::NoApplicationProtocol))
+                Self::Alert(name(AlertDescription::NoApplicationProtocol))
             }
             Some(rustls::Error::PeerIncompatible(
                 PeerIncompatible::ServerDoesNotSupportTls12Or13,
@@ -176,7 +176,24 @@ fn problem(error: &CertificateError) -> &'static str {
     }
 }
 
+/// What kind of error it is, without the texts and the names of the peer that it may hold.
+pub(crate) fn describe(error: &rustls::Error) -> &'static str {
+    use rustls::Error as E;
+    match error {
+        E::AlertReceived(alert) => name(*alert),
+        E::InvalidCertificate(wrong) => problem(wrong),
+        E::NoCertificatesPresented => "there is no certificate",
+        E::NoApplicationProtocol => "no application protocol in common",
+        E::PeerIncompatible(_) => "nothing in common with the peer",
+        E::PeerMisbehaved(_) | E::PeerSentOversizedRecord => "the peer breaks the rules of TLS",
+        E::DecryptError => "a record cannot be decrypted",
+        E::InvalidMessage(_) | E::InappropriateMessage { .. } => "a message of TLS is malformed",
+        E::InappropriateHandshakeMessage { .. } => "a message of the handshake is out of turn",
+        _ => "TLS failed",
+    }
+}
+
 /// The name of an alert (RFC 8446, section 6).
-fn describe(alert: AlertDescription) -> &'static str {
+fn name(alert: AlertDescription) -> &'static str {
     alert.as_str().unwrap_or("an unknown alert")
 }

@@ -23,12 +23,9 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 /// A body whose text cannot be seen.
 #[derive(Debug, thiserror::Error)]
 pub enum Undecodable {
-    /// A coding that is not gzip, deflate, br, zstd or identity.
-    #[error("the content coding {coding:?} is not known")]
-    Unknown {
-        /// Its name.
-        coding: String,
-    },
+    /// A coding of another name, which is the server's to choose and is not repeated.
+    #[error("the content coding is not gzip, deflate, br, zstd or identity")]
+    Unknown,
     /// More codings than anyone needs.
     #[error("the body has more than {MAX_CODINGS} content codings")]
     Stacked,
@@ -243,10 +240,7 @@ impl Coding {
                 coding: "zstd",
                 source: Some(source),
             })?,
-            _ => {
-                let coding = name.escape_ascii().to_string();
-                return Err(Undecodable::Unknown { coding });
-            }
+            _ => return Err(Undecodable::Unknown),
         };
         Ok(Some(coding))
     }

@@ -98,7 +98,7 @@ fn encoded_bodies_are_decoded_first() {
         assert!(scrub(Some(coding), &[&encoded[..encoded.len() - 1]]).is_err(), "{coding}");
         assert!(scrub(Some(coding), &[VALUE.as_bytes()]).is_err(), "{coding} that is none");
     }
-    assert!(matches!(scrub(Some("compress"), &[]), Err(Undecodable::Unknown { .. })));
+    assert!(matches!(scrub(Some("compress"), &[]), Err(Undecodable::Unknown)));
 }
 
 #[test]

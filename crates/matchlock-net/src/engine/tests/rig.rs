@@ -185,7 +185,7 @@ impl Recorder {
             Event::FlowOpen { reason, .. } => reason.clone(),
             _ => None,
         };
-        self.events().iter().filter_map(reason).collect()
+        self.events().iter().filter_map(reason).map(|reason| reason.to_string()).collect()
     }
 }
 

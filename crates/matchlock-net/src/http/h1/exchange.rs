@@ -13,9 +13,10 @@ use super::receive::{self, ReceiveError, Received};
 use super::send::{self, SendError};
 use super::wire::{Counted, Reader, Writer};
 use super::{Client, Next, Session, lost};
+use crate::cause::Cause;
 use crate::engine::relay::relay;
 use crate::engine::stream::{BoxedStream, Prefixed};
-use crate::http::judge::{self, Admitted, chain};
+use crate::http::judge::{self, Admitted};
 use crate::http::local::Local;
 use crate::http::upload::Upload;
 use crate::http::{Exchange, HELD_BODY, Redial};
@@ -96,7 +97,7 @@ where
             let mut upstream = match self.connect().await {
                 Ok(upstream) => upstream,
                 Err(error) => {
-                    admitted.record.failed(chain(&error));
+                    admitted.record.failed(Cause::of(&error));
                     return self.give_up(&admitted, &progress, Local::UNREACHABLE, client).await;
                 }
             };
@@ -151,7 +152,7 @@ where
             if again && matches!(error, ReceiveError::Upstream(_)) {
                 continue;
             }
-            admitted.record.failed(chain(&error));
+            admitted.record.failed(Cause::of(&error));
             return match error {
                 ReceiveError::Guest(error) => Err(error),
                 ReceiveError::Download(error) => {
@@ -179,7 +180,7 @@ where
         );
         let result = relay(&mut guest, &mut upstream).await;
         if let Err(error) = &result {
-            admitted.record.failed(chain(error));
+            admitted.record.failed(Cause::of(error));
         }
         result
     }
@@ -245,7 +246,7 @@ where
         error: SendError,
         client: Client,
     ) -> io::Result<Next> {
-        admitted.record.failed(chain(&error));
+        admitted.record.failed(Cause::of(&error));
         match error {
             SendError::Guest(error) => Err(error),
             SendError::Malformed(_) => {

@@ -19,6 +19,8 @@ use super::judge::{self, Verdict};
 use super::local::Local;
 use super::{Exchange, HEAD_TIMEOUT, IDLE_TIMEOUT, Redial};
 use crate::engine::stream::BoxedStream;
+pub(crate) use receive::ReceiveError;
+pub(crate) use send::SendError;
 use wire::{Reader, Writer};
 
 /// After the last response, what the guest still sends is read for so long and so far: a close with

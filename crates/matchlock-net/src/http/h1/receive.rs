@@ -31,7 +31,7 @@ pub(super) enum Received {
 
 /// Why receiving stopped.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReceiveError {
+pub(crate) enum ReceiveError {
     #[error("the upstream's connection failed")]
     Upstream(#[source] io::Error),
     #[error("the upstream's response is malformed")]

@@ -20,7 +20,7 @@ const AHEAD: usize = 64 * 1024;
 
 /// Why sending stopped.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SendError {
+pub(crate) enum SendError {
     #[error("the guest's connection failed")]
     Guest(#[source] io::Error),
     #[error("the request's body is malformed")]

@@ -20,7 +20,7 @@ const SENSITIVE: [&str; 5] =
 
 /// What is not the head of a request.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum MalformedHead {
+pub(crate) enum MalformedHead {
     #[error("the request has no :authority")]
     NoAuthority,
     #[error("the request has a Host field that differs from its :authority")]

@@ -13,7 +13,7 @@ use crate::http::local::Local;
 
 /// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     #[error("the audit trail does not take events")]
     Audit(#[from] AuditLost),
     #[error("the upstream's response is malformed")]

@@ -26,7 +26,10 @@ use tokio::time::Instant;
 use self::paced::Paced;
 use self::pipe::Chunk;
 use super::{Exchange, HEAD_TIMEOUT, IDLE_TIMEOUT};
+use crate::cause::Cause;
 use crate::engine::stream::BoxedStream;
+pub(crate) use convert::MalformedHead;
+pub(crate) use failure::Failure;
 
 /// What a stream may have on the way to us, and all streams of a connection together: this is also
 /// what is held of bodies whose receiver is slow.
@@ -188,7 +191,8 @@ async fn connect(
         };
         tokio::select! {
             result = connection => if let Err(error) = result {
-                tracing::debug!(%error, "an HTTP/2 connection to the outside failed");
+                let cause = Cause::of(&error);
+                tracing::debug!(%cause, "an HTTP/2 connection to the outside failed");
             },
             () = settle => {}
         }

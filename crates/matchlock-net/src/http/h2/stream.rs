@@ -16,8 +16,9 @@ use super::Context;
 use super::convert::{self, MalformedHead};
 use super::failure::Failure;
 use super::pipe::{self, Chunk, Sink};
+use crate::cause::Cause;
 use crate::http::HELD_BODY;
-use crate::http::judge::{self, Admitted, Verdict, chain};
+use crate::http::judge::{self, Admitted, Verdict};
 use crate::http::local::Local;
 use crate::http::upload::{Upload, check_trailers};
 
@@ -112,7 +113,7 @@ impl Stream<'_> {
     async fn run(mut self, body: RecvStream, upstream: SendRequest<Chunk>) {
         let Err(failure) = self.exchange(body, upstream).await else { return };
         let record = &self.admitted.record;
-        record.failed(chain(&failure));
+        record.failed(Cause::of(&failure));
         if let Failure::Leak(leak) = &failure
             && judge::leak_in_body(&self.context.exchange, self.admitted, &leak.secret).is_err()
         {

@@ -132,7 +132,7 @@ impl Bench {
     pub(super) fn requests(&self) -> Vec<(String, Decision, Option<String>)> {
         let of = |event: &Event| match event {
             Event::Request { path, decision, reason, .. } => {
-                Some((path.clone(), *decision, reason.clone()))
+                Some((path.clone(), *decision, reason.as_ref().map(ToString::to_string)))
             }
             _ => None,
         };
@@ -143,7 +143,7 @@ impl Bench {
     pub(super) fn responses(&self) -> Vec<(u16, Option<String>)> {
         let of = |event: &Event| match event {
             Event::Response { status, error, .. } => {
-                Some((*status, error.clone()))
+                Some((*status, error.as_ref().map(ToString::to_string)))
             }
             _ => None,
         };

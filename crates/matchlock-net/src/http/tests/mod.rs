@@ -9,3 +9,4 @@ mod properties;
 mod raw;
 mod secrets;
 mod settings;
+mod words;

@@ -21,7 +21,7 @@ pub(in crate::commands) struct Refused {
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let Refusal { host, port, reason, suggestion, count } = refusal;
-        Self { host, port, reason, allow_with: suggestion, count }
+        Self { host, port, reason: reason.to_string(), allow_with: suggestion, count }
     }
 }
 
