@@ -2,24 +2,94 @@
 
 use crate::tree::{Content, Directory, Inode, InodeId, Name, Tree};
 
-/// Applies each layer on the ones before it, the lowest first. The result has no whiteouts, and every
-/// [`FileData::layer`](crate::tree::FileData::layer) is the place of its layer in `layers`.
+/// What all layers of an image may have together. They are in memory until its index is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Files, directories and whiteouts; and, counted apart, their names.
+    pub entries: u64,
+    /// Bytes of names, link texts and extended attributes.
+    pub metadata_bytes: u64,
+}
+
+/// Twice what one layer may have.
+impl Default for Limits {
+    fn default() -> Self {
+        let layer = crate::layer::Limits::default();
+        Self { entries: 2 * layer.entries, metadata_bytes: 2 * layer.metadata_bytes }
+    }
+}
+
+/// The layers of an image are too large together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its layers have more than {} files or {} MiB of names together",
+    .0.entries,
+    .0.metadata_bytes >> 20
+)]
+pub struct TooLarge(Limits);
+
+/// Layers that were applied on each other, the lowest first. The result has no whiteouts, and every
+/// [`FileData::layer`](crate::tree::FileData::layer) is the place of its layer.
 ///
 /// A directory on a directory keeps the entries of both and takes the upper one's attributes, unless
 /// those are only [implied](Directory::implied); anything else replaces what had its name. Names of
 /// one inode in a layer are names of one inode in the result.
 ///
-/// # Panics
-/// With more than 65,536 layers; manifests have a far lower bound.
-#[must_use]
-pub fn merge(layers: Vec<Tree>) -> Tree {
-    let mut merged = Tree::new(crate::tree::Attributes { mode: 0o755, ..Default::default() });
-    for (index, layer) in layers.into_iter().enumerate() {
-        let index = u16::try_from(index).expect("manifests bound the layers");
-        let known = vec![None; layer.len()];
-        Applier { layer, index, known, merged: &mut merged }.apply();
+#[derive(Debug)]
+pub struct Merged {
+    tree: Tree,
+    layers: u16,
+    left: Limits,
+    limits: Limits,
+}
+
+impl Merged {
+    /// Nothing but a root.
+    #[must_use]
+    pub fn within(limits: Limits) -> Self {
+        let tree = Tree::new(crate::tree::Attributes { mode: 0o755, ..Default::default() });
+        Self { tree, layers: 0, left: limits, limits }
     }
-    merged
+
+    /// Applies the next layer.
+    ///
+    /// # Errors
+    /// [`TooLarge`].
+    ///
+    /// # Panics
+    /// With more than 65,535 layers; manifests have a far lower bound.
+    pub fn apply(&mut self, layer: Tree) -> Result<(), TooLarge> {
+        let (entries, metadata) = layer.weight();
+        let left = |left: u64, taken: u64| left.checked_sub(taken).ok_or(TooLarge(self.limits));
+        self.left = Limits {
+            entries: left(self.left.entries, entries)?,
+            metadata_bytes: left(self.left.metadata_bytes, metadata)?,
+        };
+        let index = self.layers;
+        self.layers = index.checked_add(1).expect("manifests bound the layers");
+        let known = vec![None; layer.len()];
+        Applier { layer, index, known, merged: &mut self.tree }.apply();
+        Ok(())
+    }
+
+    /// What all of them give.
+    #[must_use]
+    pub fn into_tree(self) -> Tree {
+        self.tree
+    }
+}
+
+/// The layers applied on each other, within the default limits.
+///
+/// # Panics
+/// Beyond them: for trees that are known.
+#[cfg(test)]
+pub(crate) fn merge(layers: Vec<Tree>) -> Tree {
+    let mut merged = Merged::within(Limits::default());
+    for layer in layers {
+        merged.apply(layer).expect("small layers");
+    }
+    merged.into_tree()
 }
 
 struct Applier<'a> {

@@ -169,6 +169,24 @@ impl Tree {
         self.inodes.len()
     }
 
+    /// Inodes or names, whichever are more, and bytes of names, link texts and extended attributes.
+    pub(crate) fn weight(&self) -> (u64, u64) {
+        let (mut names, mut bytes) = (0, 0);
+        for inode in &self.inodes {
+            let xattrs = inode.attributes.xattrs.iter();
+            bytes += xattrs.map(|(name, value)| name.len() + value.len()).sum::<usize>();
+            match &inode.content {
+                Content::Directory(directory) => {
+                    names += directory.entries.len();
+                    bytes += directory.entries.keys().map(|name| name.0.len()).sum::<usize>();
+                }
+                Content::Symlink(text) => bytes += text.len(),
+                _ => {}
+            }
+        }
+        (names.max(self.inodes.len()) as u64, bytes as u64)
+    }
+
     /// Never: there is a root.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -242,6 +242,22 @@ fn flat(tree: &Tree) -> BTreeMap<Vec<u8>, (bool, u16)> {
     all
 }
 
+#[test]
+fn all_layers_together_are_bounded() {
+    let (entries, metadata_bytes) = lower().weight();
+    assert_eq!((entries, metadata_bytes), (5, 8));
+    for limits in [
+        Limits { entries: 3 * entries - 1, metadata_bytes: 3 * metadata_bytes },
+        Limits { entries: 3 * entries, metadata_bytes: 3 * metadata_bytes - 1 },
+    ] {
+        let mut merged = Merged::within(limits);
+        // Names that are there already count: the layers are what is in memory.
+        merged.apply(lower()).expect("one");
+        merged.apply(lower()).expect("two");
+        assert_eq!(merged.apply(lower()), Err(TooLarge(limits)));
+    }
+}
+
 proptest! {
     #[test]
     fn merging_is_applying_path_by_path(layers in prop::collection::vec(any_layer(), 0..5)) {

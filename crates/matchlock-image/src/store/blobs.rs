@@ -7,8 +7,9 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{Lease, Locked, Store, StoreError, files};
 use crate::digest::{Digest, Hasher};
+use crate::erofs;
 use crate::layer::Layer;
-use crate::{erofs, merge};
+use crate::merge::{self, Merged};
 
 /// The only form of blobs, as in the column `fs_type` and in the names of files.
 pub(super) const FS_TYPE: &str = "erofs";
@@ -75,13 +76,13 @@ impl Store {
         if self.has_blob(&digest)? {
             return Ok(());
         }
-        let mut trees = Vec::with_capacity(layers.len());
+        let mut merged = Merged::within(merge::Limits::default());
         let mut lengths = Vec::with_capacity(layers.len());
         for layer in layers {
-            trees.push(self.layer_tree(layer)?);
+            merged.apply(self.layer_tree(layer)?).map_err(StoreError::TooLarge)?;
             lengths.push(self.blob_len(layer)?.ok_or(StoreError::Damaged(*layer))?);
         }
-        let written = erofs::write_index(self.new_blob()?, &merge::merge(trees), &lengths);
+        let written = erofs::write_index(self.new_blob()?, &merged.into_tree(), &lengths);
         let file =
             written.map_err(|error| self.full(&error).unwrap_or(StoreError::Index(error)))?;
         self.record(&digest, &file)

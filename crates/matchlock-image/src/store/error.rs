@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::Digest;
 use crate::erofs;
 use crate::manifest::ManifestError;
+use crate::merge::TooLarge;
 
 /// What a store could not do.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,9 @@ pub enum StoreError {
     /// A layer could not be read back.
     #[error("cannot read layer {0}")]
     Layer(Digest, #[source] erofs::ReadError),
+    /// Its layers are too large together.
+    #[error("the image is too large")]
+    TooLarge(#[source] TooLarge),
 }
 
 impl StoreError {
