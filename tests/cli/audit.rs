@@ -43,6 +43,12 @@ fn a_kept_trail_verifies_is_continued_and_shows_every_change() {
     fs::write(&log, text.replacen("evil.example.com", "good.example.com", 1)).expect("write");
     let changed = verify(&[]).finish().expect(1);
     assert!(changed.err().contains(": line 2: ") || changed.err().contains(": line 3: "));
+    let json = verify(&["--json"]).finish().expect(1).out();
+    let verdict: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(
+        (&verdict["intact"], &verdict["error"]["kind"]),
+        (&false.into(), &"conflict".into())
+    );
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     fs::write(&log, lines[..lines.len() - 1].concat()).expect("write");
     let cut = verify(&[]).finish().expect(0);

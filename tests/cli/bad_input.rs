@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use matchlock_testkit::{Invocation, Lab, repository, write_program};
 
-/// Runs it and checks the refusal: `says` is in the error, `hint` in the hint.
+/// Runs it and checks the refusal: `says` is in the error, `hint` in the hint. The status of a run is
+/// not one that its program could have, but for the one that programs look for.
 #[track_caller]
 fn assert_refused(lab: &Lab, invocation: Invocation, says: &str, hint: &str) {
+    let is_run = invocation.arguments().first().is_some_and(|word| word == "run");
+    let status = if is_run && !says.starts_with("-it requires") { 125 } else { 1 };
     let shown = format!("{:?}", invocation.arguments());
     let finished = invocation.finish();
     let err = finished.err();
-    assert_eq!(finished.code(), 1, "{shown}: {err}");
+    assert_eq!(finished.code(), status, "{shown}: {err}");
     assert_eq!(finished.out(), "", "{shown}");
     let lines: Vec<&str> = err.lines().collect();
     let (error, rest) = lines.split_first().unwrap_or_else(|| panic!("{shown}: no message"));

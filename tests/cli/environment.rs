@@ -57,7 +57,7 @@ fn flags_win_over_files_and_nothing_of_the_host_leaks() {
 #[test]
 fn a_working_directory_that_is_missing_is_an_error_that_names_it() {
     let lab = Lab::new();
-    let finished = lab.run(&["-w", "/no/such/directory"], &["true"]).finish().expect(1);
+    let finished = lab.run(&["-w", "/no/such/directory"], &["true"]).finish().expect(125);
     let err = finished.err();
     assert_eq!(err.lines().filter(|line| line.starts_with("Error: ")).count(), 1, "{err}");
     assert!(err.contains("/no/such/directory"), "{err}");

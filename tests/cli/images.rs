@@ -12,8 +12,9 @@ use crate::archives::{docker_archive, image};
 #[track_caller]
 fn assert_error(invocation: Invocation, says: &str, hint: &str) -> Finished {
     let shown = format!("{:?}", invocation.arguments());
+    let is_run = invocation.arguments().first().is_some_and(|word| word == "run");
     let finished = invocation.finish();
-    assert_eq!(finished.code(), 1, "{shown}: {}", finished.err());
+    assert_eq!(finished.code(), if is_run { 125 } else { 1 }, "{shown}: {}", finished.err());
     let err = finished.err();
     let error = err.lines().find_map(|line| line.strip_prefix("Error: "));
     assert!(error.is_some_and(|error| error.starts_with(says)), "{shown}: {err}");
@@ -332,7 +333,7 @@ fn an_image_is_fetched_once_and_then_needs_no_network() {
     let (name, digest) = publish(&registry);
 
     // A run says what it has fetched; this image has nothing to run.
-    let run = lab.matchlock(&["run", "--image", &name]).finish().expect(1);
+    let run = lab.matchlock(&["run", "--image", &name]).finish().expect(125);
     let err = run.err();
     let built = err.lines().next().unwrap_or_default();
     assert!(built.starts_with(&format!("Built rootfs from {name} (")), "{err}");
@@ -342,7 +343,7 @@ fn an_image_is_fetched_once_and_then_needs_no_network() {
     let pulled = lab.matchlock(&["pull", &name]).finish().expect(0);
     assert!(pulled.out().contains(&format!("\nDigest: {digest}\n")), "{}", pulled.out());
     assert_eq!(pulled.err(), "", "no bars in a pipe");
-    let run = lab.matchlock(&["run", "--image", &name]).finish().expect(1);
+    let run = lab.matchlock(&["run", "--image", &name]).finish().expect(125);
     assert!(!run.err().contains("Built"), "{}", run.err());
     assert_eq!(registry.requests().len(), asked, "it was here");
 

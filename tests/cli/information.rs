@@ -14,6 +14,9 @@ fn the_version_is_one_line_in_both_forms() {
     assert_eq!(flag.out(), format!("matchlock version {version}\n"));
     let command = lab.matchlock(&["version"]).finish().expect(0).out();
     let rest = command.strip_prefix(&format!("matchlock {version} (commit: ")).expect("a version");
+    let json = lab.matchlock(&["version", "--json"]).finish().expect(0).out();
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["version"], version);
     let (commit, built) = rest.split_once(", built: ").expect("two facts");
     assert!(!commit.is_empty() && !commit.contains(' '), "{command}");
     assert!(built.ends_with(")\n") && built.len() > 2, "{command}");
@@ -97,6 +100,7 @@ fn a_diagnosis_that_fails_says_what_to_do() {
             let failed = &diagnosis["checks"][0];
             assert_eq!(failed["status"], "fail", "{failed}");
             assert!(failed["fix"].as_str().is_some_and(|fix| fix.contains("qemu-system-x86")));
+            assert_eq!(diagnosis["error"]["kind"], "unavailable", "{out}");
         } else {
             assert!(out.contains("✗ qemu: ") && out.contains("  fix: "), "{out}");
         }

@@ -1,6 +1,6 @@
 //! Exit statuses, and what is said about them.
 
-use matchlock_testkit::{Lab, PATIENCE};
+use matchlock_testkit::{Finished, Lab, PATIENCE, binary, write_program};
 use serde_json::Value;
 
 use crate::support::sh;
@@ -62,4 +62,99 @@ fn json_is_the_last_line_and_its_phases_are_the_whole_run() {
     assert!(phases.len() > 5 && phases.keys().all(|name| ms(name) >= 0.0), "{err}");
     assert!(ms("kernel_to_agent") > 10.0, "no kernel boots faster: {err}");
     assert!((parts - ms("total")).abs() < 1.0, "parts {parts} of {err}");
+}
+
+/// The object, which is the last line of standard error.
+#[track_caller]
+fn object(finished: &Finished) -> Value {
+    let err = finished.err();
+    let last = err.lines().last().unwrap_or_default();
+    let object: Value = serde_json::from_str(last).unwrap_or_else(|_| panic!("no JSON: {err}"));
+    assert_eq!(object["exit_code"], finished.code(), "{err}");
+    object
+}
+
+#[test]
+fn json_has_a_line_of_its_own_whatever_the_program_wrote() {
+    let lab = Lab::new();
+    let finished = sh(&lab, &["--json"], "printf out; printf err >&2").finish().expect(0);
+    assert_eq!(finished.out(), "out", "as it was written");
+    assert_eq!(finished.err().lines().next(), Some("err"));
+    object(&finished);
+    // Both streams in one pipe, as in a log.
+    let merged = lab.home().join("merged");
+    write_program(&merged, &format!("#!/bin/sh\nexec {} \"$@\" 2>&1\n", binary().display()));
+    let finished = sh(&lab, &["--json"], "printf out").program(&merged).finish().expect(0);
+    let out = finished.out();
+    let lines: Vec<&str> = out.lines().collect();
+    let [.., output, json] = lines[..] else { panic!("{out}") };
+    assert_eq!(output, "out");
+    serde_json::from_str::<Value>(json).expect("JSON");
+}
+
+#[test]
+fn json_tells_of_errors_too() {
+    let lab = Lab::new();
+    let cases: [(&[&str], &[&str], i32); 6] = [
+        (&["--memory", "2q"], &["true"], 125),
+        (&["--no-such"], &["true"], 125),
+        (&["--image", "a b"], &["true"], 125),
+        (&["-it"], &["true"], 1),
+        (&["-w", "/no/such/directory"], &["true"], 125),
+        (&[], &["no-such-program"], 127),
+    ];
+    for (flags, argv, status) in cases {
+        let flags = [&["--json"], flags].concat();
+        let finished = lab.run(&flags, argv).finish().expect(status);
+        let object = object(&finished);
+        assert!(object["error"]["kind"].is_string(), "{flags:?}: {object}");
+        let message = object["error"]["message"].as_str().unwrap_or_default();
+        assert!(finished.err().contains(&format!("Error: {message}")), "{flags:?}: {object}");
+        assert_eq!(finished.out(), "", "{flags:?}");
+    }
+}
+
+#[test]
+fn json_in_a_file_is_whole_and_the_only_thing_in_it() {
+    let lab = Lab::new();
+    let file = lab.home().join("run.json");
+    let flag = format!("--json={}", file.display());
+    let read = || -> Value {
+        serde_json::from_slice(&std::fs::read(&file).expect("a file")).expect("JSON")
+    };
+    let finished = sh(&lab, &[&flag], "echo text; exit 3").finish().expect(3);
+    assert_eq!((finished.out().as_str(), finished.err().as_str()), ("text\n", ""));
+    assert_eq!(read()["exit_code"], 3);
+    lab.run(&[&flag, "--memory", "1"], &["true"]).finish().expect(125);
+    assert_eq!(read()["error"]["kind"], "invalid_argument", "in place of the other");
+    // An argument of a program names no file.
+    let other = lab.home().join("other.json");
+    let given = format!("--json={}", other.display());
+    lab.matchlock(&["run", "--memory", "2q", "prog", &given]).finish().expect(125);
+    assert!(!other.exists());
+    let lost = lab.run(&["--json=/no/such/directory/file"], &["true"]).finish().expect(125);
+    assert!(lost.err().starts_with("Error: cannot write the JSON to /no/such/directory/file: "));
+}
+
+#[test]
+fn every_command_has_one_json_value_on_standard_output_when_it_fails_too() {
+    let lab = Lab::new();
+    let cases: [&[&str]; 8] = [
+        &["pull", "a b"],
+        &["pull"],
+        &["build", "-t", "x", "/no/such/directory"],
+        &["image", "rm", "absent"],
+        &["volume", "create", "a", "--size", "2q"],
+        &["volume", "cp", "absent", "b"],
+        &["audit", "verify", "/no/such/file"],
+        &["image", "frobnicate"],
+    ];
+    for args in cases {
+        let finished = lab.matchlock(&[args, &["--json"]].concat()).finish().expect(1);
+        let out = finished.out();
+        let object: Value =
+            serde_json::from_str(&out).unwrap_or_else(|_| panic!("{args:?}: {out}"));
+        assert_eq!((out.lines().count(), &object["exit_code"]), (1, &1.into()), "{args:?}: {out}");
+        assert!(object["error"]["kind"].is_string(), "{args:?}: {out}");
+    }
 }

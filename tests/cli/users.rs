@@ -25,7 +25,7 @@ fn a_name_is_looked_up_and_numbers_are_taken_as_they_are() {
 #[test]
 fn an_unknown_user_is_an_error_that_names_it() {
     let lab = Lab::new();
-    let finished = sh(&lab, &["-u", "nobody-here"], WHO).finish().expect(1);
+    let finished = sh(&lab, &["-u", "nobody-here"], WHO).finish().expect(125);
     let err = finished.err();
     assert_eq!(err.lines().filter(|line| line.starts_with("Error: ")).count(), 1, "{err}");
     assert!(err.contains("nobody-here"), "{err}");

@@ -92,7 +92,7 @@ fn disks_that_cannot_be_had() {
         ("@data:/a,@data:/b", "invalid disk mount \"@data:/b\": volume data is in use".to_owned()),
     ];
     for (disk, says) in cases {
-        let finished = lab.run(&["--disk", disk], &["true"]).finish().expect(1);
+        let finished = lab.run(&["--disk", disk], &["true"]).finish().expect(125);
         let err = finished.err();
         assert!(err.starts_with(&format!("Error: {says}")), "{disk}: {err}");
     }

@@ -152,7 +152,7 @@ fn gc_removes_what_nothing_needs_and_nothing_else(_: &Stock) {
     let (digest, ..) = &layers(&lab, "local", "kept")[0];
     let file = format!("blobs/{}.erofs", digest.replace(':', "_"));
     fs::remove_file(dir.join(file)).expect("rm");
-    let broken = lab.matchlock(&["run", "--image", "kept", "--", "/kept"]).finish().expect(1);
+    let broken = lab.matchlock(&["run", "--image", "kept", "--", "/kept"]).finish().expect(125);
     let err = broken.err();
     assert!(err.contains(&format!("missing or damaged ({digest})")), "{err}");
     assert!(err.contains("\n  hint: `matchlock pull --force IMAGE`"), "{err}");

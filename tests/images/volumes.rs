@@ -37,7 +37,7 @@ fn a_volume_is_kept_guarded_and_copied(_: &Stock) {
     for (second, shown) in
         [("@data:/other", "@data:/other"), ("@data:/other:ro", "@data:/other:ro")]
     {
-        let refused = run(&lab, "app", &["--disk", second], &["true"]).finish().expect(1);
+        let refused = run(&lab, "app", &["--disk", second], &["true"]).finish().expect(125);
         let says = format!("Error: invalid disk mount {shown:?}: volume data is in use by another");
         assert!(refused.err().starts_with(&says), "{}", refused.err());
     }

@@ -6,6 +6,7 @@
 mod images;
 mod log;
 mod network;
+mod reporting;
 mod run;
 mod volume;
 
@@ -20,6 +21,7 @@ use crate::error::CliError;
 pub(crate) use self::images::{BuildArgs, Builder, ImageArgs, ImageCommand, PullArgs};
 pub(crate) use self::log::{LogArgs, LogLevel};
 pub(crate) use self::network::{NetworkArgs, PublishArgs};
+pub(crate) use self::reporting::Reporting;
 #[cfg(test)]
 pub(crate) use self::run::CommandArgs;
 pub(crate) use self::run::RunArgs;
@@ -60,7 +62,7 @@ pub(crate) enum Command {
     /// Check whether this machine can run sandboxes
     Diagnose(DiagnoseArgs),
     /// Print the version, the commit and the build date
-    Version,
+    Version(VersionArgs),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
 }
@@ -68,9 +70,10 @@ pub(crate) enum Command {
 /// A subcommand with nothing but `--json` and positional arguments.
 #[derive(Debug, Args)]
 pub(crate) struct PlainArgs {
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Print one JSON object instead of text, or write it to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    pub(crate) json: Option<OsString>,
 
     #[arg(hide = true)]
     pub(crate) positionals: Vec<String>,
@@ -97,17 +100,28 @@ pub(crate) struct VerifyArgs {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Print one JSON object instead of text, or write it to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    pub(crate) json: Option<OsString>,
 }
 
 /// `diagnose`.
 #[derive(Debug, Args)]
 pub(crate) struct DiagnoseArgs {
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Print one JSON object instead of text, or write it to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    pub(crate) json: Option<OsString>,
+}
+
+/// `version`.
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    /// Print one JSON object instead of text, or write it to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    pub(crate) json: Option<OsString>,
 }
 
 /// `completion`.

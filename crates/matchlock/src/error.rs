@@ -2,24 +2,110 @@
 
 use std::fmt;
 
+use serde::Serialize;
+use serde_json::{Map, Value};
+
 use matchlock_core::images::{ImagesError, StoreError};
 use matchlock_core::text::escape;
 use matchlock_core::vmm::VmmError;
 use matchlock_core::volume::VolumeError;
 use matchlock_core::{CoreError, DescribeChain, ExecError, InvalidConfig};
 
+/// What a program can decide by. The texts are stable: docs/json.md has their meanings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    InvalidArgument,
+    NotFound,
+    Conflict,
+    Unavailable,
+    Denied,
+    Timeout,
+    Cancelled,
+    Guest,
+    Io,
+    Internal,
+}
+
+impl Kind {
+    pub(crate) fn of_io(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Self::NotFound,
+            std::io::ErrorKind::PermissionDenied => Self::Denied,
+            std::io::ErrorKind::AddrInUse | std::io::ErrorKind::AlreadyExists => Self::Conflict,
+            std::io::ErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Io,
+        }
+    }
+}
+
 /// An error for the user: what failed, why, and what to do.
 #[derive(Debug)]
 pub(crate) struct CliError {
     message: String,
     hint: Option<String>,
-    status: u8,
+    kind: Kind,
+    /// `None`: the usual one of the command.
+    status: Option<u8>,
+    /// The user knows of it already.
+    said: bool,
+    /// What the JSON object of the command has beside the error.
+    details: Map<String, Value>,
 }
 
 impl CliError {
     /// An error of the arguments or of the environment.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: escape::one_line(&message.into()), hint: None, status: 1 }
+        Self {
+            message: escape::one_line(&message.into()),
+            hint: None,
+            kind: Kind::InvalidArgument,
+            status: None,
+            said: false,
+            details: Map::new(),
+        }
+    }
+
+    /// The host's files or sockets failed.
+    pub(crate) fn of_io(doing: impl fmt::Display, error: &std::io::Error) -> Self {
+        Self::new(format!("{doing}: {error}")).of_kind(Kind::of_io(error))
+    }
+
+    /// A part of matchlock itself failed.
+    pub(crate) fn internal(what: &str, error: &dyn std::error::Error) -> Self {
+        Self::new(format!("{what}: {error}")).of_kind(Kind::Internal)
+    }
+
+    /// A signal came before the command was done.
+    pub(crate) fn interrupted(signal: u8) -> Self {
+        Self::new(format!("interrupted by signal {signal}"))
+            .of_kind(Kind::Cancelled)
+            .with_status(128u8.saturating_add(signal))
+            .said()
+    }
+
+    /// The user knows of it already: only JSON tells of it.
+    pub(crate) fn said(mut self) -> Self {
+        self.said = true;
+        self
+    }
+
+    pub(crate) fn is_said(&self) -> bool {
+        self.said
+    }
+
+    /// An error that is none of the arguments.
+    pub(crate) fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Adds what the JSON object of the command has beside the error.
+    pub(crate) fn with_details(mut self, details: &impl Serialize) -> Self {
+        if let Ok(Value::Object(details)) = serde_json::to_value(details) {
+            self.details.extend(details);
+        }
+        self
     }
 
     /// What the user does next.
@@ -28,9 +114,9 @@ impl CliError {
         self
     }
 
-    /// Exit status other than 1.
+    /// Exit status other than the usual one of the command.
     pub(crate) fn with_status(mut self, status: u8) -> Self {
-        self.status = status;
+        self.status = Some(status);
         self
     }
 
@@ -42,8 +128,16 @@ impl CliError {
         self.hint.as_deref()
     }
 
-    pub(crate) fn status(&self) -> u8 {
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn status(&self) -> Option<u8> {
         self.status
+    }
+
+    pub(crate) fn details(&self) -> &Map<String, Value> {
+        &self.details
     }
 
     /// Puts what was being done before the message.
@@ -52,8 +146,8 @@ impl CliError {
         self
     }
 
-    fn chained(error: &dyn std::error::Error, hint: Option<&str>) -> Self {
-        let this = Self::new(DescribeChain(error).to_string());
+    fn chained(error: &dyn std::error::Error, hint: Option<&str>, kind: Kind) -> Self {
+        let this = Self::new(DescribeChain(error).to_string()).of_kind(kind);
         Self { hint: hint.map(str::to_owned), ..this }
     }
 }
@@ -68,13 +162,13 @@ impl std::error::Error for CliError {}
 
 impl From<CoreError> for CliError {
     fn from(error: CoreError) -> Self {
-        Self::chained(&error, error.hint())
+        Self::chained(&error, error.hint(), Kind::Unavailable)
     }
 }
 
 impl From<ImagesError> for CliError {
     fn from(error: ImagesError) -> Self {
-        Self::chained(&error, error.hint())
+        Self::chained(&error, error.hint(), Kind::Unavailable)
     }
 }
 
@@ -86,25 +180,25 @@ impl From<StoreError> for CliError {
 
 impl From<VolumeError> for CliError {
     fn from(error: VolumeError) -> Self {
-        Self::chained(&error, error.hint())
+        Self::chained(&error, error.hint(), Kind::Conflict)
     }
 }
 
 impl From<InvalidConfig> for CliError {
     fn from(error: InvalidConfig) -> Self {
-        Self::chained(&error, error.hint())
+        Self::chained(&error, error.hint(), Kind::InvalidArgument)
     }
 }
 
 impl From<VmmError> for CliError {
     fn from(error: VmmError) -> Self {
-        Self::chained(&error, error.hint())
+        Self::chained(&error, error.hint(), Kind::Unavailable)
     }
 }
 
 impl From<ExecError> for CliError {
     fn from(error: ExecError) -> Self {
-        Self::chained(&error, None)
+        Self::chained(&error, None, Kind::Guest)
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) fn block_on<T>(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::new(format!("cannot start the event loop: {error}")))?;
+        .map_err(|error| CliError::of_io("cannot start the event loop", &error))?;
     let result = runtime.block_on(command);
     // A thread may still be blocked, in a read of standard input say: it must not hold up our end.
     runtime.shutdown_background();

@@ -17,33 +17,42 @@ mod printer;
 mod signals;
 mod terminal;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::cli::{Command, Parsed};
+use crate::cli::{Cli, Command, Parsed, Reporting};
 use crate::environment::Environment;
 use crate::error::CliError;
-use crate::printer::Printer;
+use crate::printer::{JsonOutput, Printer};
 
 fn main() -> ExitCode {
     let started = std::time::Instant::now();
-    let printer = Printer::new();
-    match dispatch(printer, started) {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            printer.error(&error);
-            ExitCode::from(error.status())
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let parsed = cli::parse(args.iter().cloned());
+    let reporting = match &parsed {
+        Ok(Parsed::Run(cli)) => Reporting::of(cli),
+        Ok(Parsed::Help(_)) | Err(_) => Reporting::of_unparsed(&args),
+    };
+    let printer = Printer::new(reporting.json);
+    let carried_out = parsed.and_then(|parsed| match parsed {
+        Parsed::Run(cli) => {
+            printer.check()?;
+            dispatch(cli, printer, started)
         }
-    }
+        Parsed::Help(text) => {
+            Printer::new(JsonOutput::Off).raw(text.as_bytes());
+            Ok(0)
+        }
+    });
+    let status = carried_out.unwrap_or_else(|error| {
+        let status = error.status().unwrap_or(reporting.failed);
+        printer.failure(&error, status);
+        status
+    });
+    ExitCode::from(status)
 }
 
-fn dispatch(printer: Printer, started: std::time::Instant) -> Result<u8, CliError> {
-    let cli = match cli::parse(std::env::args_os())? {
-        Parsed::Run(cli) => cli,
-        Parsed::Help(text) => {
-            printer.raw(text.as_bytes());
-            return Ok(0);
-        }
-    };
+fn dispatch(cli: Cli, printer: Printer, started: std::time::Instant) -> Result<u8, CliError> {
     if cli.version {
         printer.result(&format!("matchlock version {}", env!("CARGO_PKG_VERSION")));
         return Ok(0);
@@ -57,11 +66,8 @@ fn dispatch(printer: Printer, started: std::time::Instant) -> Result<u8, CliErro
         Some(Command::Image(args)) => commands::image::run(&args, &environment, printer),
         Some(Command::Volume(args)) => commands::volume::run(&args, &environment, printer),
         Some(Command::Audit(args)) => commands::audit::run(&args, printer),
-        Some(Command::Diagnose(args)) => commands::diagnose::run(&args, &environment, printer),
-        Some(Command::Version) => {
-            commands::version::run(printer);
-            Ok(0)
-        }
+        Some(Command::Diagnose(_)) => commands::diagnose::run(&environment, printer),
+        Some(Command::Version(_)) => commands::version::run(printer),
         Some(Command::Completion(args)) => {
             commands::completion::run(&args, printer);
             Ok(0)

@@ -3,22 +3,36 @@
 
 mod bars;
 mod build_log;
+mod json;
 mod own_line;
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Write, stderr, stdout};
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use crate::error::CliError;
+use crate::error::{CliError, Kind};
 
 pub(crate) use self::bars::ImageProgress;
 pub(crate) use self::build_log::BuildLog;
+pub(crate) use self::json::JsonOutput;
 pub(crate) use self::own_line::{Standard, note_output, own_line};
 
-/// Writes messages for people on standard error and results on standard output.
+/// Writes messages for people on standard error, results on standard output, and the JSON of a
+/// command to where it was asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Printer {
     terminal: bool,
+    json: JsonOutput,
+}
+
+/// An error in JSON.
+#[derive(Debug, Serialize)]
+struct ErrorReport<'a> {
+    kind: Kind,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
 }
 
 /// A line on the terminal while something takes its time; it vanishes when this value is dropped.
@@ -28,8 +42,13 @@ pub(crate) struct Progress {
 }
 
 impl Printer {
-    pub(crate) fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal() }
+    pub(crate) fn new(json: JsonOutput) -> Self {
+        Self { terminal: stderr().is_terminal(), json }
+    }
+
+    /// Refuses a place for the JSON that cannot be written.
+    pub(crate) fn check(self) -> Result<(), CliError> {
+        self.json.check()
     }
 
     /// Whether a person reads the messages.
@@ -42,29 +61,55 @@ impl Printer {
         own_line(format!("matchlock: {text}\n").as_bytes());
     }
 
-    /// A line on standard error exactly as given.
+    /// A line on standard error, never glued to what a program wrote there.
     pub(crate) fn line(self, text: &str) {
         own_line(format!("{text}\n").as_bytes());
     }
 
-    /// A result on standard output.
+    /// A result for people, on standard output; nothing if that is for JSON.
     ///
     /// A reader that has gone away (`| head`) is no error worth a message.
     pub(crate) fn result(self, text: &str) {
-        drop(writeln!(std::io::stdout(), "{text}"));
+        self.raw(format!("{text}\n").as_bytes());
     }
 
-    /// Text on standard output without a line end of ours.
+    /// The same without a line end of ours.
     pub(crate) fn raw(self, text: &[u8]) {
-        drop(std::io::stdout().write_all(text));
+        if self.json != JsonOutput::Stdout {
+            drop(stdout().write_all(text));
+        }
     }
 
-    /// A result for programs: one line of JSON on standard output.
+    /// What happens, on standard error; nothing if standard output is for JSON, whose readers may
+    /// take both together.
+    pub(crate) fn step(self, text: &str) {
+        if self.json != JsonOutput::Stdout {
+            self.line(text);
+        }
+    }
+
+    /// A result for programs: one line of JSON, if it was asked for.
     pub(crate) fn json(self, value: &impl Serialize) -> Result<(), CliError> {
-        let json = serde_json::to_string(value)
-            .map_err(|error| CliError::new(format!("cannot write JSON: {error}")))?;
-        self.result(&json);
+        let line = || {
+            serde_json::to_string(value).map_err(|error| {
+                CliError::new(format!("cannot write JSON: {error}")).of_kind(Kind::Internal)
+            })
+        };
+        match self.json {
+            JsonOutput::Off => {}
+            JsonOutput::Stdout => drop(writeln!(stdout(), "{}", line()?)),
+            JsonOutput::Stderr => self.line(&line()?),
+            JsonOutput::File(path) => json::write(path, &line()?)?,
+        }
         Ok(())
+    }
+
+    /// Tells of an error that ends the command with this status: for people, and as the JSON object.
+    pub(crate) fn failure(self, error: &CliError, status: u8) {
+        self.error(error);
+        if let Err(error) = self.json(&failure_object(error, status)) {
+            self.error(&error);
+        }
     }
 
     /// A result in columns, left aligned, with a heading.
@@ -73,7 +118,10 @@ impl Printer {
     }
 
     /// An error with its causes on one line, and a hint on the next.
-    pub(crate) fn error(self, error: &CliError) {
+    fn error(self, error: &CliError) {
+        if error.is_said() {
+            return;
+        }
         let hint = error.hint().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
         own_line(format!("Error: {}\n{hint}", error.message()).as_bytes());
     }
@@ -95,6 +143,15 @@ impl Printer {
         }
         Progress { shown: self.terminal }
     }
+}
+
+/// What JSON has of an error.
+pub(crate) fn failure_object(error: &CliError, status: u8) -> Map<String, Value> {
+    let report = ErrorReport { kind: error.kind(), message: error.message(), hint: error.hint() };
+    let mut object = error.details().clone();
+    object.insert("exit_code".to_owned(), status.into());
+    object.insert("error".to_owned(), serde_json::to_value(report).unwrap_or_default());
+    object
 }
 
 impl Drop for Progress {

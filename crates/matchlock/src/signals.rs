@@ -15,9 +15,8 @@ pub(crate) struct Interrupts {
 impl Interrupts {
     /// Takes the signals over from their default action.
     pub(crate) fn listen() -> Result<Self, CliError> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| CliError::new(format!("cannot handle signals: {error}")))
-        };
+        let listen =
+            |kind| signal(kind).map_err(|error| CliError::of_io("cannot handle signals", &error));
         // A write beyond RLIMIT_FSIZE is to fail, so that a trail which cannot grow stops the
         // traffic in order. The handler stays when the stream is gone.
         drop(listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);

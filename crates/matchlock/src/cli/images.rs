@@ -25,9 +25,10 @@ pub(crate) struct PullArgs {
     #[arg(long, value_name = "TIME", default_value = "10m", allow_negative_numbers = true)]
     pub(crate) timeout: TimeSpan,
 
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Print one JSON object instead of text, or write it to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    pub(crate) json: Option<OsString>,
 
     #[arg(hide = true)]
     pub(crate) positionals: Vec<String>,
@@ -115,9 +116,10 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     pub(crate) pull: bool,
 
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Print one JSON object instead of text, or write it to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    pub(crate) json: Option<OsString>,
 
     #[arg(hide = true)]
     pub(crate) positionals: Vec<String>,

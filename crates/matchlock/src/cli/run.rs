@@ -107,9 +107,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "REF")]
     pub(crate) kernel: Option<String>,
 
-    /// When the sandbox has ended, print a JSON object about it as the last line of standard error
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// At the end, write one JSON object about the run: to FILE, or as the last line of standard
+    /// error
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    pub(crate) json: Option<OsString>,
 
     #[command(flatten)]
     pub(crate) command: CommandArgs,

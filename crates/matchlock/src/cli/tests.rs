@@ -52,7 +52,7 @@ fn our_options_end_at_the_first_word_of_the_command() {
             assert_eq!(words(&args), case);
             assert!(!args.interactive && !args.tty && !args.privileged && args.user.is_none());
             assert!(args.network.allow_host.is_empty() && args.publish.publish.is_empty());
-            assert!(args.disk.is_empty() && !args.json);
+            assert!(args.disk.is_empty() && args.json.is_none());
         }
     }
     let args = run(&["--image=host", "--", "-x", "-i"]).expect("valid");

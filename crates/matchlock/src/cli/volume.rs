@@ -1,5 +1,7 @@
 //! The grammar of `volume`.
 
+use std::ffi::OsString;
+
 use clap::{Args, Subcommand};
 
 use super::PlainArgs;
@@ -39,9 +41,10 @@ pub(crate) struct VolumeCreateArgs {
     #[arg(long, value_name = "SIZE", default_value = "10240", allow_negative_numbers = true)]
     pub(crate) size: Megabytes,
 
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Print one JSON object instead of text, or write it to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    pub(crate) json: Option<OsString>,
 
     #[arg(hide = true)]
     pub(crate) positionals: Vec<String>,

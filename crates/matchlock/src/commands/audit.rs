@@ -8,7 +8,7 @@ use matchlock_core::audit::{Summary, verify};
 use serde::Serialize;
 
 use crate::cli::{AuditArgs, AuditCommand, VerifyArgs};
-use crate::error::CliError;
+use crate::error::{CliError, Kind};
 use crate::printer::Printer;
 
 /// Carries out a subcommand of `audit`.
@@ -33,55 +33,40 @@ struct Verdict<'a> {
     last: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
 }
 
 fn check(args: &VerifyArgs, printer: Printer) -> Result<u8, CliError> {
     let file = args.file.display().to_string();
     let open = File::open(&args.file)
-        .map_err(|error| CliError::new(format!("cannot open the audit log {file}: {error}")))?;
-    let result = verify(BufReader::new(open));
-    if args.json {
-        let verdict = match &result {
-            Ok(summary) => intact(&file, summary),
-            Err(broken) => Verdict {
-                intact: false,
-                records: None,
-                sandboxes: None,
-                unclosed: None,
-                last: None,
-                line: Some(broken.line),
-                error: Some(DescribeChain(&broken.problem).to_string()),
-                file: &file,
-            },
-        };
-        let json = serde_json::to_string(&verdict)
-            .map_err(|error| CliError::new(format!("cannot write JSON: {error}")))?;
-        printer.result(&json);
-        return Ok(u8::from(result.is_err()));
-    }
-    match result {
+        .map_err(|error| CliError::of_io(format!("cannot open the audit log {file}"), &error))?;
+    match verify(BufReader::new(open)) {
         Ok(summary) => {
             printer.result(&format!("{file}: {summary}"));
             note_unclosed(&summary, printer);
+            printer.json(&intact(&file, &summary))?;
             Ok(0)
         }
         Err(broken) => Err(CliError::new(format!("{file}: {}", DescribeChain(&broken)))
-            .hinted("every record up to that line is as it was written")),
+            .of_kind(Kind::Conflict)
+            .hinted("every record before that line is intact")
+            .with_details(&Verdict { line: Some(broken.line), ..Verdict::of(&file, false) })),
+    }
+}
+
+impl<'a> Verdict<'a> {
+    fn of(file: &'a str, intact: bool) -> Self {
+        let (records, sandboxes, unclosed, last, line) = (None, None, None, None, None);
+        Self { file, intact, records, sandboxes, unclosed, last, line }
     }
 }
 
 fn intact<'a>(file: &'a str, summary: &Summary) -> Verdict<'a> {
     Verdict {
-        file,
-        intact: true,
         records: Some(summary.records),
         sandboxes: Some(summary.sandboxes),
         unclosed: Some(summary.unclosed),
         last: Some(summary.last_hash()),
-        line: None,
-        error: None,
+        ..Verdict::of(file, true)
     }
 }
 
@@ -93,4 +78,17 @@ fn note_unclosed(summary: &Summary, printer: Printer) {
     if earlier > 0 {
         printer.note(&format!("sandboxes before the last one without an end record: {earlier}"));
     }
+}
+
+#[cfg(test)]
+pub(super) fn sample() -> serde_json::Value {
+    let all = Verdict {
+        records: Some(1),
+        sandboxes: Some(1),
+        unclosed: Some(1),
+        last: Some(String::new()),
+        line: Some(1),
+        ..Verdict::of("audit.jsonl", true)
+    };
+    serde_json::to_value(all).expect("JSON")
 }

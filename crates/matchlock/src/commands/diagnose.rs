@@ -6,10 +6,9 @@ use rustix::fs::statvfs;
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
-use crate::cli::DiagnoseArgs;
 use crate::embedded::ARTEFACTS;
 use crate::environment::Environment;
-use crate::error::CliError;
+use crate::error::{CliError, Kind};
 use crate::printer::Printer;
 
 /// Memory in MiB below which the default sandbox of 512 MB is likely to be refused.
@@ -47,26 +46,18 @@ struct Diagnosis {
 }
 
 /// Prints the result of every check; fails when one of them fails.
-pub(crate) fn run(
-    args: &DiagnoseArgs,
-    environment: &Environment,
-    printer: Printer,
-) -> Result<u8, CliError> {
+pub(crate) fn run(environment: &Environment, printer: Printer) -> Result<u8, CliError> {
     let diagnosis = diagnose(environment);
-    if args.json {
-        let json = serde_json::to_string(&diagnosis)
-            .map_err(|error| CliError::new(format!("cannot write JSON: {error}")))?;
-        printer.result(&json);
-    } else {
-        for check in &diagnosis.checks {
-            print(check, printer);
-        }
+    for check in &diagnosis.checks {
+        print(check, printer);
     }
     if diagnosis.ok {
+        printer.json(&diagnosis)?;
         return Ok(0);
     }
-    printer.line("diagnose failed: one or more checks failed");
-    Ok(1)
+    let failed = "diagnose failed: one or more checks failed";
+    printer.line(failed);
+    Err(CliError::new(failed).of_kind(Kind::Unavailable).with_details(&diagnosis).said())
 }
 
 fn print(check: &Check, printer: Printer) {
@@ -85,7 +76,7 @@ fn diagnose(environment: &Environment) -> Diagnosis {
     let qemu = environment.qemu();
     let kernel = environment.kernel(None).and_then(|source| Ok(ARTEFACTS.open(&source)?));
     let accelerator = match (&qemu, &kernel) {
-        // The proof is made anew: a diagnosis that repeats yesterday's is none.
+        // Without the remembered proof: a diagnosis is of today.
         (Ok(qemu), Ok(files)) => Some(environment.choose_accelerator(qemu, files, None)),
         _ => None,
     };
@@ -149,7 +140,9 @@ fn accelerator_check(choice: &AcceleratorChoice) -> Check {
 fn state_check(environment: &Environment) -> Check {
     let swept = environment.state().and_then(|state| Ok(state.sweep()?));
     match swept {
-        Ok(swept) if swept.removed.is_empty() => passed("state", "no sandbox was left behind"),
+        Ok(swept) if swept.removed.is_empty() => {
+            passed("state", "no leftovers of earlier sandboxes")
+        }
         Ok(swept) => {
             passed("state", format!("removed what was left of {}", swept.removed.join(", ")))
         }
@@ -208,4 +201,12 @@ fn warned(name: &'static str, message: String, fix: &str) -> Check {
 fn failed(name: &'static str, error: &CliError) -> Check {
     let fix = error.hint().map(str::to_owned);
     Check { name, status: Status::Fail, message: error.message().to_owned(), fix }
+}
+
+#[cfg(test)]
+pub(super) fn sample() -> serde_json::Value {
+    let checks = vec![warned("memory", "1 MB".to_owned(), "add some")];
+    let accelerator = Accelerator::Tcg;
+    let choice = AcceleratorChoice { accelerator, reason: "none".to_owned() };
+    serde_json::to_value(Diagnosis { ok: true, checks, accelerator: Some(choice) }).expect("JSON")
 }

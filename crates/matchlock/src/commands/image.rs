@@ -24,19 +24,19 @@ pub(crate) fn run(
     match &args.command {
         ImageCommand::Ls(args) => {
             let [] = exactly(&args.positionals)?;
-            list(args.json, environment, printer)
+            list(environment, printer)
         }
         ImageCommand::Rm(args) => {
             let [tag] = exactly(&args.positionals)?;
-            remove(tag, args.json, environment, printer)
+            remove(tag, environment, printer)
         }
         ImageCommand::Import(args) => {
             let [tag] = exactly(&args.positionals)?;
-            read(tag, args.json, environment, printer)
+            read(tag, environment, printer)
         }
         ImageCommand::Gc(args) => {
             let [] = exactly(&args.positionals)?;
-            collect(args.json, environment, printer)
+            collect(environment, printer)
         }
     }
 }
@@ -61,56 +61,44 @@ impl From<ImageSummary> for Listed {
 }
 
 impl Listed {
-    fn row(self) -> [String; 4] {
+    fn row(&self) -> [String; 4] {
         // Down to the second, as `YYYY-MM-DD HH:MM:SS`.
         let created = self.created.get(..19).unwrap_or_default().replace('T', " ");
-        [self.tag, self.source.to_owned(), self.size, created]
+        [self.tag.clone(), self.source.to_owned(), self.size.clone(), created]
     }
 }
 
-fn list(json: bool, environment: &Environment, printer: Printer) -> Result<u8, CliError> {
+fn list(environment: &Environment, printer: Printer) -> Result<u8, CliError> {
     let images = environment.images()?.store().list()?;
     let images: Vec<Listed> = images.into_iter().map(Listed::from).collect();
-    if json {
-        printer.json(&images)?;
-    } else {
-        let rows: Vec<_> = images.into_iter().map(Listed::row).collect();
-        printer.table(["TAG", "SOURCE", "SIZE", "CREATED"], &rows);
-    }
+    let rows: Vec<_> = images.iter().map(Listed::row).collect();
+    printer.table(["TAG", "SOURCE", "SIZE", "CREATED"], &rows);
+    printer.json(&images)?;
     Ok(0)
 }
 
-fn remove(
-    tag: &str,
-    json: bool,
-    environment: &Environment,
-    printer: Printer,
-) -> Result<u8, CliError> {
+/// What `rm --json` says.
+#[derive(Debug, Serialize)]
+pub(super) struct Removed<'a> {
+    pub(super) removed: &'a str,
+}
+
+fn remove(tag: &str, environment: &Environment, printer: Printer) -> Result<u8, CliError> {
     environment.images()?.store().remove(tag)?;
-    if json {
-        printer.json(&serde_json::json!({ "removed": tag }))?;
-    } else {
-        printer.result(&format!("Removed {tag}"));
-    }
+    printer.result(&format!("Removed {tag}"));
+    printer.json(&Removed { removed: tag })?;
     Ok(0)
 }
 
 /// `image import`: what stays blocked on a read of the pipe must not keep a signal waiting.
-fn read(
-    tag: &str,
-    json: bool,
-    environment: &Environment,
-    printer: Printer,
-) -> Result<u8, CliError> {
+fn read(tag: &str, environment: &Environment, printer: Printer) -> Result<u8, CliError> {
     let name = local_name(tag, Source::Import)?;
     if std::io::stdin().is_terminal() {
         return Err(CliError::new("standard input is a terminal, not an archive")
             .hinted("docker save IMAGE | matchlock image import TAG"));
     }
     let store = environment.images()?.store().clone();
-    if !json {
-        printer.line(&format!("Importing {tag} from stdin..."));
-    }
+    printer.step(&format!("Importing {tag} from stdin..."));
     let progress = Arc::new(printer.image_progress(tag));
     event_loop::block_on(async {
         let mut interrupts = Interrupts::listen()?;
@@ -122,49 +110,79 @@ fn read(
             imported = importing => imported,
             signal = interrupts.next() => {
                 progress.clear();
-                return Ok(128u8.saturating_add(signal));
+                return Err(CliError::interrupted(signal));
             }
         };
         progress.clear();
         let imported = imported
-            .map_err(|error| CliError::new(format!("the import has stopped: {error}")))?
+            .map_err(|error| CliError::internal("the import has stopped", &error))?
             .map_err(|error| CliError::from(ImagesError::from(error)).context("importing image"))?;
-        say_imported(tag, &imported, json, printer)?;
+        let report = Imported::new(tag, &imported);
+        report.print(printer);
+        printer.json(&report)?;
         Ok(0)
     })
 }
 
-fn say_imported(
-    tag: &str,
-    imported: &Pulled,
-    json: bool,
-    printer: Printer,
-) -> Result<(), CliError> {
-    let image = &imported.image;
-    let (layers, size) = (image.layers.len(), megabytes(image.size));
-    if json {
-        return printer.json(&serde_json::json!({
-            "tag": tag,
-            "digest": image.digest,
-            "layers": layers,
-            "size": size,
-            "bytes": image.size,
-        }));
-    }
-    printer.result(&format!("Imported: {tag}"));
-    printer.result(&format!("Layers: {layers}"));
-    printer.result(&format!("Size: {size}"));
-    Ok(())
+/// What `import --json` says.
+#[derive(Debug, Serialize)]
+struct Imported<'a> {
+    tag: &'a str,
+    digest: Digest,
+    layers: usize,
+    size: String,
+    bytes: u64,
 }
 
-fn collect(json: bool, environment: &Environment, printer: Printer) -> Result<u8, CliError> {
-    let report = environment.images()?.store().gc()?;
-    if json {
-        printer.json(&serde_json::json!({ "removed": report.blobs, "bytes": report.bytes }))?;
-    } else {
-        printer.result(&format!("Removed {} unreferenced blobs", report.blobs));
+impl<'a> Imported<'a> {
+    fn new(tag: &'a str, pulled: &Pulled) -> Self {
+        let image = &pulled.image;
+        let (layers, size) = (image.layers.len(), megabytes(image.size));
+        Self { tag, digest: image.digest, layers, size, bytes: image.size }
     }
+
+    fn print(&self, printer: Printer) {
+        printer.result(&format!("Imported: {}", self.tag));
+        printer.result(&format!("Layers: {}", self.layers));
+        printer.result(&format!("Size: {}", self.size));
+    }
+}
+
+/// What `gc --json` says.
+#[derive(Debug, Serialize)]
+struct Collected {
+    removed: usize,
+    bytes: u64,
+}
+
+fn collect(environment: &Environment, printer: Printer) -> Result<u8, CliError> {
+    let report = environment.images()?.store().gc()?;
+    printer.result(&format!("Removed {} unreferenced blobs", report.blobs));
+    printer.json(&Collected { removed: report.blobs, bytes: report.bytes })?;
     Ok(0)
+}
+
+#[cfg(test)]
+pub(super) fn sample_of_ls() -> serde_json::Value {
+    let (tag, source, digest) = ("app".to_owned(), "tag", Digest::of(b""));
+    let (size, bytes, created) = (megabytes(1), 1, rfc3339(std::time::UNIX_EPOCH));
+    serde_json::to_value(Listed { tag, source, digest, size, bytes, created }).expect("JSON")
+}
+
+#[cfg(test)]
+pub(super) fn sample_of_import() -> serde_json::Value {
+    let (digest, size) = (Digest::of(b""), megabytes(1));
+    serde_json::to_value(Imported { tag: "app", digest, layers: 1, size, bytes: 1 }).expect("JSON")
+}
+
+#[cfg(test)]
+pub(super) fn sample_of_rm() -> serde_json::Value {
+    serde_json::to_value(Removed { removed: "app" }).expect("JSON")
+}
+
+#[cfg(test)]
+pub(super) fn sample_of_gc() -> serde_json::Value {
+    serde_json::to_value(Collected { removed: 1, bytes: 1 }).expect("JSON")
 }
 
 #[cfg(test)]

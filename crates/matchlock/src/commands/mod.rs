@@ -5,6 +5,8 @@ pub(crate) mod build;
 pub(crate) mod completion;
 pub(crate) mod diagnose;
 pub(crate) mod image;
+#[cfg(test)]
+mod json_page;
 mod obtain;
 pub(crate) mod pull;
 pub(crate) mod run;

@@ -6,7 +6,7 @@ use matchlock_core::DescribeChain;
 use matchlock_core::images::{ImageName, Images, PullOptions, Pulled, Reference, Source};
 
 use crate::environment::Environment;
-use crate::error::CliError;
+use crate::error::{CliError, Kind};
 use crate::event_loop;
 use crate::options::time_span::in_seconds;
 use crate::printer::Printer;
@@ -45,6 +45,7 @@ pub(crate) async fn within<T>(
         time = event_loop::expiry(limit) => {
             let time = in_seconds(time);
             Err(CliError::new(format!("building rootfs: the image did not come within {time}"))
+                .of_kind(Kind::Timeout)
                 .hinted(format!("run it again, the download resumes where it stopped; or see {flag}")))
         }
     }

@@ -34,8 +34,7 @@ pub(crate) fn run(
     printer: Printer,
 ) -> Result<u8, CliError> {
     let [image] = exactly(&args.positionals)?;
-    let PullArgs { force, json, timeout, .. } = *args;
-    prepare(image, args.tag.as_deref(), force, timeout.limit(), json, environment, printer)
+    prepare(image, args.tag.as_deref(), args.force, args.timeout.limit(), environment, printer)
 }
 
 /// The same for `build IMAGE`.
@@ -44,45 +43,45 @@ pub(crate) fn prepare(
     tag: Option<&str>,
     force: bool,
     limit: Option<Duration>,
-    json: bool,
     environment: &Environment,
     printer: Printer,
 ) -> Result<u8, CliError> {
     let name = tag.map(|tag| local_name(tag, Source::Tag)).transpose()?;
     let request = ImageRequest { name: image, force, tag: name.as_ref() };
-    if !json {
-        printer.result(&format!("Pulling {image}..."));
-    }
+    printer.result(&format!("Pulling {image}..."));
     let images = environment.images()?;
     event_loop::block_on(async {
         let mut interrupts = Interrupts::listen()?;
         let pulled = tokio::select! {
             pulled = within(limit, "--timeout", obtain(&images, request, printer)) => pulled?,
-            signal = interrupts.next() => return Ok(128u8.saturating_add(signal)),
+            signal = interrupts.next() => return Err(CliError::interrupted(signal)),
         };
-        say(image, tag, &pulled, json, printer)?;
+        let report = Report::new(image, tag, &pulled);
+        report.print(printer);
+        printer.json(&report)?;
         Ok(0)
     })
 }
 
-fn say(
-    image: &str,
-    tag: Option<&str>,
-    pulled: &Pulled,
-    json: bool,
-    printer: Printer,
-) -> Result<(), CliError> {
-    let Pulled { image: stored, fresh } = pulled;
-    let (digest, bytes) = (stored.digest, stored.size);
-    let size = megabytes(bytes);
-    if json {
-        let layers = stored.layers.len();
-        return printer.json(&Report { image, tag, digest, size, bytes, layers, fresh: *fresh });
+impl<'a> Report<'a> {
+    fn new(image: &'a str, tag: Option<&'a str>, pulled: &Pulled) -> Self {
+        let Pulled { image: stored, fresh } = pulled;
+        let (digest, bytes, layers) = (stored.digest, stored.size, stored.layers.len());
+        Self { image, tag, digest, size: megabytes(bytes), bytes, layers, fresh: *fresh }
     }
-    if let Some(tag) = tag {
-        printer.result(&format!("Tagged: {tag}"));
+
+    fn print(&self, printer: Printer) {
+        if let Some(tag) = self.tag {
+            printer.result(&format!("Tagged: {tag}"));
+        }
+        printer.result(&format!("Digest: {}", self.digest));
+        printer.result(&format!("Size: {}", self.size));
     }
-    printer.result(&format!("Digest: {digest}"));
-    printer.result(&format!("Size: {size}"));
-    Ok(())
+}
+
+#[cfg(test)]
+pub(super) fn sample() -> serde_json::Value {
+    let (image, tag, digest) = ("app", Some("mine"), Digest::of(b""));
+    let (size, bytes, layers, fresh) = (megabytes(1), 1, 1, true);
+    serde_json::to_value(Report { image, tag, digest, size, bytes, layers, fresh }).expect("JSON")
 }

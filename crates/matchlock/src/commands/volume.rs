@@ -6,6 +6,7 @@ use matchlock_core::DiskSize;
 use matchlock_core::volume::{Volume, VolumeName};
 use serde::Serialize;
 
+use super::image::Removed;
 use crate::cli::{VolumeArgs, VolumeCommand, VolumeCreateArgs, exactly};
 use crate::embedded::ARTEFACTS;
 use crate::environment::Environment;
@@ -22,26 +23,20 @@ pub(crate) fn run(
         VolumeCommand::Create(args) => create(args, environment, printer)?,
         VolumeCommand::Ls(args) => {
             let [] = exactly(&args.positionals)?;
-            list(args.json, environment, printer)?;
+            list(environment, printer)?;
         }
         VolumeCommand::Rm(args) => {
             let [name] = exactly(&args.positionals)?;
             environment.volumes()?.remove(&name.parse()?)?;
-            if args.json {
-                printer.json(&serde_json::json!({ "removed": name }))?;
-            } else {
-                printer.result(&format!("Removed volume {name}"));
-            }
+            printer.result(&format!("Removed volume {name}"));
+            printer.json(&Removed { removed: name })?;
         }
         VolumeCommand::Cp(args) => {
             let [source, destination] = exactly(&args.positionals)?;
             let (from, to): (VolumeName, VolumeName) = (source.parse()?, destination.parse()?);
             let copy = environment.volumes()?.copy(&from, &to)?;
-            if args.json {
-                printer.json(&Described::from(&copy))?;
-            } else {
-                printer.result(&format!("Copied volume {source} to {destination}"));
-            }
+            printer.result(&format!("Copied volume {source} to {destination}"));
+            printer.json(&Described::from(&copy))?;
         }
     }
     Ok(0)
@@ -70,21 +65,20 @@ fn create(
     let size = DiskSize::of_volume(args.size.0)?;
     let template = &ARTEFACTS.volume_template;
     let volume = environment.volumes()?.create(&name.parse()?, size, template)?;
-    if args.json {
-        return printer.json(&Described::from(&volume));
-    }
     printer.result(&format!("Created volume {name} ({} MB)", args.size.0));
-    Ok(())
+    printer.json(&Described::from(&volume))
 }
 
-fn list(json: bool, environment: &Environment, printer: Printer) -> Result<(), CliError> {
+fn list(environment: &Environment, printer: Printer) -> Result<(), CliError> {
     let volumes = environment.volumes()?.list()?;
-    if json {
-        let described: Vec<_> = volumes.iter().map(Described::from).collect();
-        return printer.json(&described);
-    }
     let rows: Vec<_> =
         volumes.iter().map(|volume| [volume.name.to_string(), megabytes(volume.bytes)]).collect();
     printer.table(["NAME", "SIZE"], &rows);
-    Ok(())
+    printer.json(&volumes.iter().map(Described::from).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+pub(super) fn sample() -> serde_json::Value {
+    let (name, size, path) = ("data".to_owned(), megabytes(1), Path::new("/data.ext4"));
+    serde_json::to_value(Described { name, size, path }).expect("JSON")
 }

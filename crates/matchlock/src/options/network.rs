@@ -98,8 +98,8 @@ impl NetworkPlan {
             Some(settings(args, mtu, secrets, hosts.clone(), environment, warnings)?)
         };
         let audit_log = args.audit_log.as_ref().map(std::path::absolute).transpose();
-        let audit_log = audit_log
-            .map_err(|error| CliError::new(format!("invalid argument for --audit-log: {error}")))?;
+        let audit_log =
+            audit_log.map_err(|error| CliError::new(format!("invalid --audit-log: {error}")))?;
         Ok(Self { settings, hosts, forwards, addresses, audit_log })
     }
 }
@@ -121,9 +121,9 @@ fn settings(
         ));
     }
     let private = args.allow_private.iter().try_fold(PrivateAccess::none(), |access, text| {
-        let more = text.parse().map_err(|error| {
-            CliError::new(format!("invalid argument {text:?} for --allow-private: {error}"))
-        })?;
+        let more = text
+            .parse()
+            .map_err(|error| CliError::new(format!("invalid --allow-private {text:?}: {error}")))?;
         Ok::<_, CliError>(access.and(&more))
     })?;
     let dns_servers = each(&args.dns_servers, "DNS server", dns_server)?;
@@ -185,7 +185,7 @@ fn unbracketed(text: &str) -> &str {
 fn certificates(path: &OsString) -> Result<Vec<CertificateDer<'static>>, CliError> {
     let name = path.to_string_lossy();
     let pem = std::fs::read(path)
-        .map_err(|error| CliError::new(format!("cannot read --upstream-ca {name}: {error}")))?;
+        .map_err(|error| CliError::of_io(format!("cannot read --upstream-ca {name}"), &error))?;
     let bad = |why: &str| {
         CliError::new(format!("--upstream-ca {name}: {why}"))
             .hinted("give a PEM file with one or more \"BEGIN CERTIFICATE\" blocks")

@@ -70,7 +70,7 @@ fn read_file(
 ) -> Result<Vec<SecretSpec>, CliError> {
     let name = path.to_string_lossy();
     let unreadable =
-        |error: std::io::Error| CliError::new(format!("cannot read secret file {name}: {error}"));
+        |error: std::io::Error| CliError::of_io(format!("cannot read secret file {name}"), &error);
     let json = Zeroizing::new(std::fs::read(path).map_err(unreadable)?);
     let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
     if mode & READABLE_BY_OTHERS != 0 {
@@ -87,8 +87,8 @@ fn set(
     names: &[String],
     option: impl Fn(&mut SecretSpec),
 ) -> Result<(), CliError> {
-    let names = lists::split(names)
-        .map_err(|error| CliError::new(format!("invalid argument for --{flag}: {error}")))?;
+    let names =
+        lists::split(names).map_err(|error| CliError::new(format!("invalid --{flag}: {error}")))?;
     for name in names {
         let mut found = false;
         for spec in specs.iter_mut().filter(|spec| spec.name.as_str() == name) {

@@ -34,7 +34,7 @@ fn read_file(
 ) -> Result<(), CliError> {
     let name = file.to_string_lossy();
     let content = std::fs::read(file)
-        .map_err(|error| CliError::new(format!("cannot read env file {name}: {error}")))?;
+        .map_err(|error| CliError::of_io(format!("cannot read env file {name}"), &error))?;
     for (index, line) in content.split(|&byte| byte == b'\n').enumerate() {
         let line = line.trim_ascii();
         if line.is_empty() || line.starts_with(b"#") {

@@ -170,5 +170,5 @@ fn describe(error: &BuildKitError) -> CliError {
 }
 
 fn stopped(error: &tokio::task::JoinError) -> CliError {
-    CliError::new(format!("the build has failed: {error}"))
+    CliError::internal("the build has failed", error)
 }

@@ -14,6 +14,9 @@ use crate::error::CliError;
 use crate::event_loop;
 use crate::printer::Printer;
 
+#[cfg(test)]
+pub(super) use self::report::sample;
+
 use self::plan::Plan;
 
 /// Builds an image.
@@ -26,7 +29,7 @@ pub(crate) fn run(
     let from_dockerfile = args.tag.is_some() || args.file.is_some() || Path::new(what).is_dir();
     if !from_dockerfile {
         let limit = args.timeout.limit();
-        return pull::prepare(what, None, args.pull, limit, args.json, &environment, printer);
+        return pull::prepare(what, None, args.pull, limit, &environment, printer);
     }
     let plan = Plan::new(args, what, &environment)?;
     for warning in &plan.warnings {

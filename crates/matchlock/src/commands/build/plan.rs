@@ -37,7 +37,6 @@ pub(super) struct Plan {
     pub(super) buildkit: Option<BuildKit>,
     /// Ask the registries for images that are here too.
     pub(super) pull: bool,
-    pub(super) json: bool,
     pub(super) timeout: Option<Duration>,
     /// What the user should know before it starts.
     pub(super) warnings: Vec<String>,
@@ -71,7 +70,6 @@ impl Plan {
             buildkit: BuildKit::wanted(args)?,
             kernel: environment.kernel(None)?,
             pull: args.pull,
-            json: args.json,
             timeout: args.timeout.limit(),
             warnings,
         })

@@ -29,29 +29,46 @@ struct Report<'a> {
     refused: &'a [Refused],
 }
 
-/// Tells of the image.
-pub(super) fn say(
-    tag: &str,
-    built: &Built,
-    refused: &[Refused],
-    json: bool,
-    printer: Printer,
-) -> Result<(), CliError> {
-    let Built { image, cached, steps } = built;
-    let (layers, bytes, size) = (image.layers.len(), image.size, megabytes(image.size));
-    if json {
-        let digest = image.digest;
+impl<'a> Report<'a> {
+    fn new(tag: &'a str, built: &Built, refused: &'a [Refused]) -> Self {
+        let Built { image, cached, steps } = built;
         let steps = (*steps > 0).then_some(*steps);
-        let cached = steps.map(|_| *cached);
-        return printer.json(&Report { tag, digest, layers, size, bytes, steps, cached, refused });
+        Self {
+            tag,
+            digest: image.digest,
+            layers: image.layers.len(),
+            size: megabytes(image.size),
+            bytes: image.size,
+            steps,
+            cached: steps.map(|_| *cached),
+            refused,
+        }
     }
-    printer.result(&format!("Successfully built and tagged {tag}"));
-    printer.result(&format!("Layers: {layers}"));
-    printer.result(&format!("Size: {size}"));
-    Ok(())
 }
 
-/// The error with the hint of whoever it comes from.
+/// What `--json` has of a build that failed, beside the error.
+#[derive(Debug, Serialize)]
+pub(super) struct Failed<'a> {
+    tag: &'a str,
+    refused: &'a [Refused],
+}
+
+/// Tells of the image, or adds to the error what was refused: it may be why a step failed.
+pub(super) fn say(
+    tag: &str,
+    built: Result<Built, CliError>,
+    refused: &[Refused],
+    printer: Printer,
+) -> Result<(), CliError> {
+    let built = built.map_err(|error| error.with_details(&Failed { tag, refused }))?;
+    let report = Report::new(tag, &built, refused);
+    printer.result(&format!("Successfully built and tagged {tag}"));
+    printer.result(&format!("Layers: {}", report.layers));
+    printer.result(&format!("Size: {}", report.size));
+    printer.json(&report)
+}
+
+/// The error with the hint of its cause.
 pub(super) fn describe(error: &BuildError) -> CliError {
     let described = CliError::new(DescribeChain(error).to_string());
     match hint(error) {
@@ -76,6 +93,15 @@ fn hint(error: &(dyn Error + 'static)) -> Option<String> {
         next = error.source();
     }
     None
+}
+
+#[cfg(test)]
+pub(in crate::commands) fn sample() -> serde_json::Value {
+    let (digest, size, steps, cached) = (Digest::of(b""), megabytes(1), Some(2), Some(1));
+    let refused = &[crate::commands::run::refused::sample()];
+    let (tag, layers, bytes) = ("app", 1, 1);
+    let report = Report { tag, digest, layers, size, bytes, steps, cached, refused };
+    serde_json::to_value(report).expect("JSON")
 }
 
 #[cfg(test)]

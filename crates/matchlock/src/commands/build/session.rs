@@ -18,7 +18,7 @@ use crate::commands::run::refused::{self, Refused};
 use crate::commands::run::report::announce;
 use crate::embedded::ARTEFACTS;
 use crate::environment::Environment;
-use crate::error::CliError;
+use crate::error::{CliError, Kind};
 use crate::event_loop;
 use crate::options::time_span::in_seconds;
 use crate::printer::Printer;
@@ -50,7 +50,7 @@ pub(super) async fn run(
     printer: Printer,
 ) -> Result<u8, CliError> {
     let mut interrupts = Interrupts::listen()?;
-    let (tag, json, timeout) = (plan.tag.clone(), plan.json, plan.timeout);
+    let (tag, timeout) = (plan.tag.clone(), plan.timeout);
     let buildkit = plan.buildkit.take();
     let (cancel, cancelled) = oneshot::channel::<()>();
     let runtime = Handle::current();
@@ -67,10 +67,10 @@ pub(super) async fn run(
     let early = tokio::select! {
         built = &mut building => {
             let built = built
-                .map_err(|error| CliError::new(format!("the build has failed: {error}")))??;
-            return built.map_or(Ok(1), |outcome| finish(&tag, outcome, json, printer));
+                .map_err(|error| CliError::internal("the build has failed", &error))??;
+            return built.map_or(Ok(1), |outcome| finish(&tag, outcome, printer));
         }
-        signal = interrupts.next() => Ok(128u8.saturating_add(signal)),
+        signal = interrupts.next() => Err(CliError::interrupted(signal)),
         time = event_loop::expiry(timeout) => Err(too_slow(time)),
     };
     drop(cancel);
@@ -83,14 +83,14 @@ pub(super) async fn run(
     early
 }
 
-fn finish(tag: &str, outcome: Outcome, json: bool, printer: Printer) -> Result<u8, CliError> {
+fn finish(tag: &str, outcome: Outcome, printer: Printer) -> Result<u8, CliError> {
     let (built, refused) = outcome;
     // What was refused may be why a step failed.
     if let Some(line) = refused::line(&refused).filter(|_| built.is_err() || printer.is_terminal())
     {
         printer.note(&line);
     }
-    report::say(tag, &built?, &refused, json, printer)?;
+    report::say(tag, built, &refused, printer)?;
     Ok(0)
 }
 
@@ -150,5 +150,6 @@ impl ImageSource for NamedImages<'_> {
 fn too_slow(timeout: Duration) -> CliError {
     let time = in_seconds(timeout);
     CliError::new(format!("the build did not end within {time} (see --timeout)"))
+        .of_kind(Kind::Timeout)
         .hinted("run it again: finished steps come from the cache")
 }

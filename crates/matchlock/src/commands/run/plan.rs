@@ -40,7 +40,6 @@ pub(super) struct Plan {
     pub(super) grace: Duration,
     /// Go on after the command until a signal (`--rm=false`).
     pub(super) keep: bool,
-    pub(super) json: bool,
     /// Ports to publish, and the host's addresses to publish them on.
     pub(super) forwards: (Vec<PortForward>, Vec<IpAddr>),
     /// What the user should know before it starts.
@@ -72,11 +71,14 @@ impl Plan {
         let terminal = interactive.then(Terminal::open);
         let terminal = terminal.map(|terminal| {
             terminal.ok_or_else(|| {
-                CliError::new("-it requires a TTY").hinted("use -i alone to forward a pipe")
+                // Status 1 is what programs that use the reference look for.
+                CliError::new("-it requires a TTY")
+                    .with_status(1)
+                    .hinted("use -i alone to forward a pipe")
             })
         });
         let terminal = terminal.transpose()?;
-        let (keep, json, pull) = (!args.rm, args.json, args.pull);
+        let (keep, pull) = (!args.rm, args.pull);
         Ok(Self {
             image,
             pull,
@@ -88,7 +90,6 @@ impl Plan {
             timeout: args.timeout.and_then(TimeSpan::limit),
             grace: args.graceful_shutdown.duration(),
             keep,
-            json,
             forwards,
             warnings,
         })

@@ -22,7 +22,7 @@ pub(super) async fn output<S: AsyncWrite + Standard + Unpin>(
         }
         note_output::<S>(None);
         to.write_all(&chunk).await?;
-        // Whoever watches wants to see it now, not when a buffer is full.
+        // The user wants to see it now, not when a buffer is full.
         to.flush().await?;
         note_output::<S>(chunk.last().copied());
     }

@@ -56,6 +56,12 @@ pub(in crate::commands) fn line(refused: &[Refused]) -> Option<String> {
 }
 
 #[cfg(test)]
+pub(in crate::commands) fn sample() -> Refused {
+    let (host, reason) = ("example.com".to_owned(), "not allowed".to_owned());
+    Refused { host, port: None, reason, allow_with: None, count: 1 }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

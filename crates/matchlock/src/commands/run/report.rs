@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::refused::Refused;
 use crate::printer::Printer;
 
-/// The last line of standard error with `--json`.
+/// The object of `--json`, if the sandbox has started.
 #[derive(Debug, Serialize)]
 pub(super) struct Report<'a> {
     id: &'a str,
@@ -104,12 +104,6 @@ impl<'a> Report<'a> {
             audit,
         }
     }
-
-    pub(super) fn print(&self, printer: Printer) {
-        if let Ok(json) = serde_json::to_string(self) {
-            printer.line(&json);
-        }
-    }
 }
 
 /// Says once that the guest runs slower than it could, and why.
@@ -121,4 +115,31 @@ pub(in crate::commands) fn announce(choice: &AcceleratorChoice, printer: Printer
 
 fn round(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+pub(in crate::commands) fn sample() -> serde_json::Value {
+    let accelerator = Accelerator::Tcg;
+    let phases_ms = Phases {
+        process_start: 1.0,
+        vmm_start: 1.0,
+        kernel_to_agent: 1.0,
+        root_mounted: 1.0,
+        first_exec_byte: 1.0,
+        command: 1.0,
+        teardown: 1.0,
+        total: 7.0,
+    };
+    let report = Report {
+        id: "vm-0",
+        accelerator: &AcceleratorChoice { accelerator, reason: "none".to_owned() },
+        exit_code: 0,
+        timed_out: false,
+        kernel: "6.12",
+        phases_ms,
+        guest_us: GuestTimes { agent_start: 1, config: 2, root: 3, ready: 4 },
+        refused: &[super::refused::sample()],
+        audit: Some(Path::new("audit.jsonl")),
+    };
+    serde_json::to_value(report).expect("JSON")
 }

@@ -20,7 +20,7 @@ use super::root;
 use crate::commands::obtain::within;
 use crate::embedded::ARTEFACTS;
 use crate::environment::Environment;
-use crate::error::CliError;
+use crate::error::{CliError, Kind};
 use crate::options::time_span::in_seconds;
 use crate::printer::Printer;
 use crate::signals::Interrupts;
@@ -32,8 +32,8 @@ const TIMED_OUT: u8 = 124;
 /// Exit status when our standard output has no reader any more: 128 + SIGPIPE.
 const OUTPUT_CLOSED: u8 = 141;
 
-/// Exit status when records of the audit trail were lost.
-const AUDIT_LOST: u8 = 1;
+/// Exit status of errors of ours, as Docker's.
+const FAILED: u8 = 125;
 
 const SIGTERM: u8 = 15;
 
@@ -80,7 +80,6 @@ pub(super) async fn run(
         timeout,
         grace,
         keep,
-        json,
         forwards,
         ..
     } = plan;
@@ -95,7 +94,7 @@ pub(super) async fn run(
         let machine = async {
             let files = unpacking
                 .await
-                .map_err(|error| CliError::new(format!("cannot unpack the guest: {error}")))??;
+                .map_err(|error| CliError::internal("cannot unpack the guest", &error))??;
             let cache = environment.cache()?;
             let choice = environment.choose_accelerator(&qemu, &files, Some(&cache))?;
             Ok::<_, CliError>((files, choice))
@@ -116,7 +115,7 @@ pub(super) async fn run(
     };
     let (sandbox, choice, listeners, exec) = tokio::select! {
         booted = booting => booted?,
-        signal = interrupts.next() => return Ok(128u8.saturating_add(signal)),
+        signal = interrupts.next() => return Err(CliError::interrupted(signal)),
     };
     // It counts from here: neither the image nor the boot is the command's. A time beyond what the
     // clock can say is no limit.
@@ -146,33 +145,37 @@ pub(super) async fn run(
         let hint = fault.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
         printer.note(&format!("{fault}{hint}"));
     }
-    let outcome = outcome.transpose()?;
-    let timed_out = matches!(outcome, Some(Outcome::TimedOut));
+    let timed_out = matches!(outcome, Some(Ok(Outcome::TimedOut)));
     if timed_out {
         say_timed_out(timeout, printer);
     }
-    let status = match (&outcome, keep) {
+    let ended = match outcome {
         // `--rm=false` ends by a signal from the user, which is its success.
-        (Some(Outcome::Ended(_)) | None, true) => 0,
-        (Some(outcome), _) => outcome.status(),
-        (None, false) => 0,
+        Some(Ok(Outcome::Ended(_))) | None if keep => Ok(0),
+        Some(outcome) => outcome.map(|outcome| outcome.status()),
+        None => Ok(0),
     };
-    let status = match trail.lost() {
-        // What is not recorded was refused: the run is not what it was meant to be.
-        Some(why) => {
-            printer.note(&format!("the audit trail is incomplete, so this run has failed: {why}"));
-            AUDIT_LOST
-        }
-        None => status,
+    // What is not recorded was refused: the run is not what it was meant to be.
+    let ended =
+        ended.and_then(|status| trail.lost().map_or(Ok(status), |why| Err(audit_lost(&why))));
+    let exit_code = match &ended {
+        Ok(status) => *status,
+        Err(error) => error.status().unwrap_or(FAILED),
     };
-    if json {
-        let first_byte = first_byte.get().unwrap_or(command_ended);
-        let moments = Moments { started, first_byte, command_ended, gone: Instant::now() };
-        let audit = audit_log.as_deref();
-        let ending = Ending { exit_code: status, timed_out, refused: &refused, audit };
-        Report::new(&id, &choice, &times, moments, ending).print(printer);
+    let first_byte = first_byte.get().unwrap_or(command_ended);
+    let moments = Moments { started, first_byte, command_ended, gone: Instant::now() };
+    let audit = audit_log.as_deref();
+    let ending = Ending { exit_code, timed_out, refused: &refused, audit };
+    let report = Report::new(&id, &choice, &times, moments, ending);
+    match ended {
+        Ok(status) => printer.json(&report).map(|()| status),
+        Err(error) => Err(error.with_details(&report)),
     }
-    Ok(status)
+}
+
+fn audit_lost(why: &impl std::fmt::Display) -> CliError {
+    let says = format!("the audit trail is incomplete, so this run has failed: {why}");
+    CliError::new(says).of_kind(Kind::Io)
 }
 
 /// A sandbox that is up, and what can end it.
@@ -199,8 +202,7 @@ impl Running {
         };
         let raw = terminal.map(Terminal::raw).transpose();
         // Held to the end of this function: every way out restores the terminal.
-        let _raw =
-            raw.map_err(|error| CliError::new(format!("cannot set the terminal: {error}")))?;
+        let _raw = raw.map_err(|error| CliError::of_io("cannot set the terminal", &error))?;
         let control = execution.control();
         let resizing = async {
             if let Some(terminal) = terminal {
@@ -211,7 +213,7 @@ impl Running {
         let finished = self.supervise(execution, streams, first_byte);
         tokio::select! {
             outcome = finished => outcome,
-            () = resizing => Err(CliError::new("the terminal is gone")),
+            () = resizing => Err(CliError::new("the terminal is gone").of_kind(Kind::Io)),
         }
     }
 
@@ -302,7 +304,7 @@ impl Running {
         tokio::select! {
             _ = self.interrupts.next() => outcome,
             () = expiry(self.deadline) => Some(Ok(Outcome::TimedOut)),
-            () = self.sandbox.ended() => Some(Err(CliError::new("the sandbox ended by itself"))),
+            () = self.sandbox.ended() => Some(Err(CliError::new("the sandbox ended by itself").of_kind(Kind::Guest))),
         }
     }
 
@@ -325,7 +327,7 @@ fn ended(joined: std::io::Result<Result<ExitStatus, ExecError>>) -> Result<Outco
     match joined {
         Ok(status) => status.map(Outcome::Ended).map_err(describe),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Outcome::OutputClosed),
-        Err(error) => Err(CliError::new(format!("cannot write the command's output: {error}"))),
+        Err(error) => Err(CliError::of_io("cannot write the command's output", &error)),
     }
 }
 
@@ -334,7 +336,7 @@ fn describe(error: ExecError) -> CliError {
     let status = match &error {
         ExecError::Refused(ExecFailure::NotFound(_)) => 127,
         ExecError::Refused(ExecFailure::NotExecutable(_)) => 126,
-        _ => 1,
+        _ => FAILED,
     };
     CliError::from(error).context("executing command").with_status(status)
 }
