@@ -10,7 +10,7 @@ use matchlock_core::image::digest::Digest;
 use matchlock_core::image::erofs::write_index;
 use matchlock_core::image::layer::{Builder, Layer};
 use matchlock_core::image::manifest::RuntimeConfig;
-use matchlock_core::image::merge::merge;
+use matchlock_core::image::merge::{Limits, Merged};
 use matchlock_core::image::store::RootImage;
 use matchlock_core::image::tree::Attributes;
 
@@ -58,7 +58,11 @@ impl Layers {
         let (files, trees): (Vec<_>, Vec<_>) =
             self.layers.into_iter().map(|layer| (layer.file, layer.tree)).unzip();
         let index = tempfile::tempfile().expect("a file");
-        let index = write_index(index, &merge(trees), &lengths).expect("an index");
+        let mut merged = Merged::within(Limits::default());
+        for tree in trees {
+            merged.apply(tree).expect("small layers");
+        }
+        let index = write_index(index, &merged.into_tree(), &lengths).expect("an index");
         let files =
             std::iter::once(index).chain(files).map(|file| (length(&file), for_reading(&file)));
         Image::Oci(Box::new(RootImage {

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
 
-use matchlock_net::{Decision, Protocol, Scheme};
+use matchlock_net::{Cause, Decision, Protocol, Scheme};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -27,8 +27,10 @@ fn event() -> impl Strategy<Value = Event> {
     // Any character at all, control characters and line separators of every kind included.
     let text = || vec(any::<char>(), 0..40).prop_map(String::from_iter);
     let decision = || prop_oneof![Just(Decision::Allowed), Just(Decision::Denied)];
+    // Reasons are words of our own.
+    let reason = || prop_oneof![Just(None), Just(Some(Cause::from("no rule allows the host")))];
     prop_oneof![
-        (text(), text(), decision(), text(), proptest::option::of(text())).prop_map(
+        (text(), text(), decision(), text(), reason()).prop_map(
             |(name, qtype, decision, rule, reason)| Event::Dns {
                 name,
                 qtype,
