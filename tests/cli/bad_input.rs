@@ -107,7 +107,7 @@ fn values_of_flags() {
         ("--mtu", "65521", "--mtu must be from 576 to 65520, not 65521", "1500"),
         ("--allow-host", "two words", "invalid allowed host: \"two words\": ", ""),
         ("--allow-host", "\"a", "invalid allowed host: a quote is out of place", ""),
-        ("--allow-private", "10.0.0.0/33", "invalid argument \"10.0.0.0/33\"", ""),
+        ("--allow-private", "10.0.0.0/33", "invalid --allow-private \"10.0.0.0/33\": ", ""),
         ("--secret", "A=hidden", "invalid secret \"A=…\": expected NAME=VALUE@host", ""),
         ("--secret", "A=hidden@", "invalid secret \"A=…\": no hosts given", ""),
         ("--secret", "NOT_SET@a.example", "invalid secret \"NOT_SET@a.example\": ", ""),

@@ -6,6 +6,7 @@
 mod images;
 mod log;
 mod network;
+mod refusal;
 mod reporting;
 mod run;
 mod volume;
@@ -13,7 +14,7 @@ mod volume;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::error::CliError;
@@ -164,7 +165,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
         {
             Ok(Parsed::Help(error.render().to_string()))
         }
-        Err(error) => Err(describe(&error)),
+        Err(error) => Err(refusal::describe(&error)),
     }
 }
 
@@ -189,62 +190,6 @@ pub(crate) fn grammar() -> clap::Command {
 /// A number of CPUs. What is no amount of them is left to the check that says so.
 fn cpus(text: &str) -> Result<f64, &'static str> {
     text.parse().map_err(|_| "use a number of CPUs, such as 2 or 0.5")
-}
-
-/// One line for what clap spreads over several, in the words that users of the reference know.
-fn describe(error: &clap::Error) -> CliError {
-    let value = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.clone(),
-        Some(ContextValue::Strings(texts)) => texts.join(" "),
-        _ => String::new(),
-    };
-    let flag = value(ContextKind::InvalidArg);
-    // Without the name of its value, as in `--rm[=<BOOL>]`.
-    let name = flag.split([' ', '[', '=']).next().unwrap_or_default();
-    let given = value(ContextKind::InvalidValue);
-    let described = match error.kind() {
-        ErrorKind::UnknownArgument => CliError::new(format!("unknown flag: {flag}")),
-        ErrorKind::InvalidSubcommand => {
-            let name = value(ContextKind::InvalidSubcommand);
-            CliError::new(format!("unknown command {name:?} for \"matchlock\""))
-        }
-        ErrorKind::InvalidValue | ErrorKind::ValueValidation if given.is_empty() => {
-            CliError::new(format!("flag needs an argument: {name}"))
-        }
-        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
-            let name = name.trim_matches(['<', '>']);
-            CliError::new(format!("invalid {name} {given:?}{}", what_is_valid(error)))
-        }
-        ErrorKind::MissingRequiredArgument => {
-            CliError::new(format!("required argument(s) missing: {flag}"))
-        }
-        _ => {
-            let text = error.render().to_string();
-            let first = text.lines().next().unwrap_or_default();
-            CliError::new(first.strip_prefix("error: ").unwrap_or(first))
-        }
-    };
-    let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand]
-        .map(value)
-        .into_iter()
-        .find(|text| !text.is_empty());
-    match suggested {
-        Some(name) => described.hinted(format!("did you mean {name}?")),
-        None => described.hinted(SEE_HELP),
-    }
-}
-
-/// `: ` and what a value may be: the parser's own words, or the list of possible values.
-fn what_is_valid(error: &clap::Error) -> String {
-    match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
-        (Some(cause), _) => format!(": {cause}"),
-        (None, Some(ContextValue::Strings(values))) => match values.split_last() {
-            Some((last, [])) => format!(": use {last}"),
-            Some((last, others)) => format!(": use {} or {last}", others.join(", ")),
-            None => String::new(),
-        },
-        _ => String::new(),
-    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,9 @@ impl JsonOutput {
     /// Refuses a file that could not be written at the end.
     pub(super) fn check(self) -> Result<(), CliError> {
         let Self::File(path) = self else { return Ok(()) };
+        if path.is_dir() {
+            return Err(unwritable(path, &io::ErrorKind::IsADirectory.into()));
+        }
         let checked = match target(path) {
             Target::Replace(file) => access(directory(&file), Access::WRITE_OK | Access::EXEC_OK),
             Target::Append(file) => access(&file, Access::WRITE_OK),
@@ -134,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_an_error_beforehand() {
-        for path in ["/no/such/directory/out.json", "/proc/no-such-file"] {
+        for path in ["/no/such/directory/out.json", "/proc/no-such-file", "/tmp"] {
             let error = leaked(Path::new(path)).check().expect_err("refused").to_string();
             assert!(error.starts_with(&format!("cannot write the JSON to {path}: ")), "{error}");
         }

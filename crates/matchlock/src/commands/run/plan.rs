@@ -119,7 +119,7 @@ fn image_hint(command: &[OsString]) -> String {
             )
         }
         Some((first, rest)) if !rest.is_empty() => format!(
-            "set it, or MATCHLOCK_RUN_IMAGE: matchlock run --image {first} -- {}",
+            "did you mean matchlock run --image {first} -- {}? or set MATCHLOCK_RUN_IMAGE",
             rest.join(" ")
         ),
         _ => "use --image host, or set MATCHLOCK_RUN_IMAGE".to_owned(),
@@ -183,7 +183,7 @@ mod tests {
             |words: &[&str]| image_hint(&words.iter().map(OsString::from).collect::<Vec<_>>());
         let image_first = hint(&["python:3", "python3", "-V"]);
         assert!(
-            image_first.ends_with("matchlock run --image python:3 -- python3 -V"),
+            image_first.contains(" matchlock run --image python:3 -- python3 -V?"),
             "{image_first}"
         );
         let behind = hint(&["sh", "--image", "host"]);
