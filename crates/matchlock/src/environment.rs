@@ -88,7 +88,7 @@ impl Environment {
             .map_err(CliError::from)
     }
 
-    /// Chooses the accelerator; without a cache for the proof it is made anew.
+    /// Chooses the accelerator; without a cache, the proof is repeated.
     pub(crate) fn choose_accelerator(
         &self,
         qemu: &QemuBinary,

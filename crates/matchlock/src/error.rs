@@ -94,7 +94,7 @@ impl CliError {
         self.said
     }
 
-    /// An error that is none of the arguments.
+    /// Sets the kind, which is otherwise that of wrong arguments.
     pub(crate) fn of_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self

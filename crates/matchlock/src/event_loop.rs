@@ -18,7 +18,7 @@ pub(crate) fn block_on<T>(
     result
 }
 
-/// Waits until `limit` is over, and gives it; for ever when there is none.
+/// Waits until `limit` is over, and returns it; without a limit it never ends.
 pub(crate) async fn expiry(limit: Option<Duration>) -> Duration {
     match limit {
         Some(limit) => {

@@ -53,7 +53,7 @@ pub enum Problem {
     #[error("the line is too long for a record")]
     TooLong,
     /// The line is no record, or it was changed.
-    #[error("the record was changed or is none")]
+    #[error("the line is not a valid record")]
     Changed,
     /// The line before this one is not the one that this was written after.
     #[error("it does not follow the line before it: a record was changed, removed, added or moved")]

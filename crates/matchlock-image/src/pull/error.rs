@@ -44,7 +44,7 @@ pub enum PullError {
         wanted: u64,
     },
     /// The connection ended before the content did, again and again.
-    #[error("the registry ends {digest} after {got} of {wanted} bytes")]
+    #[error("the registry closed the connection after {got} of {wanted} bytes of {digest}")]
     Truncated {
         /// Of the content.
         digest: Digest,

@@ -15,7 +15,7 @@ impl TimeSpan {
         self.0
     }
 
-    /// The time as a limit: 0 is none.
+    /// The time as a limit; 0 means no limit.
     pub(crate) fn limit(self) -> Option<Duration> {
         Some(self.0).filter(|time| !time.is_zero())
     }

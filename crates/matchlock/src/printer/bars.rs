@@ -38,7 +38,7 @@ impl ImageProgress {
         Self { view: shown.then(|| View::new(image, ProgressDrawTarget::stderr())) }
     }
 
-    /// Makes it vanish, for those who share it with a thread that may never end.
+    /// Clears it, for callers that share it with a thread that may never end.
     pub(crate) fn clear(&self) {
         if let Some(view) = &self.view {
             view.head.finish_and_clear();
