@@ -32,7 +32,13 @@ const SEE_HELP: &str = "see `matchlock --help` and `matchlock COMMAND --help`";
 
 /// Run AI agents and arbitrary code in ephemeral micro-VMs.
 #[derive(Debug, Parser)]
-#[command(name = "matchlock", version, disable_version_flag = true, max_term_width = 100)]
+#[command(
+    name = "matchlock",
+    bin_name = "matchlock",
+    version,
+    disable_version_flag = true,
+    max_term_width = 100
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,

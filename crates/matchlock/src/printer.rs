@@ -107,8 +107,12 @@ impl Printer {
     /// Tells of an error that ends the command with this status: for people, and as the JSON object.
     pub(crate) fn failure(self, error: &CliError, status: u8) {
         self.error(error);
-        if let Err(error) = self.json(&failure_object(error, status)) {
-            self.error(&error);
+        let written = self.json(&failure_object(error, status));
+        // That the place for JSON cannot be written may be the very error.
+        if let Err(other) = written.as_ref().map_err(CliError::message)
+            && other != error.message()
+        {
+            self.line(&format!("Error: {other}"));
         }
     }
 

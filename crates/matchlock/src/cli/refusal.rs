@@ -100,7 +100,8 @@ mod tests {
     use crate::cli::parse;
 
     fn refused(line: &str) -> (String, String) {
-        let words = ["matchlock"].into_iter().chain(line.split(' ')).map(OsString::from);
+        // The name that the program was started by does not matter.
+        let words = ["/tmp/other-name"].into_iter().chain(line.split(' ')).map(OsString::from);
         let Err(error) = parse(words) else { panic!("{line} is refused") };
         (error.message().to_owned(), error.hint().unwrap_or_default().to_owned())
     }

@@ -38,7 +38,7 @@ impl JsonOutput {
     pub(super) fn check(self) -> Result<(), CliError> {
         let Self::File(path) = self else { return Ok(()) };
         if path.is_dir() {
-            return Err(unwritable(path, &io::ErrorKind::IsADirectory.into()));
+            return Err(unwritable(path, &rustix::io::Errno::ISDIR.into()));
         }
         let checked = match target(path) {
             Target::Replace(file) => access(directory(&file), Access::WRITE_OK | Access::EXEC_OK),
