@@ -91,6 +91,11 @@ impl Calls {
         call.inspect(|call| call.interrupt()).is_some()
     }
 
+    pub(crate) fn interrupt_all(&self) {
+        let calls: Vec<_> = lock(&self.0).values().map(Arc::clone).collect();
+        calls.iter().for_each(|call| call.interrupt());
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         lock(&self.0).len()

@@ -90,13 +90,18 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    const fn new(limit: usize) -> Self {
+    pub(crate) const fn new(limit: usize) -> Self {
         Self { used: AtomicUsize::new(0), limit }
     }
 
     /// Takes one, or says `full`.
     pub(crate) fn take(&self, full: Errno) -> Result<()> {
-        let more = |used: usize| (used < self.limit).then_some(used + 1);
+        self.take_many(1, full)
+    }
+
+    /// Takes as many, or says `full`.
+    pub(crate) fn take_many(&self, count: usize, full: Errno) -> Result<()> {
+        let more = |used: usize| used.checked_add(count).filter(|used| *used <= self.limit);
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.map(drop).map_err(|_| full)
     }

@@ -120,6 +120,14 @@ impl<P: Provider + ?Sized> Server<P> {
         Outcome::Done
     }
 
+    pub(crate) fn provider(&self) -> &P {
+        &self.provider
+    }
+
+    pub(crate) const fn calls(&self) -> &Arc<Calls> {
+        &self.calls
+    }
+
     fn dispatch(
         &self,
         ctx: &Context,
