@@ -30,6 +30,7 @@ pub use accel::{
 pub use error::VmmError;
 pub use fake::Fake;
 pub use qemu::{Qemu, QemuBinary};
+pub use vhost_user::fs::FuseMessage;
 
 /// Everything a back end needs to know of a virtual machine.
 #[derive(Debug)]
@@ -112,12 +113,11 @@ pub struct Nic {
     pub mtu: u16,
 }
 
-/// Answers FUSE messages, whichever transport brought them.
+/// Answers the FUSE messages of a virtio-fs device.
 pub trait FuseHandler: std::fmt::Debug + Send + Sync + 'static {
-    /// Answers one request. `request` is the whole message as the guest sent it, of any content;
-    /// the reply (header included) is appended to `reply`, which is empty on entry and stays empty
-    /// for messages that have no reply (FORGET).
-    fn handle(&self, request: &[u8], reply: &mut Vec<u8>);
+    /// Takes one message in and returns soon: no other message of the device is taken in meanwhile. The
+    /// answer may come here or later, from any thread and in any order ([`FuseMessage::answer`]).
+    fn submit(&self, message: FuseMessage);
 }
 
 /// A virtual machine monitor.

@@ -6,10 +6,12 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use matchlock_fs::{CachePolicy, HostImage, Limits, Pool, Server, Tree};
+use matchlock_fs::{CachePolicy, HostImage, Limits, Message, Pool, Server, Service, Tree};
 use matchlock_image::store::RootImage;
 use matchlock_proto::{DiskMount, ExecRequest, LowerLayer, RootConfig, UpperLayer};
-use matchlock_vmm::{Disk, DiskSource, FsDevice, FuseHandler, MAX_DEVICES, OWN_DEVICES};
+use matchlock_vmm::{
+    Disk, DiskSource, FsDevice, FuseHandler, FuseMessage, MAX_DEVICES, OWN_DEVICES,
+};
 
 use crate::config::{Image, SandboxConfig};
 use crate::error::CoreError;
@@ -109,16 +111,34 @@ fn host_image() -> Result<FsDevice, CoreError> {
     let pool = Pool::new(Limits::for_this_process());
     let tree = HostImage::open(Path::new("/"), &pool, CachePolicy::SYSTEM)
         .map_err(CoreError::HostImage)?;
-    let handler = Arc::new(FileServer(Server::new(Arc::new(tree))));
+    let handler = Arc::new(FileServer(Service::new(Server::new(Arc::new(tree)))));
     Ok(FsDevice { tag: ROOT_TAG.to_owned(), handler })
 }
 
 /// The file server as a device back end: the two crates meet only here.
 #[derive(Debug)]
-struct FileServer(Server<Tree>);
+struct FileServer(Service<Tree, GuestMessage>);
 
 impl FuseHandler for FileServer {
-    fn handle(&self, request: &[u8], reply: &mut Vec<u8>) {
-        self.0.handle(request, reply);
+    fn submit(&self, message: FuseMessage) {
+        self.0.submit(GuestMessage(message));
+    }
+}
+
+/// A message of a device, for the file server.
+#[derive(Debug)]
+struct GuestMessage(FuseMessage);
+
+impl Message for GuestMessage {
+    fn head(&self) -> &[u8] {
+        self.0.head()
+    }
+
+    fn read(&self, into: &mut Vec<u8>) -> std::io::Result<()> {
+        self.0.read(into)
+    }
+
+    fn answer(self, reply: &[u8]) {
+        self.0.answer(reply);
     }
 }

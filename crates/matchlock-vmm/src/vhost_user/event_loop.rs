@@ -27,7 +27,7 @@ pub(crate) trait Device: Send + 'static {
 
     /// Moves what can be moved between the rings and the host side, for a bounded time. Called
     /// after every wake-up; `memory` is missing until the monitor has told.
-    fn run(&mut self, memory: Option<&Memory>, rings: &mut [Ring], poller: &Poller) -> Next;
+    fn run(&mut self, memory: Option<&Arc<Memory>>, rings: &mut [Ring], poller: &Poller) -> Next;
 }
 
 /// What a device wants after [`Device::run`].
@@ -247,7 +247,7 @@ impl<D: Device> EventLoop<D> {
             }
             let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
             let (memory, rings) = session.parts();
-            next = self.device.run(memory.as_deref(), rings, &self.poller);
+            next = self.device.run(memory.as_ref(), rings, &self.poller);
         }
     }
 

@@ -1,21 +1,20 @@
 //! virtio-fs (virtio 1.2, section 5.11): FUSE messages from the queues to a [`FuseHandler`].
 
-use std::io::{self, Read, Write};
+mod message;
+
+use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-
-use rustix::event::epoll::EventFlags;
-use virtio_queue::{DescriptorChain, Reader, Writer};
 
 use super::event_loop::{Device, Next, Poller, Wake, Worker};
 use super::memory::Memory;
 use super::ring::Ring;
 use super::session::Identity;
 use crate::FuseHandler;
-
-/// Longest request: a WRITE of 1 MiB (the most that FUSE allows) with generous room for its headers.
-const MAX_REQUEST: usize = 1024 * 1024 + 64 * 1024;
+pub use message::FuseMessage;
+use message::{Answer, Answers};
+use rustix::event::epoll::EventFlags;
 
 /// The queue for FORGET and INTERRUPT, and one for requests.
 const QUEUES: usize = 2;
@@ -47,118 +46,91 @@ impl FsBackend {
         // The monitor has the configuration space: QEMU takes the tag as an option.
         let identity = Identity { queues: QUEUES, queue_size: QUEUE_SIZE, config: None };
         let name = format!("fs-{tag}");
-        let (worker, monitor) = Worker::start(&name, identity, FsCore::new(handler), Wake::new()?)?;
+        let wake = Wake::new()?;
+        let core = FsCore::new(handler, wake.clone());
+        let (worker, monitor) = Worker::start(&name, identity, core, wake)?;
         Ok((Self { _worker: worker }, monitor))
     }
 }
 
-/// The device on its thread. One message at a time: a pool would take [`FsCore::answer`] to other
-/// threads and keep the rings here.
+/// The device on its thread. It takes messages out of the rings and gives them back when they are
+/// answered, in whatever order that is; all else happens where the handler likes.
 #[derive(Debug)]
 struct FsCore {
     handler: Arc<dyn FuseHandler>,
-    /// Both keep their allocation from message to message.
-    request: Vec<u8>,
-    reply: Vec<u8>,
+    answers: Arc<Answers>,
+    /// Messages of each ring that are not given back. A driver that keeps to the rules of the ring never has
+    /// more than its size under way, but one that does not could name a chain again and again.
+    under_way: [usize; QUEUES],
+    /// Keeps its allocation.
+    answered: Vec<Answer>,
 }
 
 impl FsCore {
-    fn new(handler: Arc<dyn FuseHandler>) -> Self {
-        Self { handler, request: Vec::new(), reply: Vec::new() }
+    fn new(handler: Arc<dyn FuseHandler>, wake: Wake) -> Self {
+        let answers = Answers::new(wake);
+        Self { handler, answers, under_way: [0; QUEUES], answered: Vec::new() }
     }
 
-    fn serve(&mut self, memory: &Memory, ring: &mut Ring) -> Next {
-        ring.disarm(memory);
+    /// Takes in what a ring has.
+    fn serve(&mut self, memory: &Arc<Memory>, rings: &mut [Ring], index: usize) -> Next {
+        rings[index].disarm(memory);
         for _ in 0..BUDGET {
-            let Some(chain) = ring.pop(memory) else {
-                return if ring.arm(memory) { Next::Again } else { Next::Wait };
+            if self.under_way[index] >= usize::from(QUEUE_SIZE) {
+                // The next answer wakes us.
+                return Next::Wait;
+            }
+            let Some(chain) = rings[index].pop(Arc::clone(memory)) else {
+                return if rings[index].arm(memory) { Next::Again } else { Next::Wait };
             };
-            let head = chain.head_index();
-            let written = self.answer(memory, chain);
-            ring.give_back(memory, head, written);
+            self.under_way[index] += 1;
+            let pass = rings[index].pass();
+            let message = FuseMessage::new(memory, chain, index, pass, &self.answers);
+            // A bug in the handler must not end the process that owns all other devices.
+            if catch_unwind(AssertUnwindSafe(|| self.handler.submit(message))).is_err() {
+                tracing::error!("file system handler panicked");
+            }
             // At once, because the next message may take long; a busy driver has masked it anyway.
-            ring.notify(memory);
+            self.give_back(memory, rings);
         }
         Next::Again
     }
 
-    /// Answers one message and tells how many bytes were written into the chain.
-    fn answer<'m>(&mut self, memory: &'m Memory, chain: DescriptorChain<&'m Memory>) -> u32 {
-        let (Ok(reader), Ok(writer)) =
-            (Reader::new(memory, chain.clone()), Writer::new(memory, chain))
-        else {
-            return 0;
-        };
-        match read_request(reader, &mut self.request) {
-            Ok(Fit::Whole) => self.call_handler(),
-            Ok(Fit::TooLong) => eio(&self.request, &mut self.reply),
-            Err(_) => return 0,
+    /// Gives back what was answered.
+    fn give_back(&mut self, memory: &Memory, rings: &mut [Ring]) {
+        self.answers.take(&mut self.answered);
+        let mut told = [false; QUEUES];
+        for Answer { ring, pass, head, written } in self.answered.drain(..) {
+            self.under_way[ring] -= 1;
+            // A ring that was stopped meanwhile knows nothing of it.
+            if pass.enter().is_some() {
+                rings[ring].give_back(memory, head, written);
+                told[ring] = true;
+            }
         }
-        if self.reply.len() > writer.available_bytes() {
-            eio(&self.request, &mut self.reply);
+        for (ring, told) in rings.iter_mut().zip(told) {
+            if told {
+                ring.notify(memory);
+            }
         }
-        write_reply(writer, &self.reply)
-    }
-
-    /// A bug in the handler must not end the process that owns all other devices.
-    fn call_handler(&mut self) {
-        let Self { handler, request, reply } = self;
-        reply.clear();
-        if catch_unwind(AssertUnwindSafe(|| handler.handle(request, reply))).is_err() {
-            tracing::error!("file system handler panicked");
-            eio(request, reply);
-        }
-    }
-}
-
-/// Whether a request was read to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fit {
-    Whole,
-    TooLong,
-}
-
-fn read_request(reader: Reader<'_>, request: &mut Vec<u8>) -> io::Result<Fit> {
-    request.clear();
-    let len = reader.available_bytes();
-    reader.take(MAX_REQUEST as u64).read_to_end(request)?;
-    Ok(if len <= MAX_REQUEST { Fit::Whole } else { Fit::TooLong })
-}
-
-/// Writes a reply that is known to fit, unless the guest's chain is too small even for an error.
-fn write_reply(mut writer: Writer<'_>, reply: &[u8]) -> u32 {
-    if reply.len() > writer.available_bytes() || writer.write_all(reply).is_err() {
-        return 0;
-    }
-    u32::try_from(reply.len()).unwrap_or(0)
-}
-
-/// A reply that is only `fuse_out_header`: length, error, and the `unique` of `fuse_in_header`.
-fn eio(request: &[u8], reply: &mut Vec<u8>) {
-    const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
-    reply.clear();
-    // A request without a whole `unique` cannot be answered.
-    if let Some(unique) = request.get(8..16) {
-        reply.extend_from_slice(&16u32.to_ne_bytes());
-        reply.extend_from_slice(&(-EIO).to_ne_bytes());
-        reply.extend_from_slice(unique);
     }
 }
 
 impl Device for FsCore {
     fn on_event(&mut self, _id: u32, _events: EventFlags, _poller: &Poller) {}
 
-    fn run(&mut self, memory: Option<&Memory>, rings: &mut [Ring], _poller: &Poller) -> Next {
+    fn run(&mut self, memory: Option<&Arc<Memory>>, rings: &mut [Ring], _poller: &Poller) -> Next {
         let Some(memory) = memory else {
             return Next::Wait;
         };
+        self.give_back(memory, rings);
         let mut next = Next::Wait;
-        for ring in rings {
-            if self.serve(memory, ring) == Next::Again {
+        for index in 0..rings.len().min(QUEUES) {
+            if self.serve(memory, rings, index) == Next::Again {
                 next = Next::Again;
             }
         }
-        next
+        if next == Next::Wait && !self.answers.sleep() { Next::Again } else { next }
     }
 }
 

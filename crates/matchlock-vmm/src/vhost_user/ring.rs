@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 use vm_memory::GuestAddress;
@@ -17,6 +19,24 @@ pub(crate) struct Ring {
     enabled: bool,
     kick: Option<File>,
     call: Option<File>,
+    /// How often the ring was stopped.
+    stops: Arc<RwLock<u64>>,
+}
+
+/// Leave to touch the chains of a ring, until it is stopped: then their memory is the guest's again, for
+/// whatever it likes. Other threads ask for it before they do.
+#[derive(Debug, Clone)]
+pub(crate) struct Pass {
+    stops: Arc<RwLock<u64>>,
+    before: u64,
+}
+
+impl Pass {
+    /// The ring is not stopped while the guard is there; `None` when it was.
+    pub(crate) fn enter(&self) -> Option<RwLockReadGuard<'_, u64>> {
+        let stops = self.stops.read().unwrap_or_else(PoisonError::into_inner);
+        (*stops == self.before).then_some(stops)
+    }
 }
 
 /// Whether the ring may be looked at (vhost-user, "Ring states").
@@ -33,11 +53,15 @@ impl Ring {
     /// A stopped ring; `max_size` is a power of two.
     pub(crate) fn new(max_size: u16) -> io::Result<Self> {
         let queue = Queue::new(max_size).map_err(io::Error::other)?;
-        Ok(Self { queue, state: State::Stopped, enabled: false, kick: None, call: None })
+        let stops = Arc::default();
+        Ok(Self { queue, state: State::Stopped, enabled: false, kick: None, call: None, stops })
     }
 
     /// The next chain that the driver made available.
-    pub(crate) fn pop<'m>(&mut self, memory: &'m Memory) -> Option<DescriptorChain<&'m Memory>> {
+    pub(crate) fn pop<M>(&mut self, memory: M) -> Option<DescriptorChain<M>>
+    where
+        M: Deref<Target = Memory> + Clone,
+    {
         if !self.is_live() {
             return None;
         }
@@ -49,6 +73,12 @@ impl Ring {
                 None
             }
         }
+    }
+
+    /// Leave to touch the chains that were popped so far.
+    pub(crate) fn pass(&self) -> Pass {
+        let before = *self.stops.read().unwrap_or_else(PoisonError::into_inner);
+        Pass { stops: Arc::clone(&self.stops), before }
     }
 
     /// Takes back the last [`Ring::pop`].
@@ -152,8 +182,14 @@ impl Ring {
         self.call = call;
     }
 
-    /// Stops the ring and tells the next available index.
+    /// Makes every [`Pass`] void, when nobody uses one.
+    pub(crate) fn revoke(&self) {
+        *self.stops.write().unwrap_or_else(PoisonError::into_inner) += 1;
+    }
+
+    /// Stops the ring and tells the next available index. What was popped and not given back stays so.
     pub(crate) fn stop(&mut self) -> u16 {
+        self.revoke();
         self.state = State::Stopped;
         self.queue.set_ready(false);
         self.kick = None;

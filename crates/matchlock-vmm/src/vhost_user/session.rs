@@ -103,7 +103,10 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn reset_device(&mut self) -> Result<()> {
-        self.rings.iter_mut().for_each(|ring| ring.set_enabled(false));
+        for ring in &mut self.rings {
+            ring.revoke();
+            ring.set_enabled(false);
+        }
         Ok(())
     }
 

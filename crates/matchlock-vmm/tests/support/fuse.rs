@@ -1,6 +1,6 @@
 //! A FUSE handler with one file of 3 MiB, and one file name at which it panics.
 
-use matchlock_vmm::FuseHandler;
+use matchlock_vmm::{FuseHandler, FuseMessage};
 
 pub(crate) const FILE_LEN: usize = 3 * 1024 * 1024;
 
@@ -26,7 +26,9 @@ mod op {
 }
 
 impl FuseHandler for OneFile {
-    fn handle(&self, request: &[u8], reply: &mut Vec<u8>) {
+    fn submit(&self, message: FuseMessage) {
+        let mut request = Vec::new();
+        message.read(&mut request).unwrap();
         let field = |at: usize| u32::from_ne_bytes(request[at..at + 4].try_into().unwrap());
         let node = u64::from_ne_bytes(request[16..24].try_into().unwrap());
         let body = &request[40..];
@@ -43,14 +45,15 @@ impl FuseHandler for OneFile {
                 Ok((start..FILE_LEN.min(start + size)).map(byte).collect())
             }
             op::RELEASE | op::FLUSH => Ok(Vec::new()),
-            op::FORGET | op::BATCH_FORGET => return,
+            op::FORGET | op::BATCH_FORGET => return message.answer(&[]),
             _ => Err(38),
         };
         let (error, data) = result.map_or_else(|e: i32| (-e, Vec::new()), |data| (0, data));
-        reply.extend_from_slice(&(16 + data.len() as u32).to_ne_bytes());
+        let mut reply = (16 + data.len() as u32).to_ne_bytes().to_vec();
         reply.extend_from_slice(&error.to_ne_bytes());
         reply.extend_from_slice(&request[8..16]);
         reply.extend_from_slice(&data);
+        message.answer(&reply);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use super::message::MAX_REQUEST;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
@@ -15,32 +16,37 @@ const UNIQUE: u64 = 0x1122_3344_5566_7788;
 #[derive(Debug, Default)]
 struct Scripted {
     lengths: Mutex<Vec<usize>>,
+    /// Not answered yet.
+    kept: Mutex<Vec<FuseMessage>>,
 }
 
 const ECHO: u32 = 1;
 const SILENT: u32 = 2;
 const PANIC: u32 = 3;
 const HUGE: u32 = 4;
+const KEEP: u32 = 5;
 
 impl FuseHandler for Scripted {
-    fn handle(&self, request: &[u8], reply: &mut Vec<u8>) {
+    fn submit(&self, message: FuseMessage) {
+        let mut request = Vec::new();
+        if message.read(&mut request).is_err() {
+            return;
+        }
         self.lengths.lock().unwrap().push(request.len());
         let opcode =
             request.get(4..8).map_or(SILENT, |b| u32::from_ne_bytes(b.try_into().unwrap()));
         match opcode {
-            ECHO => reply.extend_from_slice(request),
-            PANIC => {
-                reply.extend_from_slice(b"half a reply");
-                panic!("as asked");
-            }
-            HUGE => reply.resize(2 << 20, 1),
-            _ => {}
+            ECHO => message.answer(&request),
+            PANIC => panic!("as asked"),
+            HUGE => message.answer(&vec![1; 2 << 20]),
+            KEEP => self.kept.lock().unwrap().push(message),
+            _ => message.answer(&[]),
         }
     }
 }
 
 struct Bench {
-    memory: Memory,
+    memory: Arc<Memory>,
     driver: Driver,
     rings: [Ring; 2],
     core: FsCore,
@@ -49,11 +55,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let memory = memory();
+        let memory = Arc::new(memory());
         let (_, hiprio) = Driver::new(&memory, 0, 16);
         let (driver, requests) = Driver::new(&memory, 0x1_0000, 1024);
         let handler = Arc::new(Scripted::default());
-        let core = FsCore::new(handler.clone());
+        let core = FsCore::new(handler.clone(), Wake::new().unwrap());
         Self { memory, driver, rings: [hiprio, requests], core, handler }
     }
 
@@ -196,6 +202,88 @@ fn descriptor_loops_end() {
         bench.run();
         assert!(bench.driver.take(&bench.memory, 0).is_some());
     }
+}
+
+#[test]
+fn answers_may_come_in_any_order_and_from_any_thread() {
+    let mut bench = Bench::new();
+    let message = request(KEEP, 64);
+    bench.memory.write_slice(&message, GuestAddress(IN)).unwrap();
+    let parts = |number: u64| [(IN, 64, 0), (OUT + number * 64, 64, WRITE)];
+    let heads: Vec<_> =
+        (0..9).map(|number| bench.driver.add(&bench.memory, &parts(number)).unwrap()).collect();
+    bench.run();
+    assert_eq!(bench.driver.take(&bench.memory, 2), None, "none is answered yet");
+    // What comes later is not held up.
+    assert_eq!(bench.ask(&request(ECHO, 40), &[], &[4096]).len(), 40);
+    let kept = std::mem::take(&mut *bench.handler.kept.lock().unwrap());
+    let order = [4, 0, 8, 1, 7, 2, 6, 3, 5];
+    let mut kept: Vec<_> = kept.into_iter().map(Some).collect();
+    for number in order {
+        let message = kept[number].take().unwrap();
+        std::thread::spawn(move || message.answer(&[7; 24])).join().unwrap();
+    }
+    bench.run();
+    for number in order {
+        assert_eq!(bench.driver.take(&bench.memory, 2), Some((heads[number], 24)));
+    }
+}
+
+#[test]
+fn a_message_that_is_dropped_is_eio() {
+    let mut bench = Bench::new();
+    bench.memory.write_slice(&request(KEEP, 64), GuestAddress(IN)).unwrap();
+    let head = bench.driver.add(&bench.memory, &[(IN, 64, 0), (OUT, 64, WRITE)]).unwrap();
+    bench.run();
+    bench.handler.kept.lock().unwrap().clear();
+    bench.run();
+    assert_eq!(bench.driver.take(&bench.memory, 2), Some((head, 16)));
+    let mut reply = [0; 16];
+    bench.memory.read_slice(&mut reply, GuestAddress(OUT)).unwrap();
+    assert_eq!(reply[..], eio_reply());
+}
+
+/// A chain that is made available again before it was given back breaks the rules of the ring, and costs
+/// no more than the ring is long.
+#[test]
+fn messages_under_way_are_bounded() {
+    let mut bench = Bench::new();
+    bench.memory.write_slice(&request(KEEP, 64), GuestAddress(IN)).unwrap();
+    let head = bench.driver.add(&bench.memory, &[(IN, 64, 0), (OUT, 64, WRITE)]).unwrap();
+    for _ in 0..1500 {
+        bench.driver.publish(&bench.memory, head);
+        bench.run();
+    }
+    assert_eq!(bench.handler.kept.lock().unwrap().len(), usize::from(QUEUE_SIZE));
+    // Those that are answered make room.
+    bench.handler.kept.lock().unwrap().truncate(1000);
+    bench.run();
+    assert_eq!(bench.handler.kept.lock().unwrap().len(), usize::from(QUEUE_SIZE));
+}
+
+/// The memory of a ring that was stopped may be anything: neither is it read, nor written.
+#[test]
+fn a_stopped_ring_is_left_alone() {
+    let mut bench = Bench::new();
+    bench.memory.write_slice(&request(KEEP, 64), GuestAddress(IN)).unwrap();
+    bench.driver.add(&bench.memory, &[(IN, 64, 0), (OUT, 64, WRITE)]).unwrap();
+    bench.driver.add(&bench.memory, &[(IN, 64, 0), (OUT, 64, WRITE)]).unwrap();
+    bench.run();
+    let kick = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap();
+    bench.rings[1].stop();
+    bench.rings[1].start(kick.into());
+    let kept = std::mem::take(&mut *bench.handler.kept.lock().unwrap());
+    for message in kept {
+        let error = message.read(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        message.answer(&[9; 64]);
+    }
+    bench.run();
+    assert_eq!(bench.driver.take(&bench.memory, 2), None);
+    let mut reply = [0; 64];
+    bench.memory.read_slice(&mut reply, GuestAddress(OUT)).unwrap();
+    assert_eq!(reply, [0; 64]);
+    assert_eq!(bench.core.under_way, [0; QUEUES]);
 }
 
 #[test]

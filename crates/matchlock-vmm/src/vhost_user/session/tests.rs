@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
@@ -13,11 +13,11 @@ use vm_memory::{Bytes, FileOffset, GuestAddress};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::*;
-use crate::FuseHandler;
 use crate::vhost_user::fs::FsBackend;
 use crate::vhost_user::testing::{Driver, WRITE};
 use crate::vhost_user::vsock::VsockDevice;
 use crate::vhost_user::vsock::wire::{HEADER_LEN, Header};
+use crate::{FuseHandler, FuseMessage};
 
 const CID: u64 = 3;
 const RAM: u64 = 8 << 20;
@@ -224,7 +224,7 @@ struct Hanging {
 }
 
 impl FuseHandler for Hanging {
-    fn handle(&self, _request: &[u8], _reply: &mut Vec<u8>) {
+    fn submit(&self, _: FuseMessage) {
         self.entered.wait();
         self.release.wait();
     }
@@ -240,4 +240,57 @@ fn a_hanging_handler_does_not_hold_up_the_end() {
     handler.entered.wait();
     drop(device);
     handler.release.wait();
+}
+
+/// Two trees, told apart by the node: what is asked of the first hangs on a thread of its own, what is
+/// asked of the second is answered by another.
+#[derive(Debug, Default)]
+struct TwoTrees {
+    hanging: Mutex<Vec<FuseMessage>>,
+}
+
+impl FuseHandler for TwoTrees {
+    fn submit(&self, message: FuseMessage) {
+        if message.head()[16] == 1 {
+            self.hanging.lock().unwrap().push(message);
+        } else {
+            std::thread::spawn(move || message.answer(&[3; 24]));
+        }
+    }
+}
+
+#[test]
+fn messages_that_hang_hold_up_no_others_and_not_the_end() {
+    let handler = Arc::new(TwoTrees::default());
+    let (device, fd) = FsBackend::start("root", handler.clone()).unwrap();
+    let mut monitor = Monitor::start(fd);
+    let mut ask = |node: u8, place: u64| {
+        let mut request = [0; 40];
+        (request[0], request[16]) = (40, node);
+        let (at, reply) = (TX + place * 64, RX + place * 64);
+        monitor.memory.write_slice(&request, GuestAddress(at)).unwrap();
+        let head = monitor.tx.add(&monitor.memory, &[(at, 40, 0), (reply, 64, WRITE)]).unwrap();
+        monitor.kicks[1].write(1).unwrap();
+        if node == 1 {
+            return;
+        }
+        let deadline = soon();
+        loop {
+            match monitor.tx.take(&monitor.memory, 2) {
+                Some(answer) => break assert_eq!(answer, (head, 24)),
+                None => assert!(Instant::now() < deadline, "no answer"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    for round in 0..50 {
+        ask(1, round * 2);
+        ask(2, round * 2 + 1);
+    }
+    assert_eq!(handler.hanging.lock().unwrap().len(), 50);
+    drop(device);
+    // Nobody is left to give them back to, which does no harm.
+    let hanging = std::mem::take(&mut *handler.hanging.lock().unwrap());
+    drop(monitor);
+    hanging.into_iter().for_each(|message| message.answer(&[3; 24]));
 }

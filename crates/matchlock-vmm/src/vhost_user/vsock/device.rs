@@ -1,5 +1,6 @@
 //! The virtio-vsock device (virtio 1.2, section 5.10): its two queues, on the device's thread.
 
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use rustix::event::epoll::EventFlags;
@@ -97,7 +98,7 @@ impl Device for VsockCore {
         self.table.on_event(id, events, poller);
     }
 
-    fn run(&mut self, memory: Option<&Memory>, rings: &mut [Ring], poller: &Poller) -> Next {
+    fn run(&mut self, memory: Option<&Arc<Memory>>, rings: &mut [Ring], poller: &Poller) -> Next {
         while let Ok(Command { port, socket, answer }) = self.commands.try_recv() {
             self.table.dial(port, socket, answer, poller);
         }

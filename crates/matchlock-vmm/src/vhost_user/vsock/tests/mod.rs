@@ -6,6 +6,7 @@ mod streams;
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
 use vm_memory::{Bytes, GuestAddress};
@@ -38,7 +39,7 @@ const TX_BUFFER: u64 = 0x30_0000;
 
 /// The guest, the device and the poller between it and the sockets; no thread.
 struct Bench {
-    memory: Memory,
+    memory: Arc<Memory>,
     rx: Driver,
     tx: Driver,
     rings: [Ring; 2],
@@ -60,7 +61,7 @@ impl Bench {
         let (commands, receiver) = channel();
         let core = VsockCore::new(CID, receiver, Doorbell::default());
         let poller = Poller::new().unwrap();
-        Self { memory, rx, tx, rings: [rx_ring, tx_ring], core, poller, commands }
+        Self { memory: memory.into(), rx, tx, rings: [rx_ring, tx_ring], core, poller, commands }
     }
 
     fn new() -> Self {
