@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
-use super::lock;
-use crate::types::NodeId;
+use super::{Budget, lock};
+use crate::types::{Errno, NodeId};
 
 /// Which descriptor: the host directory's number in the pool, and its node.
 type Key = (u32, NodeId);
@@ -14,27 +14,42 @@ type Key = (u32, NodeId);
 #[derive(Debug)]
 pub(crate) struct FdCache {
     capacity: usize,
+    descriptors: Arc<Budget>,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     clock: u64,
-    by_key: HashMap<Key, (u64, Arc<OwnedFd>)>,
+    by_key: HashMap<Key, Kept>,
     by_age: BTreeMap<u64, Key>,
 }
 
+/// A descriptor with when it was used last, and its place among those of the process.
+#[derive(Debug)]
+struct Kept {
+    used: u64,
+    fd: Arc<OwnedFd>,
+    descriptors: Arc<Budget>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.descriptors.give_back(1);
+    }
+}
+
 impl FdCache {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, inner: Mutex::default() }
+    pub(crate) fn new(capacity: usize, descriptors: Arc<Budget>) -> Self {
+        Self { capacity, descriptors, inner: Mutex::default() }
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<Arc<OwnedFd>> {
         let mut inner = lock(&self.inner);
         inner.clock += 1;
         let now = inner.clock;
-        let (used, fd) = inner.by_key.get_mut(&key)?;
-        let (before, fd) = (std::mem::replace(used, now), Arc::clone(fd));
+        let kept = inner.by_key.get_mut(&key)?;
+        let (before, fd) = (std::mem::replace(&mut kept.used, now), Arc::clone(&kept.fd));
         inner.by_age.remove(&before);
         inner.by_age.insert(now, key);
         Some(fd)
@@ -45,25 +60,27 @@ impl FdCache {
             return;
         }
         let mut inner = lock(&self.inner);
+        inner.remove(key);
+        while inner.by_key.len() >= self.capacity {
+            inner.remove_oldest();
+        }
+        // Where the process has no more, one of ours makes room, or nothing is kept.
+        let take = || self.descriptors.take(Errno::ENFILE);
+        if take().is_err() {
+            inner.remove_oldest();
+            if take().is_err() {
+                return;
+            }
+        }
         inner.clock += 1;
-        let now = inner.clock;
-        if let Some((before, _)) = inner.by_key.insert(key, (now, fd)) {
-            inner.by_age.remove(&before);
-        }
-        inner.by_age.insert(now, key);
-        while inner.by_key.len() > self.capacity {
-            let Some((_, oldest)) = inner.by_age.pop_first() else {
-                break;
-            };
-            inner.by_key.remove(&oldest);
-        }
+        let used = inner.clock;
+        let descriptors = Arc::clone(&self.descriptors);
+        inner.by_key.insert(key, Kept { used, fd, descriptors });
+        inner.by_age.insert(used, key);
     }
 
     pub(crate) fn remove(&self, key: Key) {
-        let mut inner = lock(&self.inner);
-        if let Some((used, _)) = inner.by_key.remove(&key) {
-            inner.by_age.remove(&used);
-        }
+        lock(&self.inner).remove(key);
     }
 
     /// Closes every descriptor of one host directory.
@@ -71,6 +88,20 @@ impl FdCache {
         let mut inner = lock(&self.inner);
         inner.by_key.retain(|(of, _), _| *of != directory);
         inner.by_age.retain(|_, (of, _)| *of != directory);
+    }
+}
+
+impl Inner {
+    fn remove(&mut self, key: Key) {
+        if let Some(kept) = self.by_key.remove(&key) {
+            self.by_age.remove(&kept.used);
+        }
+    }
+
+    fn remove_oldest(&mut self) {
+        if let Some((_, oldest)) = self.by_age.pop_first() {
+            self.by_key.remove(&oldest);
+        }
     }
 }
 
@@ -84,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_is_closed() {
-        let cache = FdCache::new(2);
+        let cache = FdCache::new(2, Arc::new(Budget::new(2)));
         cache.insert((0, NodeId(1)), fd());
         cache.insert((0, NodeId(2)), fd());
         assert!(cache.get((0, NodeId(1))).is_some());
