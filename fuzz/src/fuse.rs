@@ -1,34 +1,107 @@
 //! The FUSE server, as a hostile kernel of a guest sees it.
 
+use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use matchlock_fs::{
-    CachePolicy, Filter, HostDir, HostDirOptions, Limits, Pool, Server, Tree, TreeBuilder,
+    CachePolicy, Filter, HostDir, HostDirOptions, Limits, Message, Pool, Server, Service, Tree,
+    TreeBuilder,
 };
 
-/// A session of messages, each with its length in two bytes before it. Two bits of the first byte choose
-/// whether the client offers everything or nothing in INIT, and whether the server can do without opens.
+mod odd;
+
+/// Longer than any of the messages takes; who waits so long has found a message that is never answered.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A session of messages, each with its length in two bytes before it. Bits of the first byte choose whether
+/// the client offers everything or nothing in INIT, whether the server can do without opens, and whether
+/// each message waits for the answer to the one before or all are under way at once.
 pub fn fuse_server(input: &[u8]) {
     let Some((&choice, mut rest)) = input.split_first() else { return };
     let flags = if choice & 1 == 0 { u32::MAX } else { 0 };
-    let server = Server::new(Arc::new(tree(choice & 2 != 0)));
-    let mut reply = Vec::new();
-    let mut answer = |request: &[u8]| {
-        reply.clear();
-        server.handle(request, &mut reply);
-        check(request, &reply);
-    };
-    answer(&init(flags));
+    let mut messages = vec![init(flags)];
     while let Some((length, after)) = rest.split_first_chunk::<2>() {
         let length = usize::from(u16::from_le_bytes(*length)).min(after.len());
         let (request, after) = after.split_at(length);
         rest = after;
-        answer(request);
+        messages.push(request.to_vec());
+    }
+    let server = Server::new(Arc::new(tree(choice & 2 != 0)));
+    if choice & 4 == 0 { one_by_one(&server, &messages) } else { at_once(server, messages) }
+}
+
+fn one_by_one(server: &Server<Tree>, messages: &[Vec<u8>]) {
+    let mut reply = Vec::new();
+    for request in messages {
+        reply.clear();
+        server.handle(request, &mut reply);
+        check(request, &reply);
     }
 }
 
-/// A directory, a link and, read-only, the sources of this package. Every bound is small enough to meet.
+/// Every message is answered once, in whatever order, and what waits ends with the service.
+fn at_once(server: Server<Tree>, mut messages: Vec<Vec<u8>>) {
+    let service = Service::new(server);
+    let (sender, answers) = channel();
+    messages.truncate(300);
+    for (number, bytes) in messages.iter().enumerate() {
+        let sender = Some(sender.clone());
+        service.submit(Sent { number, bytes: bytes.clone(), sender });
+        if number == 0 {
+            // INIT; nothing is sent before its answer.
+            let (_, reply) = answers.recv_timeout(PATIENCE).expect("an answer to INIT");
+            check(bytes, &reply.expect("it is answered"));
+        }
+    }
+    drop(sender);
+    drop(service);
+    let mut answered = HashMap::new();
+    while answered.len() + 1 < messages.len() {
+        let (number, reply) = answers.recv_timeout(PATIENCE).expect("an answer to each");
+        check(&messages[number], &reply.unwrap_or_default());
+        assert!(answered.insert(number, ()).is_none(), "answered twice");
+    }
+}
+
+/// A message that sends its reply on, or that it was dropped.
+struct Sent {
+    number: usize,
+    bytes: Vec<u8>,
+    sender: Option<Sender<(usize, Option<Vec<u8>>)>>,
+}
+
+impl Message for Sent {
+    fn head(&self) -> &[u8] {
+        &self.bytes[..self.bytes.len().min(40)]
+    }
+
+    fn read(&self, into: &mut Vec<u8>) -> io::Result<()> {
+        into.extend_from_slice(&self.bytes);
+        Ok(())
+    }
+
+    fn answer(mut self, reply: &[u8]) {
+        if let Some(sender) = self.sender.take() {
+            let _ = sender.send((self.number, Some(reply.to_vec())));
+        }
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some(sender) = self.sender.take() {
+            assert!(!std::thread::panicking(), "a handler panicked");
+            let _ = sender.send((self.number, None));
+        }
+    }
+}
+
+/// A directory, a link, the sources of this package, read-only, and a provider that says yes to everything
+/// and waits now and then. Every bound is small enough to meet.
 fn tree(stateless: bool) -> Tree {
     let pool = Pool::new(Limits { nodes: 4, handles: 2, cached_fds: 2 });
     let filter = Filter {
@@ -46,6 +119,9 @@ fn tree(stateless: bool) -> Tree {
     let space = builder.next_space().expect("the tree has numbers for it");
     let host = HostDir::open(sources, space, &pool, options).expect("the sources");
     builder.mount(Path::new("/h"), Arc::new(host)).expect("the tree has a place for it");
+    let space = builder.next_space().expect("the tree has numbers for it");
+    let odd = odd::Odd::new(space, stateless);
+    builder.mount(Path::new("/o"), Arc::new(odd)).expect("the tree has a place for it");
     builder.build()
 }
 
@@ -62,6 +138,7 @@ fn check(request: &[u8], reply: &[u8]) {
     if reply.is_empty() {
         return;
     }
+    assert!(request.len() >= 40, "who did not send a header gets no reply");
     let word = |at: usize| u32::from_le_bytes(reply[at..at + 4].try_into().expect("four bytes"));
     assert_eq!(word(0) as usize, reply.len(), "length");
     assert_eq!(reply[8..16], request[8..16], "unique");
