@@ -2,8 +2,8 @@
 //!
 //! A `/dev/kvm` proves nothing: a paravirtual KVM offers one on which ordinary kernels die, and a
 //! nested one may be broken. So hardware virtualisation counts only after a guest has booted on it
-//! and answered; the result is remembered until the machine, its kernel, QEMU or our guest kernel
-//! changes.
+//! and answered; the result is remembered until the machine, its kernel, the monitor or our guest
+//! kernel changes.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Backend;
 use crate::error::VmmError;
-use crate::qemu::{Qemu, QemuBinary};
 
 /// How long a guest may take to answer on KVM. One nested on emulated hardware needs about 5 s.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(30);
@@ -78,8 +78,6 @@ pub struct AcceleratorChoice {
 /// What a proof boots, and where its result is remembered.
 #[derive(Debug, Clone, Copy)]
 pub struct ProofKit<'a> {
-    /// QEMU.
-    pub qemu: &'a QemuBinary,
     /// The guest kernel.
     pub kernel: &'a File,
     /// A text that changes when the kernel or the initramfs does.
@@ -90,12 +88,13 @@ pub struct ProofKit<'a> {
     pub cache: Option<&'a Path>,
 }
 
-/// Chooses the accelerator.
+/// Chooses the accelerator of a back end.
 ///
 /// # Errors
-/// [`VmmError`] when QEMU cannot be run at all, or KVM is demanded and absent.
+/// [`VmmError`] when the monitor cannot be run at all, or KVM is demanded and absent.
 pub fn choose(
     request: AcceleratorRequest,
+    backend: &dyn Backend,
     kit: ProofKit<'_>,
 ) -> Result<AcceleratorChoice, VmmError> {
     let decided = |accelerator, reason: &str| {
@@ -109,7 +108,7 @@ pub fn choose(
         },
         AcceleratorRequest::Auto => match candidate() {
             Err(reason) => Ok(AcceleratorChoice { accelerator: Accelerator::Tcg, reason }),
-            Ok(()) => match proven(kit)? {
+            Ok(()) => match proven(backend, kit)? {
                 Ok(()) => decided(Accelerator::Kvm, "a guest has booted on it"),
                 Err(reason) => Ok(AcceleratorChoice {
                     accelerator: Accelerator::Tcg,
@@ -166,8 +165,8 @@ struct Remembered {
     result: Result<(), String>,
 }
 
-fn proven(kit: ProofKit<'_>) -> Result<Result<(), String>, VmmError> {
-    let key = key(kit);
+fn proven(backend: &dyn Backend, kit: ProofKit<'_>) -> Result<Result<(), String>, VmmError> {
+    let key = key(backend, kit);
     let file = kit.cache.map(|dir| dir.join("kvm-proof.json"));
     let remembered = file
         .as_deref()
@@ -177,8 +176,7 @@ fn proven(kit: ProofKit<'_>) -> Result<Result<(), String>, VmmError> {
     if let Some(remembered) = remembered {
         return Ok(remembered.result);
     }
-    let qemu = Qemu::new(kit.qemu.clone(), Accelerator::Kvm);
-    let result = qemu.probe(kit.kernel, kit.initramfs, PROOF_TIMEOUT)?;
+    let result = backend.prove(Accelerator::Kvm, kit.kernel, kit.initramfs, PROOF_TIMEOUT)?;
     if let Some(file) = file
         && let Ok(json) = serde_json::to_vec(&Remembered { key, result: result.clone() })
     {
@@ -189,7 +187,7 @@ fn proven(kit: ProofKit<'_>) -> Result<Result<(), String>, VmmError> {
 
 /// Everything whose change could change the result. The boot id stands for the machine's own state:
 /// a proof of yesterday says nothing about modules loaded today.
-fn key(kit: ProofKit<'_>) -> String {
+fn key(backend: &dyn Backend, kit: ProofKit<'_>) -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     [
         read("/proc/sys/kernel/random/boot_id"),
@@ -199,7 +197,7 @@ fn key(kit: ProofKit<'_>) -> String {
             .filter(|module| module.starts_with("kvm"))
             .collect::<Vec<_>>()
             .join(","),
-        kit.qemu.fingerprint(),
+        backend.fingerprint(),
         kit.kernel_id.to_owned(),
     ]
     .join("|")

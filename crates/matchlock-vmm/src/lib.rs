@@ -28,7 +28,7 @@ pub use accel::{
     Accelerator, AcceleratorChoice, AcceleratorRequest, ProofKit, UnknownAccelerator, choose,
 };
 pub use error::VmmError;
-pub use fake::Fake;
+pub use fake::{Fake, Seen};
 pub use qemu::{Qemu, QemuBinary};
 pub use vhost_user::fs::FuseMessage;
 
@@ -120,6 +120,50 @@ pub trait FuseHandler: std::fmt::Debug + Send + Sync + 'static {
     fn submit(&self, message: FuseMessage);
 }
 
+/// A virtual machine monitor on this host, before it is known what it runs guests on.
+pub trait Backend: std::fmt::Debug + Send + Sync {
+    /// A text that changes when the monitor does.
+    fn fingerprint(&self) -> String;
+
+    /// Boots a guest without devices and waits for its answer: the proof that `accelerator` runs an
+    /// ordinary guest. The agent in `initramfs` answers on the console.
+    ///
+    /// # Errors
+    /// [`VmmError`] when the monitor cannot be started; a guest that does not answer is
+    /// `Ok(Err(reason))`.
+    fn prove(
+        &self,
+        accelerator: Accelerator,
+        kernel: &File,
+        initramfs: &File,
+        timeout: Duration,
+    ) -> Result<Result<(), String>, VmmError>;
+
+    /// The monitor, running its machines on `accelerator`.
+    fn on(&self, accelerator: Accelerator) -> Arc<dyn Vmm>;
+}
+
+/// Told once how a connection went. It is dropped untold when the machine ends before that.
+pub struct Answered(Box<dyn FnOnce(io::Result<()>) + Send>);
+
+impl Answered {
+    /// `tell` runs on a thread of the machine's, which it must not hold up.
+    pub fn new(tell: impl FnOnce(io::Result<()>) + Send + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+
+    /// Tells it.
+    pub(crate) fn tell(self, result: io::Result<()>) {
+        (self.0)(result);
+    }
+}
+
+impl std::fmt::Debug for Answered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Answered")
+    }
+}
+
 /// A virtual machine monitor.
 pub trait Vmm: std::fmt::Debug + Send + Sync {
     /// Starts a machine.
@@ -131,7 +175,15 @@ pub trait Vmm: std::fmt::Debug + Send + Sync {
 
 /// A running virtual machine. Dropping it ends the machine and waits for its process.
 pub trait Vm: std::fmt::Debug + Send + Sync {
-    /// Opens a byte stream to a vsock port of the guest.
+    /// Begins to open a byte stream to a vsock port of the guest, and returns at once. The stream can
+    /// be used when `answered` has been told that the guest took it; dropping it before cancels.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when the machine has ended. What `answered` is told may be that, too, or
+    /// `ConnectionRefused` when nothing listens there.
+    fn dial(&self, port: u32, answered: Answered) -> io::Result<UnixStream>;
+
+    /// Opens a byte stream to a vsock port of the guest, which may still be booting, and waits for it.
     ///
     /// # Errors
     /// `ConnectionRefused` when nothing listens there, `TimedOut` at the deadline (the guest's

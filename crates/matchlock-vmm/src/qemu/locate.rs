@@ -98,7 +98,7 @@ impl QemuBinary {
     }
 
     /// A text that changes when the program file does.
-    pub(crate) fn fingerprint(&self) -> String {
+    pub(super) fn fingerprint(&self) -> String {
         let Identity { path, device, inode, size, modified } = &self.identity;
         format!("{} {device} {inode} {size} {modified:?}", path.display())
     }

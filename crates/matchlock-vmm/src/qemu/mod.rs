@@ -10,6 +10,7 @@ mod vmdk;
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use locate::QemuBinary;
@@ -21,7 +22,7 @@ use crate::accel::Accelerator;
 use crate::error::VmmError;
 use crate::vhost_user::fs::FsBackend;
 use crate::vhost_user::vsock::{VsockConnector, VsockDevice};
-use crate::{DiskFault, Vm, VmExit, VmSpec, Vmm};
+use crate::{Answered, Backend, DiskFault, Vm, VmExit, VmSpec, Vmm};
 
 /// Context id of the guest; each machine has a vsock device of its own, so ids need not differ.
 const GUEST_CID: u64 = 3;
@@ -52,12 +53,8 @@ impl Qemu {
         is_emulated.then(|| self.binary.tsc_khz()).flatten().map(|tsc_khz| Timers { tsc_khz })
     }
 
-    /// Boots `kernel` with an initramfs that answers `matchlock.probe=TOKEN` and waits for its
-    /// answer: the proof that this accelerator runs an ordinary guest. No devices are attached.
-    ///
-    /// # Errors
-    /// [`VmmError`] when QEMU cannot be started; a guest that does not answer is `Ok(Err(reason))`.
-    pub(crate) fn probe(
+    /// Boots `kernel` with an initramfs that answers `matchlock.probe=TOKEN` and waits for its answer.
+    fn probe(
         &self,
         kernel: &File,
         initramfs: &File,
@@ -93,6 +90,26 @@ impl Qemu {
             Some(line) if !line.is_empty() => line.to_owned(),
             _ => "a guest kernel does not boot on it".to_owned(),
         }))
+    }
+}
+
+impl Backend for QemuBinary {
+    fn fingerprint(&self) -> String {
+        self.fingerprint()
+    }
+
+    fn prove(
+        &self,
+        accelerator: Accelerator,
+        kernel: &File,
+        initramfs: &File,
+        timeout: Duration,
+    ) -> Result<Result<(), String>, VmmError> {
+        Qemu::new(self.clone(), accelerator).probe(kernel, initramfs, timeout)
+    }
+
+    fn on(&self, accelerator: Accelerator) -> Arc<dyn Vmm> {
+        Arc::new(Qemu::new(self.clone(), accelerator))
     }
 }
 
@@ -167,6 +184,10 @@ impl Vm for QemuVm {
                 other => return other,
             }
         }
+    }
+
+    fn dial(&self, port: u32, answered: Answered) -> io::Result<UnixStream> {
+        self.connector.dial(port, answered)
     }
 
     fn wait(&self, timeout: Duration) -> Option<VmExit> {

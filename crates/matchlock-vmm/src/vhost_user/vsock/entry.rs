@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::SyncSender;
 
 use rustix::event::epoll::EventFlags;
 use vm_memory::{VolatileSlice, WriteVolatile};
@@ -11,10 +10,8 @@ use vm_memory::{VolatileSlice, WriteVolatile};
 use super::buffer::{Buffer, into_io};
 use super::flow::{Event, Flow, Phase};
 use super::wire::Packet;
+use crate::Answered;
 use crate::vhost_user::event_loop::{Poller, Token};
-
-/// Told once: whether the guest accepted.
-pub(super) type Answer = SyncSender<io::Result<()>>;
 
 /// What is known of the host's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +43,7 @@ pub(super) struct Entry {
     source: Source,
     sink: Sink,
     backlog: Backlog,
-    answer: Option<Answer>,
+    answer: Option<Answered>,
     /// Whether the port waits in the table's queue of those that may have something to send.
     pub(super) queued: bool,
 }
@@ -56,7 +53,7 @@ impl Entry {
         host_port: u32,
         guest_port: u32,
         socket: UnixStream,
-        answer: Answer,
+        answer: Answered,
     ) -> Self {
         Self {
             flow: Flow::new(),
@@ -253,7 +250,7 @@ impl Entry {
     /// Nobody waits any more when the deadline has passed.
     pub(super) fn answer(&mut self, result: io::Result<()>) {
         if let Some(answer) = self.answer.take() {
-            let _ = answer.try_send(result);
+            answer.tell(result);
         }
     }
 }

@@ -30,9 +30,9 @@ use std::time::{Duration, Instant};
 
 use super::event_loop::{Wake, Worker};
 use super::session::Identity;
+use crate::Answered;
 use device::VsockCore;
 use doorbell::Doorbell;
-use entry::Answer;
 
 /// Largest queue: what QEMU's virtio-mmio offers to the driver, whatever size the device asked for.
 const QUEUE_SIZE: u16 = 1024;
@@ -60,7 +60,7 @@ pub struct VsockConnector {
 struct Command {
     port: u32,
     socket: UnixStream,
-    answer: Answer,
+    answer: Answered,
 }
 
 impl VsockDevice {
@@ -105,18 +105,28 @@ impl VsockConnector {
         self.doorbell.wait(seen, limit);
     }
 
+    /// Begins to open a stream to a port of the guest; `answer` is told how it went, by the device's
+    /// thread. Dropping the stream cancels: the device sees it hang up before it is connected.
+    ///
+    /// # Errors
+    /// `BrokenPipe` when the device is gone.
+    pub fn dial(&self, port: u32, answer: Answered) -> io::Result<UnixStream> {
+        let (ours, socket) = UnixStream::pair()?;
+        let command = Command { port, socket, answer };
+        self.commands.send(command).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        self.wake.notify();
+        Ok(ours)
+    }
+
     /// Opens a stream to a port of the guest. Before the guest's driver is up the request waits.
     ///
     /// # Errors
     /// `ConnectionRefused` when the guest refuses, `TimedOut` at the deadline, `BrokenPipe` when
     /// the device is gone, `QuotaExceeded` when there are too many connections.
     pub fn connect(&self, port: u32, deadline: Instant) -> io::Result<UnixStream> {
-        let (ours, socket) = UnixStream::pair()?;
         let (answer, answered) = sync_channel(1);
+        let ours = self.dial(port, Answered::new(move |result| drop(answer.try_send(result))))?;
         let gone = io::ErrorKind::BrokenPipe;
-        self.commands.send(Command { port, socket, answer }).map_err(|_| gone)?;
-        self.wake.notify();
-        // Dropping our end cancels: the device sees it hang up before it is connected.
         match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(result) => result.map(|()| ours),
             Err(RecvTimeoutError::Timeout) => Err(io::ErrorKind::TimedOut.into()),

@@ -8,8 +8,9 @@ use rustix::event::epoll::EventFlags;
 
 use super::buffer::Buffer;
 use super::doorbell::Doorbell;
-use super::entry::{Answer, Entry};
+use super::entry::Entry;
 use super::wire::{HEADER_LEN, Header, Op, Packet, Rejected};
+use crate::Answered;
 use crate::vhost_user::event_loop::Poller;
 
 /// Connections at a time. With [`super::flow::BUF_ALLOC`] each this bounds what a guest can make us
@@ -54,11 +55,11 @@ impl Table {
         &mut self,
         guest_port: u32,
         socket: UnixStream,
-        answer: Answer,
+        answer: Answered,
         poller: &Poller,
     ) {
         if self.entries.len() >= MAX_CONNECTIONS && !self.evict() {
-            let _ = answer.try_send(Err(io::ErrorKind::QuotaExceeded.into()));
+            answer.tell(Err(io::ErrorKind::QuotaExceeded.into()));
             return;
         }
         let host_port = self.free_port();

@@ -16,6 +16,7 @@ use super::device::VsockCore;
 use super::doorbell::Doorbell;
 use super::flow::BUF_ALLOC;
 use super::wire::{HEADER_LEN, HOST_CID, Header};
+use crate::Answered;
 use crate::vhost_user::event_loop::{Device, Next, Poller, Token};
 use crate::vhost_user::memory::Memory;
 use crate::vhost_user::ring::Ring;
@@ -124,6 +125,7 @@ impl Bench {
         let (ours, socket) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let (answer, answered) = sync_channel(1);
+        let answer = Answered::new(move |result| drop(answer.try_send(result)));
         self.commands.send(Command { port: PORT, socket, answer }).unwrap();
         self.run();
         (ours, answered)
