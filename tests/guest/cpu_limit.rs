@@ -1,6 +1,6 @@
 //! `--cpus` against root of the guest.
 
-use matchlock_core::Sandbox;
+use matchlock_core::SandboxHandle;
 
 use crate::lab::Lab;
 use crate::run::{Program, argv, python, sh};
@@ -23,7 +23,7 @@ fn busy() -> Program {
     python(BUSY)
 }
 
-async fn share(program: Program, sandbox: &Sandbox) -> u32 {
+async fn share(program: Program, sandbox: &SandboxHandle) -> u32 {
     program.text(sandbox).await.parse().expect("a percentage")
 }
 

@@ -5,11 +5,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use matchlock_core::volume::{Access, VolumeName, Volumes, attach_file};
-use matchlock_core::{CoreError, DescribeChain, DiskSize, ExtraDisk, Sandbox, SandboxConfig};
+use matchlock_core::volume::{Access, Attached, VolumeName, Volumes, attach_file};
+use matchlock_core::{
+    Attachments, CoreError, DescribeChain, DiskSize, DiskSource, DiskSpec, SandboxHandle,
+    SandboxSpec,
+};
 use tempfile::TempDir;
 
-use crate::lab::{ARTEFACTS, Lab, config};
+use crate::lab::{ARTEFACTS, Lab, Wanted, spec};
 use crate::run::sh;
 
 cases![
@@ -32,15 +35,24 @@ fn volumes() -> (TempDir, Volumes, VolumeName) {
     (cache, volumes, name)
 }
 
-fn with(disks: Vec<ExtraDisk>) -> SandboxConfig {
-    SandboxConfig { disks, network: None, ..config() }
+fn with(disks: Vec<(DiskSpec, Attached)>) -> Wanted {
+    let (specs, disks) = disks.into_iter().unzip();
+    let spec = SandboxSpec { disks: specs, network: None, ..spec() };
+    Wanted { spec, with: Attachments { disks, ..Attachments::default() } }
+}
+
+/// A disk on a directory, which takes its name from nowhere else.
+fn on(target: &str, disk: Attached, owner: Option<(u32, u32)>) -> (DiskSpec, Attached) {
+    let source = DiskSource::File(target.into());
+    let target = target.parse().expect("a directory");
+    (DiskSpec { source, target, access: disk.access(), owner }, disk)
 }
 
 /// A machine with the volume on `/mnt/data`.
-async fn boot(lab: &Lab, volumes: &Volumes, name: &VolumeName, access: Access) -> Sandbox {
+async fn boot(lab: &Lab, volumes: &Volumes, name: &VolumeName, access: Access) -> SandboxHandle {
     let disk = volumes.attach(name, access).expect("free");
     let owner = (access == Access::ReadWrite).then_some((1234, 5678));
-    let disk = ExtraDisk::new(disk, "/mnt/data".parse().expect("valid"), owner).expect("valid");
+    let disk = on("/mnt/data", disk, owner);
     lab.own(with(vec![disk])).await.expect("a sandbox")
 }
 
@@ -72,7 +84,7 @@ async fn a_volume_survives_a_machine_that_was_killed(lab: &Lab) {
     sh("echo kept >/mnt/data/file; sync; echo lost >/mnt/data/other").text(&first).await;
     first.end().await;
     let disk = volumes.attach(&name, Access::ReadOnly).expect("free");
-    let disk = ExtraDisk::new(disk, "/mnt/data".parse().expect("valid"), None).expect("valid");
+    let disk = on("/mnt/data", disk, None);
     let error = lab.own(with(vec![disk])).await.expect_err("the journal has to be replayed");
     let text = DescribeChain(&error).to_string();
     assert!(text.contains("attach it once for writing"), "{text}");
@@ -103,18 +115,18 @@ async fn several_read_a_volume_and_none_can_write_it(lab: &Lab) {
 }
 
 /// A file of the host's with nothing in it.
-fn empty(directory: &Path, name: &str, access: Access) -> ExtraDisk {
+fn empty(directory: &Path, name: &str, access: Access) -> (DiskSpec, Attached) {
     let path = directory.join(name);
     fs::write(&path, vec![0; 1 << 20]).expect("written");
     let disk = attach_file(&path, access).expect("free");
-    ExtraDisk::new(disk, format!("/mnt/{name}").parse().expect("valid"), None).expect("valid")
+    on(&format!("/mnt/{name}"), disk, None)
 }
 
 async fn a_disk_without_a_file_system_is_an_error_before_any_program(lab: &Lab) {
     let directory = tempfile::tempdir().expect("a directory");
     let disk = empty(directory.path(), "blank", Access::ReadWrite);
     let error = lab.own(with(vec![disk])).await.expect_err("no file system");
-    assert!(matches!(error, CoreError::GuestSetup(_)), "{error:?}");
+    assert!(matches!(*error, CoreError::GuestSetup(_)), "{error:?}");
     let text = DescribeChain(&error).to_string();
     assert!(text.contains("/mnt/blank") && text.contains("no ext4 file system"), "{text}");
 }
@@ -133,8 +145,7 @@ async fn disks_beyond_the_devices_of_a_machine_share_some(lab: &Lab) {
         tool("/usr/sbin/mke2fs", &["-q", "-t", "ext4", "-d"], &[&seed, &path]);
         let access = if number % 2 == 0 { Access::ReadWrite } else { Access::ReadOnly };
         let disk = attach_file(&path, access).expect("free");
-        let target = format!("/mnt/{number}").parse().expect("valid");
-        ExtraDisk::new(disk, target, None).expect("valid")
+        on(&format!("/mnt/{number}"), disk, None)
     });
     let sandbox = lab.own(with(disks.collect())).await.expect("a sandbox");
     let numbers: Vec<String> = (0..2 * EACH).map(|number| number.to_string()).collect();

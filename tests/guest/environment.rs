@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use matchlock_core::{ExecFailure, Sandbox};
+use matchlock_core::{ExecFailure, SandboxHandle};
 
 use crate::lab::{Lab, SANDBOX_VARIABLE};
 use crate::run::{Program, argv};
@@ -39,7 +39,7 @@ fn env() -> Program {
     argv(["env", "-0"])
 }
 
-async fn seen(program: Program, sandbox: &Sandbox) -> Variables {
+async fn seen(program: Program, sandbox: &SandboxHandle) -> Variables {
     let output = program.on(sandbox).await.stdout;
     let lines = output.split(|&byte| byte == 0).filter(|line| !line.is_empty());
     let mut variables = Variables::new();

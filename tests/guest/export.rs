@@ -3,9 +3,9 @@
 use matchlock_core::image::erofs::BlobWriter;
 use matchlock_core::image::layer::{Compression, Layer, Limits, unpack};
 use matchlock_core::image::tree::{Content, FileData, Inode, Name, Tree};
-use matchlock_core::{ExecError, ExecFailure, Sandbox, SandboxConfig};
+use matchlock_core::{ExecError, ExecFailure, SandboxHandle, SandboxSpec};
 
-use crate::lab::{Lab, config};
+use crate::lab::{Lab, spec};
 use crate::run::{python, sh};
 
 cases![
@@ -39,7 +39,7 @@ import shutil
 shutil.rmtree('/etc/skel'); os.mkdir('/etc/skel')
 "#;
 
-async fn exported(sandbox: &Sandbox) -> Layer {
+async fn exported(sandbox: &SandboxHandle) -> Layer {
     let archive = sandbox.export().await.expect("started").blocking();
     let unpacked = tokio::task::spawn_blocking(move || {
         let blob = BlobWriter::new(tempfile::tempfile().expect("a file")).expect("a blob");
@@ -66,7 +66,7 @@ fn names(tree: &Tree, path: &str) -> Vec<String> {
 }
 
 async fn a_sandbox_in_which_nothing_ran_exports_nothing(lab: &Lab) {
-    let sandbox = lab.own(SandboxConfig { export: true, ..config() }).await.expect("a sandbox");
+    let sandbox = lab.own(SandboxSpec { export: true, ..spec() }.into()).await.expect("a sandbox");
     let layer = exported(&sandbox).await;
     assert_eq!(names(&layer.tree, "/"), [""; 0]);
     // What only looks leaves no trace either.
@@ -76,7 +76,7 @@ async fn a_sandbox_in_which_nothing_ran_exports_nothing(lab: &Lab) {
 }
 
 async fn everything_that_programs_did_is_in_the_layer(lab: &Lab) {
-    let sandbox = lab.own(SandboxConfig { export: true, ..config() }).await.expect("a sandbox");
+    let sandbox = lab.own(SandboxSpec { export: true, ..spec() }.into()).await.expect("a sandbox");
     python(DEEDS).text(&sandbox).await;
     let layer = exported(&sandbox).await;
     let tree = &layer.tree;
@@ -117,7 +117,7 @@ async fn a_sandbox_that_was_not_made_for_it_exports_nothing(lab: &Lab) {
 }
 
 async fn trust_stores_that_are_made_anew_have_no_authority_of_the_sandbox(lab: &Lab) {
-    let sandbox = lab.own(SandboxConfig { export: true, ..config() }).await.expect("a sandbox");
+    let sandbox = lab.own(SandboxSpec { export: true, ..spec() }.into()).await.expect("a sandbox");
     let authority = sh("cat /etc/ssl/certs/matchlock-ca.crt").text(&sandbox).await;
     // Its first line of content is its own: the serial number is in it.
     let line = authority.lines().nth(1).expect("a certificate").to_owned();

@@ -1,6 +1,6 @@
 //! What programs of a sandbox may not do unless it is privileged.
 
-use matchlock_core::Sandbox;
+use matchlock_core::SandboxHandle;
 
 use crate::lab::Lab;
 use crate::run::{argv, python, sh};
@@ -25,7 +25,7 @@ const DROPPED: [(&str, u32); 5] = [
 ];
 
 /// A field of `/proc/self/status`.
-async fn status(sandbox: &Sandbox, user: &str, field: &str) -> String {
+async fn status(sandbox: &SandboxHandle, user: &str, field: &str) -> String {
     let field = format!("s/^{field}:\\t//p");
     argv(["sed", "-n", &field, "/proc/self/status"]).user(user).text(sandbox).await
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use matchlock_core::Sandbox;
+use matchlock_core::SandboxHandle;
 use matchlock_testkit::skip;
 use rustix::fs::{CWD, FileType, Mode, mkfifoat, mknodat};
 use tempfile::TempDir;
@@ -37,7 +37,7 @@ pub(crate) fn served() -> Option<TempDir> {
 }
 
 /// Standard output and error of `cat` in the guest.
-async fn cat(sandbox: &Sandbox, path: &Path) -> (String, String) {
+async fn cat(sandbox: &SandboxHandle, path: &Path) -> (String, String) {
     let ended = argv(["cat", path.to_str().expect("UTF-8")]).on(sandbox).await;
     (ended.out(), ended.err())
 }

@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-use matchlock_core::Image;
 use matchlock_core::image::digest::Digest;
 use matchlock_core::image::erofs::write_index;
 use matchlock_core::image::layer::{Builder, Layer};
@@ -52,7 +51,7 @@ impl Layers {
     }
 
     /// The image of all layers.
-    pub(crate) fn image(self, config: RuntimeConfig) -> Image {
+    pub(crate) fn image(self, config: RuntimeConfig) -> RootImage {
         let length = |file: &File| file.metadata().expect("a file").len();
         let lengths: Vec<u64> = self.layers.iter().map(|layer| length(&layer.file)).collect();
         let (files, trees): (Vec<_>, Vec<_>) =
@@ -65,12 +64,12 @@ impl Layers {
         let index = write_index(index, &merged.into_tree(), &lengths).expect("an index");
         let files =
             std::iter::once(index).chain(files).map(|file| (length(&file), for_reading(&file)));
-        Image::Oci(Box::new(RootImage {
+        RootImage {
             files: files.map(|(length, file)| (file, length)).collect(),
             config,
             reference: "made:here".to_owned(),
             digest: Digest::of(b"made here"),
-        }))
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use matchlock_core::image::manifest::RuntimeConfig;
 use matchlock_core::image::tree::Attributes;
-use matchlock_core::{ExecFailure, ExitStatus, SandboxConfig};
+use matchlock_core::{ExecFailure, ExitStatus, SandboxSpec};
 
 use crate::image::{Layers, for_reading, mode};
-use crate::lab::{Lab, config};
+use crate::lab::{Lab, Wanted, spec};
 use crate::run::{argv, sh};
 
 cases![
@@ -33,7 +33,7 @@ async fn an_image_of_layers_is_the_root_and_is_not_changed(lab: &Lab) {
             layer.add_dir(b"/", mode(0o750)).expect("added");
         });
     let image = layers.image(RuntimeConfig::default());
-    let sandbox = lab.own(SandboxConfig { image, ..config() }).await.expect("a sandbox");
+    let sandbox = lab.own(Wanted::of_image(image, spec())).await.expect("a sandbox");
     let looks = [
         ("cat /kept /link", "firstsecond"),
         ("stat -c '%a %u %g %h %.9Y' /kept", "4751 70000 7 2 1000.000000005"),
@@ -68,7 +68,7 @@ async fn executions_have_the_defaults_of_the_image(lab: &Lab) {
             ],
             ..RuntimeConfig::default()
         });
-    let sandbox = lab.own(SandboxConfig { image, ..config() }).await.expect("a sandbox");
+    let sandbox = lab.own(Wanted::of_image(image, spec())).await.expect("a sandbox");
     let script = "id -u; id -g; pwd; echo $FROM_IMAGE $SANDBOX_LEVEL $PATH $HOME";
     let seen = sh(script).text(&sandbox).await;
     assert_eq!(seen, "1000\n1001\n/place/here\nyes from the sandbox /bin /home/user");
@@ -84,7 +84,9 @@ async fn a_working_directory_that_an_image_lacks_is_made(lab: &Lab) {
             working_dir: Some(working_dir.to_owned()),
             ..RuntimeConfig::default()
         });
-        lab.own(SandboxConfig { image, network: None, ..config() }).await.expect("a sandbox")
+        lab.own(Wanted::of_image(image, SandboxSpec { network: None, ..spec() }))
+            .await
+            .expect("a sandbox")
     };
     let sandbox = boot("/made/for us").await;
     let script = "pwd; stat -c '%a %u %g' /made '/made/for us'";
@@ -112,7 +114,7 @@ async fn an_image_of_127_layers_runs(lab: &Lab) {
         })
     });
     let image = layers.image(RuntimeConfig::default());
-    let sandbox = lab.own(SandboxConfig { image, ..config() }).await.expect("a sandbox");
+    let sandbox = lab.own(Wanted::of_image(image, spec())).await.expect("a sandbox");
     let expected: Vec<String> = (1..127).map(|number| number.to_string()).collect();
     assert_eq!(sh("cat /layers/*").text(&sandbox).await, expected.join("\n"));
     assert_eq!(sh("cat /last").text(&sandbox).await, "126");
@@ -122,7 +124,6 @@ async fn an_image_of_127_layers_runs(lab: &Lab) {
 async fn two_machines_share_an_image(lab: &Lab) {
     // Each opens the files anew: a lock that one monitor takes would keep the other out.
     let image = Layers::with_shell().image(RuntimeConfig::default());
-    let matchlock_core::Image::Oci(image) = image else { panic!("an image of layers") };
     let duplicate = || {
         let files = image.files.iter();
         let files = files.map(|(file, length)| (for_reading(file), *length)).collect();
@@ -134,11 +135,7 @@ async fn two_machines_share_an_image(lab: &Lab) {
             reference,
             digest: image.digest,
         };
-        SandboxConfig {
-            image: matchlock_core::Image::Oci(Box::new(image)),
-            network: None,
-            ..config()
-        }
+        Wanted::of_image(image, SandboxSpec { network: None, ..spec() })
     };
     let (one, other) = tokio::join!(lab.own(duplicate()), lab.own(duplicate()));
     let (one, other) = (one.expect("a sandbox"), other.expect("another"));

@@ -3,16 +3,15 @@
 use std::fs;
 use std::future::Future;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use matchlock_core::hooks::Rules;
-use matchlock_core::net::ProxySettings;
-use matchlock_core::policy::Policy;
-use matchlock_core::vmm::{Accelerator, Qemu, QemuBinary};
+use matchlock_core::image::store::RootImage;
+use matchlock_core::vmm::AcceleratorRequest;
 use matchlock_core::{
-    Artefacts, CoreError, Cpus, DescribeChain, DiskSize, DiskTemplate, Image, KernelSource,
-    MemorySize, Mtu, NetworkSettings, Sandbox, SandboxConfig, StateRoot,
+    Artefacts, Attachments, CoreError, Cpus, DescribeChain, DiskSize, DiskTemplate, HostSetup,
+    ImageSpec, KernelSource, Launcher, Lifetime, MemorySize, NetworkSpec, SandboxHandle,
+    SandboxSpec, StateRoot,
 };
 use matchlock_testkit::{leaks, repository, wait_until};
 use tempfile::TempDir;
@@ -30,7 +29,7 @@ pub(crate) const HOSTNAME: &str = "box-under-test";
 pub(crate) const SANDBOX_VARIABLE: (&[u8], &[u8]) = (b"SANDBOX_LEVEL", b"from the sandbox");
 
 /// A machine that is booted by the first case that wants it; `Err` is why it could not be.
-type Shared = OnceCell<Result<Sandbox, String>>;
+type Shared = OnceCell<Result<SandboxHandle, String>>;
 
 /// Runtime, state and shared machines.
 #[derive(Debug)]
@@ -76,41 +75,56 @@ impl Lab {
     }
 
     /// A sandbox as users have it.
-    pub(crate) async fn plain(&self) -> &Sandbox {
-        self.shared(&self.plain, config()).await
+    pub(crate) async fn plain(&self) -> &SandboxHandle {
+        self.shared(&self.plain, spec().into()).await
     }
 
     /// A sandbox with `privileged`.
-    pub(crate) async fn privileged(&self) -> &Sandbox {
-        self.shared(&self.privileged, SandboxConfig { privileged: true, ..config() }).await
+    pub(crate) async fn privileged(&self) -> &SandboxHandle {
+        self.shared(&self.privileged, SandboxSpec { privileged: true, ..spec() }.into()).await
     }
 
     /// A sandbox with half of a CPU.
-    pub(crate) async fn half(&self) -> &Sandbox {
+    pub(crate) async fn half(&self) -> &SandboxHandle {
         let cpus = Cpus::new(0.5, 1).expect("valid");
         // Without a network too: one machine less to boot.
-        self.shared(&self.half, SandboxConfig { cpus, network: None, ..config() }).await
+        self.shared(&self.half, SandboxSpec { cpus, network: None, ..spec() }.into()).await
     }
 
     /// A sandbox without a network device.
-    pub(crate) async fn offline(&self) -> &Sandbox {
+    pub(crate) async fn offline(&self) -> &SandboxHandle {
         self.half().await
     }
 
     /// A sandbox for one case, who has to end it.
-    pub(crate) async fn own(&self, config: SandboxConfig) -> Result<Sandbox, CoreError> {
-        let files = ARTEFACTS.open(&KernelSource::Embedded)?;
-        let path = std::env::var_os("PATH");
-        let qemu = QemuBinary::locate(None, path.as_deref(), None).map_err(CoreError::Vmm)?;
-        // Emulation always: this machine's KVM, if any, must not decide what a test sees.
-        let vmm = Qemu::new(qemu, Accelerator::Tcg);
-        let state = StateRoot::in_home(self.home());
-        Sandbox::start(config, &vmm, files, &ARTEFACTS, &state).await
+    pub(crate) async fn own(&self, wanted: Wanted) -> Result<SandboxHandle, Arc<CoreError>> {
+        self.own_with(wanted, "").await
     }
 
-    async fn shared<'a>(&'a self, cell: &'a Shared, config: SandboxConfig) -> &'a Sandbox {
+    /// The same with parameters for its kernel.
+    pub(crate) async fn own_with(
+        &self,
+        wanted: Wanted,
+        kernel_parameters: &str,
+    ) -> Result<SandboxHandle, Arc<CoreError>> {
+        let setup = HostSetup {
+            state: StateRoot::in_home(self.home()),
+            cache: self.home().join("cache"),
+            qemu: None,
+            path: std::env::var_os("PATH"),
+            // This machine's KVM, if any, must not decide what a test sees.
+            accelerator: AcceleratorRequest::Tcg,
+            kernel: KernelSource::Embedded,
+            kernel_parameters: kernel_parameters.to_owned(),
+            artefacts: *ARTEFACTS,
+        };
+        let Wanted { spec, with } = wanted;
+        Launcher::open(setup).await?.start(spec, with).await
+    }
+
+    async fn shared<'a>(&'a self, cell: &'a Shared, wanted: Wanted) -> &'a SandboxHandle {
         let booted = cell.get_or_init(|| async {
-            self.own(config).await.map_err(|error| DescribeChain(&error).to_string())
+            self.own(wanted).await.map_err(|error| DescribeChain(&error).to_string())
         });
         booted.await.as_ref().unwrap_or_else(|error| panic!("no sandbox: {error}"))
     }
@@ -149,11 +163,33 @@ impl Footprint {
     }
 }
 
-/// What sandboxes have when a case asks for nothing else.
-pub(crate) fn config() -> SandboxConfig {
+/// A sandbox that a case asks for.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) spec: SandboxSpec,
+    pub(crate) with: Attachments,
+}
+
+impl From<SandboxSpec> for Wanted {
+    /// Without attachments.
+    fn from(spec: SandboxSpec) -> Self {
+        Self { spec, with: Attachments::default() }
+    }
+}
+
+impl Wanted {
+    /// An image for the root.
+    pub(crate) fn of_image(root: RootImage, spec: SandboxSpec) -> Self {
+        let spec = SandboxSpec { image: ImageSpec::of(&root), ..spec };
+        Self { spec, with: Attachments { root: Some(Box::new(root)), ..Attachments::default() } }
+    }
+}
+
+/// What sandboxes have when a case asks for nothing else: a network that nothing can be reached over.
+pub(crate) fn spec() -> SandboxSpec {
     let (name, value) = SANDBOX_VARIABLE;
-    SandboxConfig {
-        image: Image::Host,
+    SandboxSpec {
+        image: ImageSpec::Host,
         cpus: Cpus::new(1.0, 1).expect("valid"),
         memory: MemorySize::new(512, 512).expect("valid"),
         disk: DiskSize::new(1024).expect("valid"),
@@ -163,22 +199,9 @@ pub(crate) fn config() -> SandboxConfig {
         privileged: false,
         env: vec![(name.to_vec(), value.to_vec())],
         hosts: Vec::new(),
-        network: Some(sealed()),
+        network: Some(NetworkSpec::default()),
         audit_log: None,
-        extra_cmdline: String::new(),
-    }
-}
-
-/// A network that nothing can be reached over.
-fn sealed() -> NetworkSettings {
-    NetworkSettings {
-        mtu: Mtu::default(),
-        policy: Policy::default(),
-        rules: Rules::default(),
-        callback_socket: None,
-        dns_servers: Vec::new(),
-        upstream_ca: Vec::new(),
-        proxy: ProxySettings::default(),
+        lifetime: Lifetime::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use matchlock_core::{ExecFailure, ExitStatus};
 
-use crate::lab::{Lab, config};
+use crate::lab::{Lab, spec};
 use crate::run::{argv, sh};
 
 cases![
@@ -107,7 +107,7 @@ async fn no_argument_at_all_is_a_bad_request(lab: &Lab) {
 }
 
 async fn a_guest_without_a_shell_runs_programs(lab: &Lab) {
-    let sandbox = lab.own(config()).await.expect("a sandbox");
+    let sandbox = lab.own(spec().into()).await.expect("a sandbox");
     argv(["rm", "/usr/bin/sh", "/usr/bin/dash", "/usr/bin/bash"]).text(&sandbox).await;
     let failure = sh("echo").refusal(&sandbox).await;
     assert!(matches!(failure, ExecFailure::NotFound(_)), "{failure:?}");

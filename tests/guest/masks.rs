@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use matchlock_core::Sandbox;
+use matchlock_core::SandboxHandle;
 
 use crate::lab::Lab;
 use crate::run::{argv, python, sh};
@@ -73,7 +73,7 @@ const TOP: [&str; 24] = [
 const VAR: [&str; 11] =
     ["backups", "cache", "lib", "local", "log", "mail", "opt", "spool", "tmp", "run", "lock"];
 
-async fn names(sandbox: &Sandbox, directory: &str) -> BTreeSet<String> {
+async fn names(sandbox: &SandboxHandle, directory: &str) -> BTreeSet<String> {
     let text = argv(["ls", "-A", directory]).text(sandbox).await;
     text.lines().map(str::to_owned).collect()
 }

@@ -1,7 +1,7 @@
 //! Programs in a guest.
 
 use matchlock_core::{
-    ExecControl, ExecError, ExecFailure, ExecRequest, Execution, ExitStatus, Output, Sandbox,
+    ExecControl, ExecError, ExecFailure, ExecRequest, Execution, ExitStatus, Output, SandboxHandle,
     Stdin, StdinSender, Streams, WindowSize,
 };
 
@@ -81,7 +81,7 @@ impl Program {
     }
 
     /// Starts it, which must succeed.
-    pub(crate) async fn start(self, sandbox: &Sandbox) -> Running {
+    pub(crate) async fn start(self, sandbox: &SandboxHandle) -> Running {
         let what = self.describe();
         let started = sandbox.exec(self.request).await;
         let (execution, streams) = started.unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -91,7 +91,7 @@ impl Program {
     }
 
     /// Runs it to its end.
-    pub(crate) async fn on(mut self, sandbox: &Sandbox) -> Ended {
+    pub(crate) async fn on(mut self, sandbox: &SandboxHandle) -> Ended {
         let input = self.input.take();
         let mut running = self.start(sandbox).await;
         let input = input.and_then(|input| Some((running.stdin.take()?, input)));
@@ -106,7 +106,7 @@ impl Program {
 
     /// Runs it to its end, which must be a success without a word on standard error; returns what
     /// it wrote, without the white space around.
-    pub(crate) async fn text(self, sandbox: &Sandbox) -> String {
+    pub(crate) async fn text(self, sandbox: &SandboxHandle) -> String {
         let what = self.describe();
         let ended = self.on(sandbox).await;
         assert_eq!((ended.status, ended.err()), (ExitStatus::Code(0), String::new()), "{what}");
@@ -114,12 +114,12 @@ impl Program {
     }
 
     /// How it ends.
-    pub(crate) async fn status(self, sandbox: &Sandbox) -> ExitStatus {
+    pub(crate) async fn status(self, sandbox: &SandboxHandle) -> ExitStatus {
         self.on(sandbox).await.status
     }
 
     /// Why it cannot be started.
-    pub(crate) async fn refusal(self, sandbox: &Sandbox) -> ExecFailure {
+    pub(crate) async fn refusal(self, sandbox: &SandboxHandle) -> ExecFailure {
         let what = self.describe();
         match sandbox.exec(self.request).await {
             Err(ExecError::Refused(failure)) => failure,
@@ -204,12 +204,12 @@ impl Lock {
     }
 
     /// Whether some process holds it.
-    pub(crate) async fn is_held(&self, sandbox: &Sandbox) -> bool {
+    pub(crate) async fn is_held(&self, sandbox: &SandboxHandle) -> bool {
         argv(["flock", "-n", &self.0, "true"]).status(sandbox).await == ExitStatus::Code(1)
     }
 
     /// Waits until no process holds it.
-    pub(crate) async fn free(&self, sandbox: &Sandbox) {
+    pub(crate) async fn free(&self, sandbox: &SandboxHandle) {
         let status = argv(["flock", &self.0, "true"]).status(sandbox).await;
         assert_eq!(status, ExitStatus::Code(0));
     }

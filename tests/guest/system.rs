@@ -48,7 +48,7 @@ async fn the_machine_has_the_name_and_the_files_of_the_contract(lab: &Lab) {
         assert_eq!(sh(script).text(sandbox).await, expected, "{script}");
     }
     let release = argv(["uname", "-r"]).text(sandbox).await;
-    assert_eq!(release, sandbox.boot_times().guest.kernel);
+    assert_eq!(release, sandbox.ready().await.expect("up").guest.kernel);
 }
 
 async fn the_usual_file_systems_are_mounted(lab: &Lab) {

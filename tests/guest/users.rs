@@ -1,6 +1,6 @@
 //! Whom programs run as.
 
-use matchlock_core::{ExecFailure, Sandbox};
+use matchlock_core::{ExecFailure, SandboxHandle};
 
 use crate::lab::Lab;
 use crate::run::sh;
@@ -12,7 +12,7 @@ cases![
 ];
 
 /// Adds an account and its groups, once.
-async fn accounts(sandbox: &Sandbox) {
+async fn accounts(sandbox: &SandboxHandle) {
     let script = "grep -q ^mltester: /etc/passwd && exit
         echo mltester:x:4321:4320::/tmp/home-of-tester:/bin/sh >>/etc/passwd
         printf 'mlprimary:x:4320:\nmlone:x:5001:mltester\nmltwo:x:5002:root,mltester\n' >>/etc/group

@@ -38,6 +38,7 @@ pub use self::time::rfc3339;
 pub use self::verify::{Broken, Problem, Summary, verify};
 
 use self::line::{GENESIS, Hash};
+use crate::classified::{Classified, ErrorKind, Hint};
 use crate::id::SandboxId;
 
 /// Bytes that one sandbox may write: about four million records. A guest can make records as fast as
@@ -76,6 +77,22 @@ pub enum OpenError {
         /// What is wrong with it.
         source: Broken,
     },
+}
+
+impl Classified for OpenError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::File { source, .. } => ErrorKind::of_io(source),
+            Self::NotAFile { .. } | Self::Broken { .. } => ErrorKind::InvalidArgument,
+            Self::InUse { .. } => ErrorKind::Conflict,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let Self::Broken { path, .. } = self else { return None };
+        let file = path.display();
+        Some(format!("name a new file; `matchlock audit verify {file}` checks this one").into())
+    }
 }
 
 /// The trail of one sandbox, open for appending.

@@ -9,23 +9,24 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use matchlock_build::{BoxError, Output, RunResult, RunStep, Runner, Stream};
 use matchlock_image::erofs::BlobWriter;
 use matchlock_image::layer::{Compression, Layer, LayerError, Limits, unpack};
 use matchlock_image::store::{RootImage, Store, StoreError};
-use matchlock_net::{Network, Refusal};
+use matchlock_net::{ProxySettings, Refusal};
 use matchlock_policy::HostName;
 use matchlock_proto::ExecRequest;
-use matchlock_vmm::{DiskFault, Vmm};
+use matchlock_vmm::DiskFault;
 
-use crate::artefacts::{Artefacts, GuestFiles};
-use crate::config::{Cpus, DiskSize, Image, MemorySize, SandboxConfig};
+use crate::classified::{Classified, ErrorKind, Hint};
 use crate::error::CoreError;
 use crate::exec::{ExecError, Streams};
-use crate::network::NetworkSettings;
-use crate::sandbox::Sandbox;
-use crate::state::StateRoot;
+use crate::handle::SandboxHandle;
+use crate::launcher::Launcher;
+use crate::spec::{Attachments, ImageSpec, Lifetime, NetworkSpec, SandboxSpec, SecretValues};
+use crate::values::{Cpus, DiskSize, MemorySize};
 
 /// What the sandboxes of all steps have in common.
 #[derive(Debug, Clone)]
@@ -39,7 +40,11 @@ pub struct StepSettings {
     /// Names with addresses of the user's choice.
     pub hosts: Vec<(HostName, IpAddr)>,
     /// `None`: no step has a network device.
-    pub network: Option<NetworkSettings>,
+    pub network: Option<NetworkSpec>,
+    /// The network's secrets.
+    pub secrets: SecretValues,
+    /// Proxies between the host and the network.
+    pub proxy: ProxySettings,
     /// Where the audit trails of all steps are kept, one after the other; `None`: nowhere.
     pub audit_log: Option<PathBuf>,
 }
@@ -47,14 +52,8 @@ pub struct StepSettings {
 /// Runs steps in sandboxes.
 #[derive(Debug)]
 pub struct SandboxRunner<'a> {
-    /// Starts the machines.
-    pub vmm: &'a dyn Vmm,
-    /// Kernel and initramfs of each.
-    pub files: GuestFiles,
-    /// Where the writable layers come from.
-    pub artefacts: &'a Artefacts,
-    /// State of the sandboxes.
-    pub state: &'a StateRoot,
+    /// Starts the sandboxes.
+    pub launcher: &'a Launcher,
     /// Store of the layers that the steps make.
     pub store: &'a Store,
     /// What the sandboxes are like.
@@ -69,7 +68,7 @@ pub struct SandboxRunner<'a> {
 pub enum RunnerError {
     /// The sandbox.
     #[error("starting the sandbox")]
-    Start(#[source] CoreError),
+    Start(#[source] Arc<CoreError>),
     /// The command was not started, or its guest ended.
     #[error("executing the command")]
     Execute(#[source] ExecError),
@@ -93,13 +92,22 @@ pub enum RunnerError {
     Thread(String),
 }
 
-impl RunnerError {
-    /// The next step for the person who sees the error, if there is a usual one.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+impl Classified for RunnerError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Start(error) => error.kind(),
+            Self::Execute(error) | Self::Export(error) => error.kind(),
+            Self::AuditLost(_) | Self::Disk(_) => ErrorKind::Io,
+            Self::Layer(_) => ErrorKind::Guest,
+            Self::Store(error) => error.kind(),
+            Self::Thread(_) => ErrorKind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
         match self {
             Self::Start(error) => error.hint(),
-            Self::Disk(fault) => fault.hint(),
+            Self::Disk(fault) => fault.hint().map(Hint::Borrowed),
             _ => None,
         }
     }
@@ -118,16 +126,15 @@ impl SandboxRunner<'_> {
         output: &mut dyn Output,
     ) -> Result<RunResult, RunnerError> {
         let RunStep { image, arguments, network, .. } = step;
-        let config = self.settings.sandbox(image, network);
-        let files = self.files.try_clone().map_err(RunnerError::Start)?;
-        let sandbox = Sandbox::start(config, self.vmm, files, self.artefacts, self.state).await;
+        let sandbox = {
+            let (spec, with) = self.settings.sandbox(image, network);
+            self.launcher.start(spec, with).await
+        };
         let sandbox = sandbox.map_err(RunnerError::Start)?;
         let result = self.command_and_layer(&sandbox, arguments, output).await;
-        self.refusals.extend(sandbox.network().map(Network::refusals).unwrap_or_default());
-        let trail = std::sync::Arc::clone(sandbox.audit());
-        let fault = sandbox.disk_fault();
-        sandbox.end().await;
-        match (trail.lost(), fault) {
+        let ending = sandbox.end().await;
+        self.refusals.extend(ending.refused);
+        match (ending.audit_lost, ending.disk_fault) {
             (Some(why), _) => Err(RunnerError::AuditLost(why)),
             (None, Some(fault)) => Err(RunnerError::Disk(fault)),
             (None, None) => result,
@@ -136,7 +143,7 @@ impl SandboxRunner<'_> {
 
     async fn command_and_layer(
         &self,
-        sandbox: &Sandbox,
+        sandbox: &SandboxHandle,
         arguments: Vec<String>,
         output: &mut dyn Output,
     ) -> Result<RunResult, RunnerError> {
@@ -148,7 +155,7 @@ impl SandboxRunner<'_> {
     }
 
     /// What the sandbox has written.
-    async fn layer(&self, sandbox: &Sandbox) -> Result<Layer, RunnerError> {
+    async fn layer(&self, sandbox: &SandboxHandle) -> Result<Layer, RunnerError> {
         let archive = sandbox.export().await.map_err(RunnerError::Export)?.blocking();
         let blob = BlobWriter::new(self.store.new_blob()?).map_err(LayerError::Write)?;
         let unpacking = tokio::task::spawn_blocking(move || {
@@ -161,9 +168,14 @@ impl SandboxRunner<'_> {
 
 impl StepSettings {
     /// The sandbox of one step, whose changes can be exported.
-    pub(crate) fn sandbox(&self, image: RootImage, network: bool) -> SandboxConfig {
-        SandboxConfig {
-            image: Image::Oci(Box::new(image)),
+    pub(crate) fn sandbox(&self, image: RootImage, network: bool) -> (SandboxSpec, Attachments) {
+        let network = self.network.clone().filter(|_| network);
+        let (secrets, proxy) = match network {
+            Some(_) => (self.secrets.clone(), self.proxy.clone()),
+            None => Default::default(),
+        };
+        let spec = SandboxSpec {
+            image: ImageSpec::of(&image),
             cpus: self.cpus,
             memory: self.memory,
             disk: self.disk,
@@ -173,16 +185,20 @@ impl StepSettings {
             privileged: false,
             env: Vec::new(),
             hosts: self.hosts.clone(),
-            network: self.network.clone().filter(|_| network),
+            network,
             audit_log: self.audit_log.clone(),
-            extra_cmdline: String::new(),
-        }
+            lifetime: Lifetime::default(),
+        };
+        (
+            spec,
+            Attachments { root: Some(Box::new(image)), secrets, proxy, ..Attachments::default() },
+        )
     }
 }
 
 /// Runs a command to its end. User, working directory and environment are the image's.
 async fn execute(
-    sandbox: &Sandbox,
+    sandbox: &SandboxHandle,
     arguments: Vec<String>,
     output: &mut dyn Output,
 ) -> Result<i32, ExecError> {

@@ -19,10 +19,11 @@ use matchlock_proto::{ExecRequest, ExitStatus, Stdin};
 use tokio::sync::mpsc;
 
 use crate::build::StepSettings;
-use crate::config::{ExtraDisk, InvalidConfig, MountPoint, SandboxConfig};
 use crate::exec::{ExecError, Output, StdinSender, Streams};
 use crate::export::{BlockingExport, Export};
-use crate::sandbox::Sandbox;
+use crate::handle::SandboxHandle;
+use crate::spec::{Attachments, DiskSource, DiskSpec, SandboxSpec};
+use crate::values::InvalidConfig;
 use crate::volume::Attached;
 
 /// Where BuildKit keeps its cache.
@@ -80,14 +81,12 @@ pub fn sandbox(
     settings: &StepSettings,
     image: RootImage,
     cache: Attached,
-) -> Result<SandboxConfig, InvalidConfig> {
-    let target: MountPoint = CACHE.parse()?;
-    Ok(SandboxConfig {
-        disks: vec![ExtraDisk::new(cache, target, None)?],
-        export: false,
-        privileged: true,
-        ..settings.sandbox(image, true)
-    })
+) -> Result<(SandboxSpec, Attachments), InvalidConfig> {
+    let (source, target) = (DiskSource::BuildCache, CACHE.parse()?);
+    let disk = DiskSpec { source, target, access: cache.access(), owner: None };
+    let (spec, with) = settings.sandbox(image, true);
+    let spec = SandboxSpec { disks: vec![disk], export: false, privileged: true, ..spec };
+    Ok((spec, Attachments { disks: vec![cache], ..with }))
 }
 
 /// Builds in a sandbox that [`sandbox`] describes; returns the archive of the image, an OCI
@@ -96,7 +95,7 @@ pub fn sandbox(
 /// # Errors
 /// [`BuildKitError`].
 pub async fn build(
-    sandbox: &Sandbox,
+    sandbox: &SandboxHandle,
     files: BuildFiles,
     options: &BuildKitOptions,
     watcher: &mut dyn Watcher,
@@ -166,7 +165,7 @@ async fn watch(mut stdout: Output, mut stderr: Output, watcher: &mut dyn Watcher
 }
 
 /// Sends Dockerfile and context to be unpacked.
-async fn send(sandbox: &Sandbox, files: BuildFiles) -> Result<(), BuildKitError> {
+async fn send(sandbox: &SandboxHandle, files: BuildFiles) -> Result<(), BuildKitError> {
     let request = ExecRequest { stdin: Stdin::Pipe, ..shell(UNPACK) };
     let (mut execution, streams) = sandbox.exec(request).await.map_err(BuildKitError::Execute)?;
     let Streams { stdin, stdout, stderr } = streams;

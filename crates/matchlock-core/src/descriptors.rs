@@ -26,6 +26,7 @@ fn judge(limit: Option<u64>) -> Result<(), CoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classified::Classified;
 
     /// Issue 9: the error was the guest's, "No file descriptors available".
     #[test]

@@ -8,8 +8,8 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::artefacts::DiskTemplate;
-use crate::config::DiskSize;
 use crate::error::CoreError;
+use crate::values::DiskSize;
 
 /// Longest piece of a template in bytes.
 const MAX_PIECE: u32 = 16 * 1024 * 1024;

@@ -1,17 +1,16 @@
-//! Errors of the sandbox's life, and how a chain of them is shown.
+//! Errors of the sandbox's life.
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use matchlock_net::{AuditLost, NetError};
+use matchlock_net::{AuditLost, NetError, NotIntercepting};
 use matchlock_proto::ExecFailure;
 use matchlock_vmm::VmmError;
 
 use crate::audit::OpenError;
-use crate::config::InvalidConfig;
+use crate::classified::{Classified, ErrorKind, Hint};
+use crate::values::InvalidConfig;
 
 /// Why a sandbox could not be made, started or used.
 #[derive(Debug, thiserror::Error)]
@@ -57,9 +56,18 @@ pub enum CoreError {
     /// This binary carries no guest.
     #[error("this matchlock was built without its guest agent")]
     NoGuest,
-    /// The virtual machine monitor.
+    /// There is no virtual machine monitor that could be used.
+    #[error(transparent)]
+    Monitor(VmmError),
+    /// The virtual machine monitor does not start the machine.
     #[error("cannot start the virtual machine")]
     Vmm(#[source] VmmError),
+    /// The sandbox was ended before it was up, or is no more.
+    #[error("the sandbox was ended")]
+    CalledOff,
+    /// A thread of this process has panicked; it has said why.
+    #[error("a part of matchlock has failed: {0}")]
+    Thread(String),
     /// The host's system directories cannot be served.
     #[error("cannot serve the image \"host\"")]
     HostImage(#[source] matchlock_fs::HostImageError),
@@ -80,6 +88,9 @@ pub enum CoreError {
     /// The network of the sandbox cannot be started.
     #[error("cannot start the network")]
     Network(#[source] NetError),
+    /// The network cannot take on that policy.
+    #[error("cannot change the network's policy")]
+    Policy(#[source] NotIntercepting),
     /// A port of the host cannot be had.
     #[error("start port-forward listener: {address}")]
     Listen {
@@ -93,33 +104,75 @@ pub enum CoreError {
     GuestSetup(#[source] ExecFailure),
 }
 
-impl CoreError {
-    /// The next step for the person who sees the error, if there is a usual one.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+impl Classified for CoreError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::Config(error) => error.hint(),
-            Self::Vmm(error) => error.hint(),
+            Self::Config(error) => error.kind(),
+            Self::Host { source, .. } | Self::File { source, .. } | Self::Listen { source, .. } => {
+                ErrorKind::of_io(source)
+            }
+            Self::Kernel { .. } | Self::Policy(_) => ErrorKind::InvalidArgument,
+            Self::NoGuest | Self::HostImage(_) | Self::OpenFiles { .. } => ErrorKind::Unavailable,
+            Self::Vmm(error) | Self::Monitor(error) => error.kind(),
+            Self::CalledOff => ErrorKind::Cancelled,
+            Self::Thread(_) => ErrorKind::Internal,
+            Self::Boot { .. } | Self::GuestSetup(_) => ErrorKind::Guest,
+            Self::AuditLog(error) => error.kind(),
+            Self::Audit(_) | Self::Network(_) => ErrorKind::Io,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Some(Hint::Borrowed(match self {
+            Self::Config(error) => return error.hint(),
+            Self::Vmm(error) | Self::Monitor(error) => return Classified::hint(error),
+            Self::AuditLog(error) => return error.hint(),
             Self::Kernel { .. } => {
-                Some("unset MATCHLOCK_KERNEL and --kernel to use the kernel that matchlock carries")
+                "unset MATCHLOCK_KERNEL and --kernel to use the kernel that matchlock carries"
             }
             Self::OpenFiles { .. } => {
-                Some("raise the limit of open files in this shell: `ulimit -n 1024`")
+                "raise the limit of open files in this shell: `ulimit -n 1024`"
             }
-            Self::NoGuest => Some("build it with `cargo xtask build`"),
-            Self::Boot { .. } => Some("run `matchlock diagnose` to check this machine"),
-            Self::File { .. } => Some("matchlock keeps its state below $HOME/.matchlock"),
-            Self::AuditLog(OpenError::Broken { .. }) => {
-                Some("name a new file; `matchlock audit verify FILE` checks an old one")
-            }
+            Self::NoGuest => "build it with `cargo xtask build`",
+            Self::Boot { .. } => "run `matchlock diagnose` to check this machine",
+            Self::File { .. } => "matchlock keeps its state below $HOME/.matchlock",
             Self::Host { .. }
+            | Self::CalledOff
+            | Self::Thread(_)
             | Self::HostImage(_)
-            | Self::AuditLog(_)
             | Self::Audit(_)
             | Self::Network(_)
+            | Self::Policy(_)
             | Self::Listen { .. }
-            | Self::GuestSetup(_) => None,
+            | Self::GuestSetup(_) => return None,
+        }))
+    }
+}
+
+impl Classified for VmmError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Host { .. } => ErrorKind::Io,
+            Self::TooManyDevices { .. } | Self::Disk { .. } => ErrorKind::InvalidArgument,
+            Self::QemuMissing
+            | Self::QemuUnusable { .. }
+            | Self::NotQemu { .. }
+            | Self::QemuTooOld { .. }
+            | Self::KvmUnusable { .. } => ErrorKind::Unavailable,
+            _ => ErrorKind::Vmm,
         }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Self::hint(self).map(Hint::Borrowed)
+    }
+}
+
+impl CoreError {
+    /// For the thread of a step that has panicked.
+    #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+    pub(crate) fn thread(error: tokio::task::JoinError) -> Self {
+        Self::Thread(error.to_string())
     }
 
     /// Wraps the cause of a failed host operation.
@@ -144,20 +197,4 @@ fn console_excerpt(console: &str) -> String {
         return String::new();
     }
     format!("; the end of its console: {}", last.join(" | "))
-}
-
-/// Shows an error with all its causes on one line.
-#[derive(Debug)]
-pub struct DescribeChain<'a>(pub &'a dyn Error);
-
-impl fmt::Display for DescribeChain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

@@ -4,6 +4,7 @@ mod credit;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use matchlock_net::AuditLost;
 use matchlock_proto::{
@@ -15,11 +16,13 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout_at;
 
 use self::credit::{Credits, Flood};
 use crate::audit::ExecSpan;
+use crate::classified::{Classified, ErrorKind};
 
 /// Why an execution has no exit status.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +35,7 @@ pub enum ExecError {
     #[error("the connection to the guest was lost")]
     Lost(#[source] Option<io::Error>),
     /// The guest broke the protocol.
-    #[error("the guest sent what the protocol does not allow")]
+    #[error("the guest violated the agent protocol")]
     Protocol(#[source] WireError),
     /// The guest sent a message that has no meaning at this point.
     #[error("the guest sent a message out of turn")]
@@ -40,9 +43,28 @@ pub enum ExecError {
     /// The guest sent more than it was granted.
     #[error("the guest sent more output than it was granted")]
     Flood,
+    /// The guest did not start the program within its time.
+    #[error("the guest did not start the program in time")]
+    Slow,
+    /// The sandbox is not up, or not up any more.
+    #[error("the sandbox is not running")]
+    NotRunning,
     /// The audit trail does not take records, so nothing is started any more.
-    #[error("nothing can be started without a record of it")]
+    #[error("cannot start the program: the audit trail is not writable")]
     Audit(#[source] AuditLost),
+}
+
+impl Classified for ExecError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused(ExecFailure::NotFound(_)) => ErrorKind::NotFound,
+            Self::Refused(_) | Self::Lost(_) => ErrorKind::Guest,
+            Self::Protocol(_) | Self::Unexpected | Self::Flood => ErrorKind::Guest,
+            Self::Slow => ErrorKind::Timeout,
+            Self::NotRunning => ErrorKind::Unavailable,
+            Self::Audit(_) => ErrorKind::Io,
+        }
+    }
 }
 
 /// A running program. Dropping it cancels the program: everything that it started is ended.
@@ -50,8 +72,26 @@ pub enum ExecError {
 pub struct Execution {
     control: ExecControl,
     status: oneshot::Receiver<Result<ExitStatus, ExecError>>,
+    ended: watch::Receiver<End>,
     tasks: [JoinHandle<()>; 2],
     span: Arc<ExecSpan>,
+}
+
+/// Nothing while the program runs, then its status, if it is known.
+type End = Option<Option<ExitStatus>>;
+
+/// What a supervisor needs of an execution.
+#[derive(Debug)]
+pub(crate) struct Attended {
+    pub(crate) control: ExecControl,
+    ended: watch::Receiver<End>,
+}
+
+impl Attended {
+    /// How the program ended; `None` when the connection broke first.
+    pub(crate) async fn ended(&mut self) -> Option<ExitStatus> {
+        self.ended.wait_for(Option::is_some).await.ok().and_then(|end| end.flatten())
+    }
 }
 
 /// The byte streams of a running program.
@@ -93,9 +133,10 @@ impl Execution {
         stream: UnixStream,
         request: ExecRequest,
         span: ExecSpan,
+        deadline: Instant,
     ) -> Result<(Self, Streams), ExecError> {
         let has_stdin = request.tty.is_some() || request.stdin == matchlock_proto::Stdin::Pipe;
-        Self::open(stream, Request::Exec(request), has_stdin, span).await
+        Self::open(stream, Request::Exec(request), has_stdin, span, deadline).await
     }
 
     /// Starts whatever is answered as an execution is.
@@ -104,6 +145,7 @@ impl Execution {
         request: Request,
         has_stdin: bool,
         span: ExecSpan,
+        deadline: Instant,
     ) -> Result<(Self, Streams), ExecError> {
         let (reader, writer) = stream.into_split();
         let (frames, outgoing) = unbounded_channel();
@@ -111,7 +153,8 @@ impl Execution {
         let credits = Arc::new(Credits::new());
         let writing = tokio::spawn(write_frames(writer, outgoing, Arc::clone(&credits)));
         let mut incoming = FrameReader::new(reader);
-        match incoming.next().await {
+        let first = timeout_at(deadline.into(), incoming.next()).await;
+        match first.unwrap_or(Err(ExecError::Slow)) {
             Ok(AgentFrame::Started) => {}
             Ok(AgentFrame::Refused(failure)) => return Err(span.failed(failure.into())),
             Ok(_) => return Err(span.failed(ExecError::Unexpected)),
@@ -128,15 +171,17 @@ impl Execution {
             stdin_credit: Arc::clone(&credit),
         };
         let ending = Arc::clone(&span);
+        let (end, ended) = watch::channel(None);
         let reading = tokio::spawn(async move {
             let result = sinks.run(incoming).await;
             ending.end(&result);
+            end.send_replace(Some(result.as_ref().ok().copied()));
             sinks.stdin_credit.close();
             drop(report.send(result));
         });
         let stdin = has_stdin.then(|| StdinSender { frames: frames.clone(), credit });
         let control = ExecControl { frames };
-        let this = Self { control, status, tasks: [writing, reading], span };
+        let this = Self { control, status, ended, tasks: [writing, reading], span };
         Ok((this, Streams { stdin, stdout, stderr }))
     }
 
@@ -144,6 +189,11 @@ impl Execution {
     #[must_use]
     pub fn control(&self) -> ExecControl {
         self.control.clone()
+    }
+
+    /// The same, with the program's end.
+    pub(crate) fn attended(&self) -> Attended {
+        Attended { control: self.control(), ended: self.ended.clone() }
     }
 
     /// Waits for the end of the program. All of its output is in its [`Streams`] by then.

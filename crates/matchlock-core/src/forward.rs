@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use matchlock_proto::{AgentFrame, Decoder, HostFrame, Request, WireMessage};
-use matchlock_vmm::Vm;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -23,7 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::audit::{ForwardSpan, Trail};
 use crate::error::CoreError;
 use crate::exec::ExecError;
-use crate::sandbox::dial;
+use crate::guest::Line;
 
 /// Connections at a time over all published ports of a sandbox; more wait in the backlog.
 const MAX_CONNECTIONS: usize = 256;
@@ -68,7 +67,7 @@ pub struct Listeners(Vec<(std::net::TcpListener, Binding)>);
 
 /// Served listeners. Dropping it closes them, and soon every connection through them.
 #[derive(Debug)]
-pub struct Published {
+pub(crate) struct Published {
     tasks: Vec<JoinHandle<()>>,
     /// Nothing is sent: its end is the message.
     stop: watch::Sender<()>,
@@ -125,7 +124,7 @@ impl Published {
     /// Serves the listeners; `failed` is told of each connection that could not be made.
     pub(crate) fn serve(
         listeners: Listeners,
-        vm: &Arc<dyn Vm>,
+        line: &Line,
         trail: &Arc<Trail>,
         failed: impl Fn(&ExecError) + Send + Sync + 'static,
     ) -> io::Result<Self> {
@@ -136,7 +135,7 @@ impl Published {
         let serve = |(listener, binding): (std::net::TcpListener, Binding)| {
             let port = Port {
                 binding,
-                vm: Arc::clone(vm),
+                line: line.clone(),
                 trail: Arc::clone(trail),
                 failed: Arc::clone(&failed),
                 permits: Arc::clone(&permits),
@@ -150,7 +149,7 @@ impl Published {
     }
 
     /// Closes everything and waits until each connection's end is recorded.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         let Self { tasks, stop } = self;
         drop(stop);
         for task in tasks {
@@ -166,7 +165,7 @@ type Failed = dyn Fn(&ExecError) + Send + Sync;
 #[derive(Clone)]
 struct Port {
     binding: Binding,
-    vm: Arc<dyn Vm>,
+    line: Line,
     trail: Arc<Trail>,
     failed: Arc<Failed>,
     permits: Arc<Semaphore>,
@@ -218,7 +217,7 @@ impl Port {
             Ok(span) => span,
             Err(lost) => return (self.failed)(&ExecError::Audit(lost)),
         };
-        match connect(&self.vm, remote).await {
+        match connect(&self.line, remote).await {
             Ok(mut guest) => {
                 // Small writes of an interactive protocol must not wait for each other.
                 let _ = stream.set_nodelay(true);
@@ -237,10 +236,10 @@ impl Port {
 }
 
 /// A stream to a port of the guest's loopback.
-async fn connect(vm: &Arc<dyn Vm>, port: NonZeroU16) -> Result<UnixStream, ExecError> {
+async fn connect(line: &Line, port: NonZeroU16) -> Result<UnixStream, ExecError> {
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     let connecting = async {
-        let mut stream = dial(vm, deadline).await.map_err(|error| ExecError::Lost(Some(error)))?;
+        let mut stream = line.dial(deadline).await.map_err(|error| ExecError::Lost(Some(error)))?;
         let mut bytes = Vec::new();
         let request = Request::Forward { port: port.get() };
         HostFrame::Open(Box::new(request)).encode(&mut bytes);

@@ -1,10 +1,9 @@
 //! Sandbox ids.
 
 use std::fmt;
+use std::io;
 
 use rustix::rand::{GetRandomFlags, getrandom};
-
-use crate::error::CoreError;
 
 /// `vm-` and eight lower-case hexadecimal digits, random.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -14,8 +13,8 @@ impl SandboxId {
     /// A fresh id.
     ///
     /// # Errors
-    /// [`CoreError::Host`] when the kernel gives no random bytes.
-    pub fn random() -> Result<Self, CoreError> {
+    /// When the kernel gives no random bytes.
+    pub fn random() -> io::Result<Self> {
         let bytes: [u8; 4] = random()?;
         Ok(Self(format!("vm-{:08x}", u32::from_be_bytes(bytes))))
     }
@@ -34,11 +33,10 @@ impl fmt::Display for SandboxId {
 }
 
 /// Random bytes from the kernel.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], CoreError> {
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     // Requests of up to 256 bytes are never cut short (getrandom(2)).
-    getrandom(&mut bytes, GetRandomFlags::empty())
-        .map_err(|errno| CoreError::host("get random bytes")(errno.into()))?;
+    getrandom(&mut bytes, GetRandomFlags::empty())?;
     Ok(bytes)
 }
 

@@ -1,15 +1,18 @@
 //! Images as commands have them: looked up in the store, fetched from registries, imported.
 
+mod error;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use matchlock_image::pull::pull;
-use matchlock_image::registry::{Client, Credentials, Registries, RegistriesError, RegistryError};
+use matchlock_image::registry::{Client, Credentials, Registries};
 use matchlock_net::ProxySettings;
 
 use crate::registry_dial::RegistryDial;
 
+pub use self::error::ImagesError;
 pub use matchlock_image::archive::{ImportError, import};
 pub use matchlock_image::digest::Digest;
 pub use matchlock_image::manifest::RuntimeConfig;
@@ -21,8 +24,6 @@ pub use matchlock_image::store::{
     GcReport, ImageName, ImageSummary, InvalidTag, RootImage, Source, Store, StoreError,
     StoredImage,
 };
-
-const AGAIN: &str = "run it again: what has come is kept, and gone on with";
 
 /// Where images are, and what the user has said about registries.
 #[derive(Debug, Clone)]
@@ -44,29 +45,6 @@ pub struct Images {
     places: ImagePlaces,
 }
 
-/// Why an image could not be had.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ImagesError {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The settings of registries.
-    #[error("the settings in {} cannot be used", path.display())]
-    Registries {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: RegistriesError,
-    },
-    /// The registry, or what came from it.
-    #[error(transparent)]
-    Pull(#[from] Box<PullError>),
-    /// The archive.
-    #[error(transparent)]
-    Import(#[from] Box<ImportError>),
-}
-
 impl Images {
     /// Opens the store.
     ///
@@ -83,7 +61,7 @@ impl Images {
     }
 
     /// A client of the registries, which connects to nothing yet. Settings and credentials are read
-    /// only here, so that a broken file of theirs is no trouble to who needs no registry.
+    /// only here, so that a broken settings file does not affect commands that need no registry.
     ///
     /// # Errors
     /// [`ImagesError::Registries`].
@@ -113,68 +91,6 @@ impl Images {
         pull(&self.store, &client, reference, options, progress)
             .await
             .map_err(|error| Box::new(error).into())
-    }
-}
-
-impl ImagesError {
-    /// The next step for the person who sees the error, if there is a usual one.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Store(error) => store_hint(error),
-            Self::Pull(error) => pull_hint(error),
-            Self::Import(error) => import_hint(error),
-            Self::Registries { .. } => None,
-        }
-    }
-}
-
-fn pull_hint(error: &PullError) -> Option<&'static str> {
-    match error {
-        PullError::Store(error) => store_hint(error),
-        PullError::Registry(error) => registry_hint(error),
-        PullError::Truncated { .. } => Some(AGAIN),
-        _ => None,
-    }
-}
-
-fn import_hint(error: &ImportError) -> Option<&'static str> {
-    match error {
-        ImportError::Store(error) => store_hint(error),
-        ImportError::Form(_) => {
-            Some("`docker save IMAGE | matchlock image import TAG`; OCI layouts in a tar do too")
-        }
-        _ => None,
-    }
-}
-
-fn store_hint(error: &StoreError) -> Option<&'static str> {
-    match error {
-        StoreError::NotFound(_) => Some("`matchlock image ls` lists the images that are here"),
-        StoreError::Damaged(_) => Some("`matchlock pull --force IMAGE` fetches what is missing"),
-        StoreError::NoSpace(_) => Some("`matchlock image rm` and `matchlock image gc` free space"),
-        StoreError::File { .. } | StoreError::Database { .. } => {
-            Some("matchlock keeps its images in $HOME/.cache/matchlock/images")
-        }
-        _ => None,
-    }
-}
-
-fn registry_hint(error: &RegistryError) -> Option<&'static str> {
-    match error {
-        RegistryError::NotFound { .. } | RegistryError::NoSuchTag { .. } => {
-            Some("check the name and the tag: [REGISTRY/]REPOSITORY[:TAG]")
-        }
-        RegistryError::RateLimited { .. } => {
-            Some("log in with `docker login`, or name a mirror in $HOME/.matchlock/registries.json")
-        }
-        RegistryError::Connect { .. } => {
-            Some("images that are here need no network: `matchlock image ls` lists them")
-        }
-        RegistryError::Broken { .. } => {
-            Some("run it again: what has come is kept, and gone on with")
-        }
-        _ => None,
     }
 }
 

@@ -5,45 +5,56 @@
 //! paths and artefacts, and shows its errors.
 //!
 //! ```text
-//!   SandboxConfig ──┐
-//!   Artefacts ──────┼─► Sandbox::start ─► Sandbox ─► exec ─► Execution ─► ExitStatus
-//!   Vmm, StateRoot ─┘        │               │
-//!                            └── any error ──┴─► stop / drop: VMM ended, directory removed
+//!   HostSetup ─► Launcher ─┐
+//!                          ├─► launch ─► SandboxHandle ─► exec ─► Execution ─► ExitStatus
+//!   SandboxSpec ───────────┘     │            │ orders
+//!                                ▼            ▼
+//!                     Supervisor: Prepared ─► Live ─► Ending
 //! ```
 
 #![forbid(unsafe_code)]
 
 mod artefacts;
+mod as_text;
 pub mod audit;
+mod boot;
 pub mod build;
 pub mod buildkit;
-mod config;
+mod classified;
 mod descriptors;
 mod disk;
 mod error;
 mod exec;
 mod export;
 mod forward;
+mod guest;
+mod handle;
 mod id;
 pub mod images;
+mod launcher;
+mod machine;
 mod network;
+mod phase;
+mod prepared;
 mod registry_dial;
-mod sandbox;
+mod spec;
 mod state;
+mod supervisor;
 #[cfg(test)]
 mod testing;
+mod values;
 pub mod volume;
 
 pub use artefacts::{Artefacts, DiskTemplate, GuestFiles, KernelSource};
-pub use config::{
-    Cpus, DiskSize, ExtraDisk, Hostname, Image, InvalidConfig, MemorySize, MountPoint,
-    SandboxConfig, host_cpus, host_memory_mib,
-};
-pub use error::{CoreError, DescribeChain};
+pub use boot::BootTimes;
+pub use classified::{Classified, DescribeChain, ErrorKind, Hint};
+pub use error::CoreError;
 pub use exec::{ExecControl, ExecError, Execution, Output, StdinSender, Streams};
 pub use export::{BlockingExport, Export, ExportError};
-pub use forward::{Binding, InvalidPortForward, Listeners, PortForward, Published};
+pub use forward::{Binding, InvalidPortForward, Listeners, PortForward};
+pub use handle::SandboxHandle;
 pub use id::SandboxId;
+pub use launcher::{HostSetup, Launcher};
 pub use matchlock_build as dockerfile;
 pub use matchlock_image as image;
 pub use matchlock_intercept::hooks;
@@ -52,7 +63,14 @@ pub use matchlock_policy as policy;
 pub use matchlock_proto::{ExecFailure, ExecRequest, ExitStatus, Stdin, WindowSize};
 pub use matchlock_text as text;
 pub use matchlock_vmm as vmm;
-pub use network::{Mtu, NetworkSettings};
+pub use phase::{EndCause, Ending, Phase};
 pub use registry_dial::RegistryDial;
-pub use sandbox::{BootTimes, Sandbox};
+pub use spec::{
+    Attachments, DiskSource, DiskSpec, ImageSpec, Lifetime, NetworkSpec, PrivateRule, SandboxSpec,
+    SecretRule, SecretValues,
+};
 pub use state::{StateRoot, Swept};
+pub use values::{
+    Cpus, DiskSize, Hostname, InvalidConfig, MemorySize, MountPoint, Mtu, host_cpus,
+    host_memory_mib,
+};

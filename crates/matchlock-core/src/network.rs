@@ -12,64 +12,43 @@ use matchlock_proto::NetworkConfig;
 use matchlock_vmm::Nic;
 
 use crate::audit;
-use crate::config::InvalidConfig;
 use crate::error::CoreError;
+use crate::spec::{Attachments, SandboxSpec};
+use crate::values::{InvalidConfig, Mtu};
 
 /// Least MTU in bytes with which a link may carry IPv6 (RFC 8200 section 5).
 const MIN_IPV6_MTU: u32 = 1280;
 
-/// A sandbox with a network device: what its guest may reach, and by which ways.
-#[derive(Debug, Clone)]
-pub struct NetworkSettings {
-    /// Largest packet of the guest.
-    pub mtu: Mtu,
-    /// What may be reached, and who may get which secret.
-    pub policy: Policy,
-    /// Rules that block and change requests.
-    pub rules: Rules,
-    /// Unix socket that answers the rules' callbacks.
-    pub callback_socket: Option<PathBuf>,
-    /// DNS servers that the host asks for the guest; none: those of the host's own configuration.
-    pub dns_servers: Vec<SocketAddr>,
-    /// Authorities that upstream servers may be certified by, beside those of the host.
-    pub upstream_ca: Vec<CertificateDer<'static>>,
-    /// Proxies between the host and the network.
-    pub proxy: ProxySettings,
+/// A description of a network with what cannot be written down.
+#[derive(Debug)]
+pub(crate) struct NetworkSettings {
+    mtu: Mtu,
+    pub(crate) policy: Policy,
+    rules: Rules,
+    callback_socket: Option<PathBuf>,
+    dns_servers: Vec<SocketAddr>,
+    upstream_ca: Vec<CertificateDer<'static>>,
+    proxy: ProxySettings,
 }
 
-/// Largest packet of the guest's network device in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mtu(u32);
-
-impl Mtu {
-    /// What every IPv4 host must be able to receive (RFC 791 section 3.1).
-    pub const MIN: i64 = 576;
-    /// The largest multiple of 8 that, with an Ethernet header, is still below 64 KiB.
-    pub const MAX: i64 = 65_520;
-
-    /// `wanted` bytes.
-    ///
-    /// # Errors
-    /// [`InvalidConfig::NoMtu`] or [`InvalidConfig::Mtu`].
-    pub fn new(wanted: i64) -> Result<Self, InvalidConfig> {
-        match u32::try_from(wanted) {
-            Ok(bytes) if (Self::MIN..=Self::MAX).contains(&wanted) => Ok(Self(bytes)),
-            _ if wanted <= 0 => Err(InvalidConfig::NoMtu),
-            _ => Err(InvalidConfig::Mtu { wanted }),
-        }
-    }
-
-    /// In bytes.
-    #[must_use]
-    pub fn bytes(self) -> u32 {
-        self.0
-    }
-}
-
-impl Default for Mtu {
-    /// That of Ethernet.
-    fn default() -> Self {
-        Self(1500)
+impl NetworkSettings {
+    /// Takes what belongs to the network out of `with`; `None` without a network.
+    pub(crate) fn new(
+        spec: &SandboxSpec,
+        with: &mut Attachments,
+    ) -> Result<Option<Self>, InvalidConfig> {
+        let (Some(network), Some(policy)) = (&spec.network, spec.policy(&with.secrets)) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            mtu: network.mtu,
+            policy,
+            rules: std::mem::take(&mut with.rules),
+            callback_socket: with.callback_socket.take(),
+            dns_servers: network.dns_servers.clone(),
+            upstream_ca: network.certificates()?,
+            proxy: std::mem::take(&mut with.proxy),
+        }))
     }
 }
 
@@ -123,19 +102,16 @@ pub(crate) fn start(
     Ok((Running { network, config, dns_servers, ca_pem, env }, nic))
 }
 
-impl NetworkSettings {
-    /// What the audit trail says of it: no values and no placeholders.
-    pub(crate) fn summary(&self) -> audit::Network {
-        let policy = &self.policy;
-        let secrets = policy.secrets().iter().map(|secret| audit::SecretSummary {
-            name: secret.name.to_string(),
-            hosts: secret.hosts.iter().map(ToString::to_string).collect(),
-        });
-        audit::Network {
-            sealed: policy.is_sealed(),
-            intercepted: policy.intercepts(),
-            allowed_hosts: policy.allowed_hosts(),
-            secrets: secrets.collect(),
-        }
+/// What the audit trail says of a policy: no values and no placeholders.
+pub(crate) fn summary(policy: &Policy) -> audit::Network {
+    let secrets = policy.secrets().iter().map(|secret| audit::SecretSummary {
+        name: secret.name.to_string(),
+        hosts: secret.hosts.iter().map(ToString::to_string).collect(),
+    });
+    audit::Network {
+        sealed: policy.is_sealed(),
+        intercepted: policy.intercepts(),
+        allowed_hosts: policy.allowed_hosts(),
+        secrets: secrets.collect(),
     }
 }

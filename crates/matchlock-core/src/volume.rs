@@ -20,7 +20,8 @@ pub use cache::attach_cache;
 pub use name::VolumeName;
 
 use crate::artefacts::DiskTemplate;
-use crate::config::DiskSize;
+use crate::classified::{Classified, ErrorKind, Hint};
+use crate::values::DiskSize;
 
 /// How a file system is named in the directory of volumes.
 const SUFFIX: &str = ".ext4";
@@ -67,22 +68,30 @@ pub enum VolumeError {
     },
 }
 
-impl VolumeError {
-    /// The next step for the person who sees the error, if there is a usual one.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+impl Classified for VolumeError {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::InUse(_) => Some(
-                "end that sandbox first; several may use it at a time if each attaches it with :ro",
-            ),
-            Self::NotFound(_) => Some("`matchlock volume ls` lists them"),
-            _ => None,
+            Self::Name(_) | Self::NotDisk { .. } => ErrorKind::InvalidArgument,
+            Self::NotFound(_) | Self::NoFile(_) => ErrorKind::NotFound,
+            Self::Exists(_) | Self::InUse(_) => ErrorKind::Conflict,
+            Self::File { source, .. } => ErrorKind::of_io(source),
         }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Some(Hint::Borrowed(match self {
+            Self::InUse(_) => {
+                "end that sandbox first; several may use it at a time if each attaches it with :ro"
+            }
+            Self::NotFound(_) => "`matchlock volume ls` lists them",
+            _ => return None,
+        }))
     }
 }
 
 /// What a sandbox may do with a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Access {
     /// Read, together with others that read.
     ReadOnly,

@@ -3,16 +3,18 @@
 mod support;
 
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use matchlock_core::vmm::Fake;
-use matchlock_core::{CoreError, ExecError, ExecFailure, ExecRequest, ExitStatus, Sandbox, Stdin};
+use matchlock_core::{
+    Attachments, CoreError, ExecError, ExecFailure, ExecRequest, ExitStatus, SandboxHandle, Stdin,
+};
 use matchlock_proto::{
     AgentFrame, BootStep, HostFrame, INITIAL_WINDOW, MAX_DATA, Request, StreamId,
 };
 
-use support::{Peer, config, left, report, serve};
+use support::{Peer, left, report, serve, spec};
 
 /// A guest that boots and hands every execution to `exec`.
 fn guest(exec: impl Fn(ExecRequest, Peer) + Clone + Send + Sync + 'static) -> Fake {
@@ -30,8 +32,8 @@ fn guest(exec: impl Fn(ExecRequest, Peer) + Clone + Send + Sync + 'static) -> Fa
     })
 }
 
-async fn start(home: &Path, vmm: &Fake) -> Result<Sandbox, CoreError> {
-    support::start(config(), home, vmm).await
+async fn start(home: &Path, vmm: &Fake) -> Result<SandboxHandle, Arc<CoreError>> {
+    support::start(spec(), Attachments::default(), home, vmm).await
 }
 
 #[tokio::test]
@@ -71,7 +73,7 @@ async fn a_guest_that_cannot_set_itself_up_is_an_error_and_nothing_is_left() {
         true
     });
     let error = start(home.path(), &vmm).await.expect_err("refused");
-    assert!(matches!(error, CoreError::GuestSetup(_)), "{error:?}");
+    assert!(matches!(*error, CoreError::GuestSetup(_)), "{error:?}");
     assert!(left(home.path()).is_empty());
 }
 
@@ -79,7 +81,7 @@ async fn a_guest_that_cannot_set_itself_up_is_an_error_and_nothing_is_left() {
 async fn a_guest_that_hangs_up_is_an_error_and_nothing_is_left() {
     let home = tempfile::tempdir().expect("tempdir");
     let error = start(home.path(), &Fake::new(|_, _| true)).await.expect_err("hung up");
-    assert!(matches!(error, CoreError::Boot { .. }), "{error:?}");
+    assert!(matches!(*error, CoreError::Boot { .. }), "{error:?}");
     assert!(left(home.path()).is_empty());
 }
 

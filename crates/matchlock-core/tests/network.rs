@@ -11,38 +11,28 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use matchlock_core::audit::{Summary, verify};
-use matchlock_core::hooks::Rules;
-use matchlock_core::net::ProxySettings;
-use matchlock_core::policy::{Policy, PolicyConfig, SecretSpec, Secrets};
+use matchlock_core::policy::{Policy, SecretSpec, Secrets};
 use matchlock_core::{
-    CoreError, DescribeChain, ExecFailure, ExecRequest, ExitStatus, Listeners, Mtu,
-    NetworkSettings, PortForward, Sandbox, SandboxConfig,
+    Attachments, Classified, CoreError, DescribeChain, ExecFailure, ExecRequest, ExitStatus,
+    Listeners, NetworkSpec, PortForward, SandboxHandle, SandboxSpec, SecretValues,
 };
 use matchlock_proto::{AgentFrame, BootConfig, BootStep, Request};
 use serde_json::Value;
 
-use support::{config, left, report, serve, start};
+use support::{left, report, serve, spec, start};
 
 /// In no place but the request of an allowed host may this ever appear.
 const CANARY: &str = "canary-7d3e1f";
 
-fn secrets() -> Secrets {
+fn secrets() -> SecretValues {
     let spec = SecretSpec::from_parts("API_KEY", CANARY.to_owned(), &["api.example.com"]);
-    Secrets::new(vec![spec.expect("valid")], &mut || [7; 16]).expect("valid")
+    Secrets::new(vec![spec.expect("valid")], &mut || [7; 16]).expect("valid").into()
 }
 
-fn with_network() -> SandboxConfig {
-    let policy = Policy::new(PolicyConfig { secrets: secrets(), ..PolicyConfig::default() });
-    let network = NetworkSettings {
-        mtu: Mtu::default(),
-        policy,
-        rules: Rules::default(),
-        callback_socket: None,
-        dns_servers: Vec::new(),
-        upstream_ca: Vec::new(),
-        proxy: ProxySettings::default(),
-    };
-    SandboxConfig { network: Some(network), ..config() }
+fn with_network() -> (SandboxSpec, Attachments) {
+    let network = NetworkSpec { secrets: secrets().rules(), ..NetworkSpec::default() };
+    let with = Attachments { secrets: secrets(), ..Attachments::default() };
+    (SandboxSpec { network: Some(network), ..spec() }, with)
 }
 
 /// The records of a trail that must be intact.
@@ -84,12 +74,12 @@ async fn the_guest_is_told_its_addresses_names_authority_and_placeholders_and_no
     });
     let name = "db.example.com".parse().expect("a name");
     let address: IpAddr = Ipv4Addr::new(10, 0, 0, 5).into();
-    let mut config = with_network();
-    config.hosts = vec![(name, address)];
-    config.env = vec![(b"API_KEY".to_vec(), b"the user's own".to_vec())];
-    let shown = format!("{config:?}");
+    let (mut spec, with) = with_network();
+    spec.hosts = vec![(name, address)];
+    spec.env = vec![(b"API_KEY".to_vec(), b"the user's own".to_vec())];
+    let shown = format!("{spec:?} {with:?}");
     assert!(!shown.contains(CANARY), "{shown}");
-    let sandbox = start(config, home.path(), &vmm).await.expect("start");
+    let sandbox = start(spec, with, home.path(), &vmm).await.expect("start");
     let boot = booted.recv_timeout(Duration::from_secs(30)).expect("boot");
     let network = boot.network.as_ref().expect("a network");
     assert_eq!(network.mtu, 1500);
@@ -115,10 +105,10 @@ async fn a_sandbox_without_a_network_has_no_device_and_no_authority() {
             peer.send(&AgentFrame::Booted(report()));
         }
     });
-    let sandbox = start(config(), home.path(), &vmm).await.expect("start");
+    let sandbox = start(spec(), Attachments::default(), home.path(), &vmm).await.expect("start");
     let boot = booted.recv_timeout(Duration::from_secs(30)).expect("boot");
     assert_eq!((boot.network, boot.ca_pem, boot.dns_servers), (None, None, Vec::new()));
-    assert!(sandbox.network().is_none());
+    assert!(sandbox.policy().is_none());
 }
 
 #[tokio::test]
@@ -145,27 +135,29 @@ async fn a_kept_trail_tells_the_whole_life_of_a_sandbox() {
         env: vec![(b"X".to_vec(), CANARY.as_bytes().to_vec())],
         ..ExecRequest::default()
     };
-    let config = SandboxConfig { audit_log: Some(log.clone()), ..with_network() };
-    let sandbox = start(config, home.path(), &vmm).await.expect("start");
+    let (spec, with) = with_network();
+    let spec = SandboxSpec { audit_log: Some(log.clone()), ..spec };
+    let sandbox = start(spec, with, home.path(), &vmm).await.expect("start");
     let id = sandbox.id().to_string();
     let (mut execution, _streams) = sandbox.exec(exec("one\n\x1b[2J")).await.expect("exec");
     execution.wait().await.expect("status");
     sandbox.exec(exec("nope")).await.expect_err("not found");
     drop(sandbox.exec(exec("hang")).await.expect("exec"));
-    let trail = sandbox.audit().clone();
-    assert_eq!(trail.path(), log);
-    sandbox.stop(Duration::from_secs(1)).await;
-    assert_eq!(trail.lost(), None);
+    sandbox.replace_policy(Policy::default()).expect("recorded");
+    let ending = sandbox.stop(Duration::from_secs(1)).await;
+    assert_eq!(ending.audit_lost, None);
     let (records, summary) = records(&log);
     assert!(summary.closed);
     let of_life: Vec<&Value> = records
         .iter()
         .filter(|record| {
-            ["start", "exec", "exec_end", "end"].contains(&record["event"].as_str().expect("text"))
+            ["start", "exec", "exec_end", "policy_changed", "end"]
+                .contains(&record["event"].as_str().expect("text"))
         })
         .collect();
     assert!(records.iter().all(|record| record["sandbox"] == id));
-    let expected = ["start", "exec", "exec_end", "exec", "exec_end", "exec", "exec_end", "end"];
+    let run = ["exec", "exec_end"];
+    let expected = [&["start"][..], &run, &run, &run, &["policy_changed", "end"]].concat();
     assert_eq!(of_life.iter().map(|r| &r["event"]).collect::<Vec<_>>(), expected);
     assert_eq!(of_life[0]["network"]["secrets"][0]["name"], "API_KEY");
     assert_eq!(of_life[0]["network"]["secrets"][0]["hosts"][0], "api.example.com");
@@ -173,7 +165,8 @@ async fn a_kept_trail_tells_the_whole_life_of_a_sandbox() {
     assert_eq!(of_life[2]["status"], 3);
     assert_eq!(of_life[4]["error"], "program not found in the guest: nope");
     assert_eq!(of_life[6]["error"], "cancelled");
-    assert_eq!(of_life[7]["reason"], "stopped");
+    assert_eq!(of_life[7]["secrets"].as_array().map(Vec::len), Some(0));
+    assert_eq!(of_life[8]["reason"], "stopped");
     let text = fs::read_to_string(&log).expect("read");
     assert!(!text.contains(CANARY) && !text.contains('\x1b'), "{text}");
     assert!(left(home.path()).is_empty());
@@ -189,8 +182,9 @@ async fn a_start_that_fails_is_told_and_keeps_no_secret() {
             peer.send(&AgentFrame::Refused(failure));
         }
     });
-    let config = SandboxConfig { audit_log: Some(log.clone()), ..with_network() };
-    let error = start(config, home.path(), &vmm).await.expect_err("refused");
+    let (spec, with) = with_network();
+    let spec = SandboxSpec { audit_log: Some(log.clone()), ..spec };
+    let error = start(spec, with, home.path(), &vmm).await.expect_err("refused");
     let text = format!("{error:?} {}", DescribeChain(&error));
     assert!(!text.contains(CANARY), "{text}");
     let (records, summary) = records(&log);
@@ -206,16 +200,17 @@ async fn a_log_that_cannot_be_continued_stops_the_start() {
     let log = home.path().join("notes.txt");
     fs::write(&log, "my notes\n").expect("write");
     let vmm = serve(|_, _| panic!("no machine is started"));
-    let config = SandboxConfig { audit_log: Some(log.clone()), ..with_network() };
-    let error = start(config, home.path(), &vmm).await.expect_err("refused");
-    assert!(matches!(error, CoreError::AuditLog(_)), "{error:?}");
+    let (spec, with) = with_network();
+    let spec = SandboxSpec { audit_log: Some(log.clone()), ..spec };
+    let error = start(spec, with, home.path(), &vmm).await.expect_err("refused");
+    assert!(matches!(*error, CoreError::AuditLog(_)), "{error:?}");
     assert!(error.hint().is_some());
     assert_eq!(fs::read_to_string(&log).expect("read"), "my notes\n");
     assert!(left(home.path()).is_empty());
 }
 
 /// A guest whose port 80 sends back what it gets, and whose other ports nobody listens on.
-async fn echoing(home: &Path, log: &Path) -> Sandbox {
+async fn echoing(home: &Path, log: &Path) -> SandboxHandle {
     let vmm = serve(|request, mut peer| match request {
         Request::Boot(_) => drop(peer.send(&AgentFrame::Booted(report()))),
         Request::Forward { port: 80 } => {
@@ -231,8 +226,8 @@ async fn echoing(home: &Path, log: &Path) -> Sandbox {
         }
         _ => {}
     });
-    let config = SandboxConfig { audit_log: Some(log.to_owned()), ..config() };
-    start(config, home, &vmm).await.expect("start")
+    let spec = SandboxSpec { audit_log: Some(log.to_owned()), ..spec() };
+    start(spec, Attachments::default(), home, &vmm).await.expect("start")
 }
 
 fn free_port() -> NonZeroU16 {
@@ -262,13 +257,12 @@ async fn a_published_port_carries_bytes_both_ways_and_each_end_by_itself() {
     let forward = PortForward { local: free_port(), remote: NonZeroU16::new(80).expect("not 0") };
     let listeners =
         Listeners::bind(&[forward], &[Ipv4Addr::LOCALHOST.into()]).expect("a free port");
-    let published = sandbox.publish(listeners, |error| panic!("{error}")).expect("publish");
+    sandbox.publish(listeners, |error| panic!("{error}")).expect("publish");
     let data: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
     let several = (0..4).map(|_| tokio::spawn(exchange(forward.local, data.clone())));
     for exchange in several.collect::<Vec<_>>() {
         assert!(exchange.await.expect("join") == data);
     }
-    published.close().await;
     sandbox.end().await;
     let (records, _) = records(&log);
     let count = |name| events(&records).iter().filter(|event| **event == name).count();
@@ -289,11 +283,10 @@ async fn a_port_that_nobody_listens_on_is_told_and_others_go_on() {
     let failed = move |error: &matchlock_core::ExecError| {
         report.send(error.to_string()).expect("send");
     };
-    let published = sandbox.publish(listeners, failed).expect("publish");
+    sandbox.publish(listeners, failed).expect("publish");
     for _ in 0..2 {
         assert_eq!(exchange(forward.local, Vec::new()).await, b"");
     }
-    published.close().await;
     sandbox.end().await;
     let told: Vec<String> = failures.try_iter().collect();
     assert_eq!(told.len(), 2);

@@ -20,6 +20,8 @@ mod boot;
 mod codec;
 mod exec;
 
+use std::time::Duration;
+
 pub use boot::{
     BootConfig, BootReport, BootStep, CpuLimit, DiskMount, DiskPart, HostEntry, LowerLayer,
     NetworkConfig, RootConfig, UpperLayer,
@@ -38,6 +40,14 @@ pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Bytes of each stream that may be in flight before the receiver grants more with a credit frame.
 pub const INITIAL_WINDOW: u32 = 512 * 1024;
+
+/// After `SIGKILL`, how long the agent waits for processes to be gone before it writes disks out.
+pub const KILL_WAIT: Duration = Duration::from_secs(2);
+
+/// How long the host waits for the agent's answer beyond the time that programs have.
+pub const ANSWER: Duration = Duration::from_secs(3);
+
+const _: () = assert!(KILL_WAIT.as_millis() < ANSWER.as_millis(), "the agent is cut off");
 
 /// `PATH` of a guest process that nobody gave another one.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -1,17 +1,18 @@
 //! The environment variables that matchlock reads, and the paths that follow from them.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use matchlock_core::images::{ImagePlaces, Images};
 use matchlock_core::net::ProxySettings;
 use matchlock_core::policy::DefaultEgress;
-use matchlock_core::vmm::{AcceleratorChoice, AcceleratorRequest, ProofKit, QemuBinary, choose};
+use matchlock_core::vmm::AcceleratorRequest;
 use matchlock_core::volume::Volumes;
-use matchlock_core::{DescribeChain, GuestFiles, KernelSource, StateRoot};
+use matchlock_core::{DescribeChain, HostSetup, KernelSource, StateRoot};
 
 use crate::cli::LogLevel;
+use crate::embedded::ARTEFACTS;
 use crate::error::CliError;
 
 /// A snapshot of the environment, taken once.
@@ -56,10 +57,6 @@ impl Environment {
         })
     }
 
-    pub(crate) fn state(&self) -> Result<StateRoot, CliError> {
-        self.home().map(|home| StateRoot::in_home(home))
-    }
-
     pub(crate) fn cache(&self) -> Result<PathBuf, CliError> {
         self.home().map(|home| home.join(".cache").join("matchlock"))
     }
@@ -82,27 +79,18 @@ impl Environment {
         Ok(Volumes::in_cache(&self.cache()?))
     }
 
-    pub(crate) fn qemu(&self) -> Result<QemuBinary, CliError> {
-        let cache = self.cache()?;
-        QemuBinary::locate(self.qemu.as_deref(), self.path.as_deref(), Some(&cache))
-            .map_err(CliError::from)
-    }
-
-    /// Chooses the accelerator; without a cache, the proof is repeated.
-    pub(crate) fn choose_accelerator(
-        &self,
-        qemu: &QemuBinary,
-        files: &GuestFiles,
-        cache: Option<&Path>,
-    ) -> Result<AcceleratorChoice, CliError> {
-        let kit = ProofKit {
-            qemu,
-            kernel: &files.kernel,
-            kernel_id: &files.id,
-            initramfs: &files.initramfs,
-            cache,
-        };
-        Ok(choose(self.accelerator()?, kit)?)
+    /// What this host starts sandboxes with.
+    pub(crate) fn host(&self, kernel: KernelSource) -> Result<HostSetup, CliError> {
+        Ok(HostSetup {
+            state: StateRoot::in_home(self.home()?),
+            cache: self.cache()?,
+            qemu: self.qemu.clone(),
+            path: self.path.clone(),
+            accelerator: self.accelerator()?,
+            kernel,
+            kernel_parameters: String::new(),
+            artefacts: ARTEFACTS,
+        })
     }
 
     fn accelerator(&self) -> Result<AcceleratorRequest, CliError> {

@@ -5,39 +5,11 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use matchlock_core::images::{ImagesError, StoreError};
 use matchlock_core::text::escape;
-use matchlock_core::vmm::VmmError;
-use matchlock_core::volume::VolumeError;
-use matchlock_core::{CoreError, DescribeChain, ExecError, InvalidConfig};
+use matchlock_core::{Classified, DescribeChain, Hint, InvalidConfig};
 
-/// What a program can decide by. The texts are stable: docs/json.md has their meanings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
-    InvalidArgument,
-    NotFound,
-    Conflict,
-    Unavailable,
-    Denied,
-    Timeout,
-    Cancelled,
-    Guest,
-    Io,
-    Internal,
-}
-
-impl Kind {
-    pub(crate) fn of_io(error: &std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::NotFound => Self::NotFound,
-            std::io::ErrorKind::PermissionDenied => Self::Denied,
-            std::io::ErrorKind::AddrInUse | std::io::ErrorKind::AlreadyExists => Self::Conflict,
-            std::io::ErrorKind::TimedOut => Self::Timeout,
-            _ => Self::Io,
-        }
-    }
-}
+/// docs/json.md has the meanings.
+pub(crate) use matchlock_core::ErrorKind as Kind;
 
 /// An error for the user: what failed, why, and what to do.
 #[derive(Debug)]
@@ -145,11 +117,6 @@ impl CliError {
         self.message = format!("{doing}: {}", self.message);
         self
     }
-
-    fn chained(error: &dyn std::error::Error, hint: Option<&str>, kind: Kind) -> Self {
-        let this = Self::new(DescribeChain(error).to_string()).of_kind(kind);
-        Self { hint: hint.map(str::to_owned), ..this }
-    }
 }
 
 impl fmt::Display for CliError {
@@ -160,45 +127,18 @@ impl fmt::Display for CliError {
 
 impl std::error::Error for CliError {}
 
-impl From<CoreError> for CliError {
-    fn from(error: CoreError) -> Self {
-        Self::chained(&error, error.hint(), Kind::Unavailable)
+impl<E: Classified> From<E> for CliError {
+    fn from(error: E) -> Self {
+        let this = Self::new(DescribeChain(&error).to_string()).of_kind(error.kind());
+        Self { hint: error.hint().map(Hint::into_owned), ..this }
     }
 }
 
-impl From<ImagesError> for CliError {
-    fn from(error: ImagesError) -> Self {
-        Self::chained(&error, error.hint(), Kind::Unavailable)
-    }
-}
-
-impl From<StoreError> for CliError {
-    fn from(error: StoreError) -> Self {
-        ImagesError::from(error).into()
-    }
-}
-
-impl From<VolumeError> for CliError {
-    fn from(error: VolumeError) -> Self {
-        Self::chained(&error, error.hint(), Kind::Conflict)
-    }
-}
-
-impl From<InvalidConfig> for CliError {
-    fn from(error: InvalidConfig) -> Self {
-        Self::chained(&error, error.hint(), Kind::InvalidArgument)
-    }
-}
-
-impl From<VmmError> for CliError {
-    fn from(error: VmmError) -> Self {
-        Self::chained(&error, error.hint(), Kind::Unavailable)
-    }
-}
-
-impl From<ExecError> for CliError {
-    fn from(error: ExecError) -> Self {
-        Self::chained(&error, None, Kind::Guest)
+/// For `map_err`: names the flag that a value was given by.
+pub(crate) fn given_by(flag: &str) -> impl FnOnce(InvalidConfig) -> CliError {
+    move |error| {
+        let message = escape::one_line(&error.named(flag).to_string());
+        CliError { message, ..error.into() }
     }
 }
 

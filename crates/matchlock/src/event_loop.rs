@@ -18,6 +18,14 @@ pub(crate) fn block_on<T>(
     result
 }
 
+/// Does `work` on a thread that may block.
+pub(crate) async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CliError> + Send + 'static,
+) -> Result<T, CliError> {
+    let worked = tokio::task::spawn_blocking(work).await;
+    worked.map_err(|error| CliError::internal("a part of matchlock has failed", &error))?
+}
+
 /// Waits until `limit` is over, and returns it; without a limit it never ends.
 pub(crate) async fn expiry(limit: Option<Duration>) -> Duration {
     match limit {

@@ -16,14 +16,13 @@ use crate::forward::Forward;
 use crate::poller::{EventFlags, Poller, Watched};
 use crate::session::{Part, Session};
 use crate::{Guest, sys};
-use matchlock_proto::{AgentFrame, BootConfig, BootReport, ExecFailure, ExecRequest, Request};
+use matchlock_proto::{
+    AgentFrame, BootConfig, BootReport, ExecFailure, ExecRequest, KILL_WAIT, Request,
+};
 
 /// Connections and executions at one time, each with up to seven descriptors; further ones are
 /// refused, and beyond twice as many dropped without an answer.
 pub const MAX_SESSIONS: usize = 1024;
-
-/// After SIGKILL, how long to wait for processes to be gone before writing back anyway.
-const KILL_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a boot failure may take to reach the host.
 const FAREWELL: Duration = Duration::from_secs(2);

@@ -28,6 +28,8 @@ pub(crate) enum Lifecycle<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a str>,
     },
+    /// The network's policy is about to be replaced by this one.
+    PolicyChanged(Network),
     /// The last record.
     End {
         reason: EndReason,

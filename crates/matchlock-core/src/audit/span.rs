@@ -1,5 +1,6 @@
 //! What begins in a sandbox and must be told to have ended, whatever way it ends.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +10,7 @@ use matchlock_proto::{ExecRequest, ExitStatus};
 
 use super::Trail;
 use super::record::{Exec, ExecEnd, Lifecycle};
-use crate::error::DescribeChain;
-use crate::exec::ExecError;
+use crate::classified::DescribeChain;
 
 /// The records of one execution. Dropping it before its end is a cancellation.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl ExecSpan {
     }
 
     /// Records how the program ended.
-    pub(crate) fn end(&self, result: &Result<ExitStatus, ExecError>) {
+    pub(crate) fn end(&self, result: &Result<ExitStatus, impl Error>) {
         match result {
             Ok(status) => self.record((*status).into()),
             Err(error) => self.record(ExecEnd::Error(&DescribeChain(error).to_string())),
@@ -48,7 +48,7 @@ impl ExecSpan {
     }
 
     /// Records that the program was not started.
-    pub(crate) fn failed(&self, error: ExecError) -> ExecError {
+    pub(crate) fn failed<E: Error>(&self, error: E) -> E {
         self.record(ExecEnd::Error(&DescribeChain(&error).to_string()));
         error
     }
@@ -86,7 +86,7 @@ impl ForwardSpan {
     }
 
     /// Says why it failed, for the record that its end makes.
-    pub(crate) fn failed(&mut self, error: &dyn std::error::Error) {
+    pub(crate) fn failed(&mut self, error: &dyn Error) {
         self.error = Some(DescribeChain(error).to_string());
     }
 }

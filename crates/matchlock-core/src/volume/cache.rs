@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::{Access, Attached, VolumeError, failed, lock, open, publish};
 use crate::artefacts::DiskTemplate;
-use crate::config::DiskSize;
+use crate::values::DiskSize;
 
 /// Takes the disk at `path` for a sandbox that writes to it. It is made when it is missing, and becomes
 /// larger when it is smaller than `size`; never smaller. When another sandbox has it, `waiting` is called

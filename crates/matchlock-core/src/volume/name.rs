@@ -3,6 +3,9 @@
 use std::fmt;
 
 use super::VolumeError;
+use crate::as_text::as_text;
+
+as_text!(VolumeName);
 
 /// A name of a volume: letters, digits, `_`, `.` and `-`, the first of them a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

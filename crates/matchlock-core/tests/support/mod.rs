@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use matchlock_core::vmm::Fake;
+use matchlock_core::vmm::{AcceleratorRequest, Fake};
 use matchlock_core::{
-    Artefacts, CoreError, Cpus, DiskSize, DiskTemplate, GuestFiles, Image, MemorySize, Sandbox,
-    SandboxConfig, StateRoot,
+    Artefacts, Attachments, CoreError, Cpus, DiskSize, DiskTemplate, GuestFiles, HostSetup,
+    ImageSpec, KernelSource, Launcher, Lifetime, MemorySize, SandboxHandle, SandboxSpec, StateRoot,
 };
 use matchlock_proto::{AgentFrame, BootReport, Decoder, HostFrame, Request, WireMessage};
 
@@ -65,9 +66,9 @@ pub(crate) fn report() -> BootReport {
     BootReport { agent_start_us: 1, config_us: 2, root_us: 3, ready_us: 4, kernel: "test".into() }
 }
 
-pub(crate) fn config() -> SandboxConfig {
-    SandboxConfig {
-        image: Image::Host,
+pub(crate) fn spec() -> SandboxSpec {
+    SandboxSpec {
+        image: ImageSpec::Host,
         cpus: Cpus::new(1.0, 1).expect("valid"),
         memory: MemorySize::new(64, 64).expect("valid"),
         disk: DiskSize::new(64).expect("valid"),
@@ -79,15 +80,21 @@ pub(crate) fn config() -> SandboxConfig {
         hosts: Vec::new(),
         network: None,
         audit_log: None,
-        extra_cmdline: String::new(),
+        lifetime: Lifetime::default(),
     }
 }
 
 pub(crate) async fn start(
-    config: SandboxConfig,
+    spec: SandboxSpec,
+    with: Attachments,
     home: &Path,
     vmm: &Fake,
-) -> Result<Sandbox, CoreError> {
+) -> Result<SandboxHandle, Arc<CoreError>> {
+    launcher(home, vmm).start(spec, with).await
+}
+
+/// Starts sandboxes whose state is below `home`.
+pub(crate) fn launcher(home: &Path, vmm: &Fake) -> Launcher {
     let template = zstd::encode_all(&[][..], 1).expect("encode").leak();
     let volume_template = DiskTemplate { size: 4096, image: template };
     let artefacts = Artefacts {
@@ -98,8 +105,18 @@ pub(crate) async fn start(
         digest: "test",
     };
     let null = || File::open("/dev/null").expect("open");
-    let files = GuestFiles { kernel: null(), initramfs: null(), id: String::new() };
-    Sandbox::start(config, vmm, files, &artefacts, &StateRoot::in_home(home)).await
+    let guest = GuestFiles { kernel: null(), initramfs: null(), id: String::new() };
+    let setup = HostSetup {
+        state: StateRoot::in_home(home),
+        cache: home.join("cache"),
+        qemu: None,
+        path: None,
+        accelerator: AcceleratorRequest::Tcg,
+        kernel: KernelSource::Embedded,
+        kernel_parameters: String::new(),
+        artefacts,
+    };
+    Launcher::with(&setup, vmm, guest).expect("a launcher")
 }
 
 /// Names of what is left in the directory of all sandboxes.

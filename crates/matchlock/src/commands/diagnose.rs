@@ -1,12 +1,11 @@
 //! `matchlock diagnose`: can this machine run sandboxes, and how well.
 
 use matchlock_core::vmm::{Accelerator, AcceleratorChoice, QemuBinary};
-use matchlock_core::{GuestFiles, host_memory_mib};
+use matchlock_core::{GuestFiles, HostSetup, Swept, host_memory_mib};
 use rustix::fs::statvfs;
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
-use crate::embedded::ARTEFACTS;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind};
 use crate::printer::Printer;
@@ -73,51 +72,54 @@ fn print(check: &Check, printer: Printer) {
 }
 
 fn diagnose(environment: &Environment) -> Diagnosis {
-    let qemu = environment.qemu();
-    let kernel = environment.kernel(None).and_then(|source| Ok(ARTEFACTS.open(&source)?));
-    let accelerator = match (&qemu, &kernel) {
-        // Without the remembered proof: a diagnosis is of today.
-        (Ok(qemu), Ok(files)) => Some(environment.choose_accelerator(qemu, files, None)),
-        _ => None,
-    };
-    let mut checks = vec![qemu_check(&qemu), kernel_check(&kernel)];
-    let (accelerator, check) = match accelerator {
-        Some(Ok(choice)) => {
-            let check = accelerator_check(&choice);
-            (Some(choice), Some(check))
+    let mut checks = Vec::new();
+    let host = environment.kernel(None).and_then(|kernel| environment.host(kernel));
+    let accelerator = match host {
+        Ok(host) => check_host(&host, &mut checks),
+        Err(error) => {
+            checks.push(failed("environment", &error));
+            None
         }
-        Some(Err(error)) => (None, Some(failed("accelerator", &error))),
-        None => (None, None),
     };
-    checks.extend(check);
-    checks.extend([
-        state_check(environment),
-        memory_check(),
-        disk_check(environment),
-        open_files_check(),
-    ]);
+    checks.extend([memory_check(), disk_check(environment), open_files_check()]);
     let ok = checks.iter().all(|check| check.status != Status::Fail);
     Diagnosis { ok, checks, accelerator }
 }
 
-fn qemu_check(qemu: &Result<QemuBinary, CliError>) -> Check {
-    match qemu {
-        Ok(qemu) => {
-            let (major, minor) = qemu.version();
-            passed("qemu", format!("version {major}.{minor} at {}", qemu.path().display()))
-        }
-        Err(error) => failed("qemu", error),
-    }
+/// The steps of every start, one by one.
+fn check_host(host: &HostSetup, checks: &mut Vec<Check>) -> Option<AcceleratorChoice> {
+    let (qemu, kernel) = (host.monitor(), host.guest());
+    let choice = match (&qemu, &kernel) {
+        // A proof of earlier is no diagnosis of today.
+        (Ok(qemu), Ok(guest)) => Some(host.choose(qemu, guest, false)),
+        _ => None,
+    };
+    checks.push(qemu.map_or_else(|error| failed("qemu", &error.into()), |qemu| qemu_check(&qemu)));
+    checks.push(
+        kernel.map_or_else(|error| failed("kernel", &error.into()), |guest| kernel_check(&guest)),
+    );
+    let choice = choice.and_then(|choice| {
+        let choice = choice.map_err(CliError::from);
+        checks.push(
+            choice.as_ref().map_or_else(|error| failed("accelerator", error), accelerator_check),
+        );
+        choice.ok()
+    });
+    let swept = host.sweep();
+    checks.push(
+        swept.map_or_else(|error| failed("state", &error.into()), |swept| state_check(&swept)),
+    );
+    choice
 }
 
-fn kernel_check(kernel: &Result<GuestFiles, CliError>) -> Check {
-    match kernel {
-        Ok(files) => {
-            let mib = files.kernel.metadata().map_or(0, |meta| meta.len()) >> 20;
-            passed("kernel", format!("guest kernel of {mib} MB is intact"))
-        }
-        Err(error) => failed("kernel", error),
-    }
+fn qemu_check(qemu: &QemuBinary) -> Check {
+    let (major, minor) = qemu.version();
+    passed("qemu", format!("version {major}.{minor} at {}", qemu.path().display()))
+}
+
+fn kernel_check(guest: &GuestFiles) -> Check {
+    let mib = guest.kernel.metadata().map_or(0, |meta| meta.len()) >> 20;
+    passed("kernel", format!("guest kernel of {mib} MB is intact"))
 }
 
 fn accelerator_check(choice: &AcceleratorChoice) -> Check {
@@ -137,17 +139,11 @@ fn accelerator_check(choice: &AcceleratorChoice) -> Check {
     }
 }
 
-fn state_check(environment: &Environment) -> Check {
-    let swept = environment.state().and_then(|state| Ok(state.sweep()?));
-    match swept {
-        Ok(swept) if swept.removed.is_empty() => {
-            passed("state", "no leftovers of earlier sandboxes")
-        }
-        Ok(swept) => {
-            passed("state", format!("removed what was left of {}", swept.removed.join(", ")))
-        }
-        Err(error) => failed("state", &error),
+fn state_check(swept: &Swept) -> Check {
+    if swept.removed.is_empty() {
+        return passed("state", "no leftovers of earlier sandboxes");
     }
+    passed("state", format!("removed what was left of {}", swept.removed.join(", ")))
 }
 
 fn memory_check() -> Check {

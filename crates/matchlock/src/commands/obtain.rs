@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use matchlock_core::DescribeChain;
-use matchlock_core::images::{ImageName, Images, PullOptions, Pulled, Reference, Source};
+use matchlock_core::images::{ImageName, Images, PullOptions, Pulled, Reference, Source, Store};
 
 use crate::environment::Environment;
 use crate::error::{CliError, Kind};
@@ -57,16 +57,21 @@ pub(crate) async fn find_or_fetch(
     request: ImageRequest<'_>,
     printer: Printer,
 ) -> Result<Pulled, CliError> {
-    let found = if request.force { None } else { find(images, request)? };
+    let found = if request.force {
+        None
+    } else {
+        let (store, name) = (images.store().clone(), request.name.to_owned());
+        let tag = request.tag.cloned();
+        event_loop::beside(move || find(&store, &name, tag.as_ref())).await?
+    };
     match found {
         Some(pulled) => Ok(pulled),
         None => fetch(images, request, printer).await,
     }
 }
 
-fn find(images: &Images, request: ImageRequest<'_>) -> Result<Option<Pulled>, CliError> {
-    let store = images.store();
-    let Some(image) = store.find_tag(request.name)? else { return Ok(None) };
+fn find(store: &Store, name: &str, tag: Option<&ImageName>) -> Result<Option<Pulled>, CliError> {
+    let Some(image) = store.find_tag(name)? else { return Ok(None) };
     if !store.is_whole(&image)? {
         // An image of the user's own has no registry, though one may have another image of its name.
         if image.source == Source::Registry {
@@ -74,7 +79,7 @@ fn find(images: &Images, request: ImageRequest<'_>) -> Result<Option<Pulled>, Cl
         }
         let _says_what_is_missing = store.open_image(&image)?;
     }
-    let image = match request.tag {
+    let image = match tag {
         Some(tag) => store.tag(&image, tag)?,
         None => image,
     };

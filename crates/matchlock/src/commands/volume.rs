@@ -10,7 +10,7 @@ use super::image::Removed;
 use crate::cli::{VolumeArgs, VolumeCommand, VolumeCreateArgs, exactly};
 use crate::embedded::ARTEFACTS;
 use crate::environment::Environment;
-use crate::error::CliError;
+use crate::error::{CliError, given_by};
 use crate::printer::{Printer, megabytes};
 
 /// Carries out a subcommand of `volume`.
@@ -62,7 +62,7 @@ fn create(
     printer: Printer,
 ) -> Result<(), CliError> {
     let [name] = exactly(&args.positionals)?;
-    let size = DiskSize::of_volume(args.size.0)?;
+    let size = DiskSize::of_volume(args.size.0).map_err(given_by("--size"))?;
     let template = &ARTEFACTS.volume_template;
     let volume = environment.volumes()?.create(&name.parse()?, size, template)?;
     printer.result(&format!("Created volume {name} ({} MB)", args.size.0));

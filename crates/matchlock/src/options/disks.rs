@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use matchlock_core::volume::{Access, attach_file};
-use matchlock_core::{DescribeChain, ExtraDisk, MountPoint};
+use matchlock_core::volume::{Access, Attached, VolumeError};
+use matchlock_core::{Classified, DescribeChain, MountPoint};
 
 use super::lists;
 use crate::environment::Environment;
@@ -48,30 +48,35 @@ pub(crate) fn parse(values: &[String]) -> Result<Vec<DiskSpec>, CliError> {
 pub(crate) fn attach(
     specs: &[DiskSpec],
     environment: &Environment,
-) -> Result<Vec<ExtraDisk>, CliError> {
-    specs.iter().map(|spec| attach_one(spec, environment)).collect()
+) -> Result<(Vec<matchlock_core::DiskSpec>, Vec<Attached>), CliError> {
+    let attached = specs.iter().map(|spec| attach_one(spec, environment));
+    Ok(attached.collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
 }
 
-fn attach_one(spec: &DiskSpec, environment: &Environment) -> Result<ExtraDisk, CliError> {
+fn attach_one(
+    spec: &DiskSpec,
+    environment: &Environment,
+) -> Result<(matchlock_core::DiskSpec, Attached), CliError> {
     let target: MountPoint =
         spec.target.parse().map_err(|error| invalid(&spec.text, &describe(&error)))?;
     let access = if spec.read_only { Access::ReadOnly } else { Access::ReadWrite };
-    let attached = match &spec.source {
-        DiskSource::Volume(name) => {
-            let volumes = environment.volumes()?;
-            name.parse().and_then(|name| volumes.attach(&name, access))
-        }
-        DiskSource::File(path) => attach_file(path, access),
-    };
-    let attached = attached.map_err(|error| {
+    let refused = |error: VolumeError| {
         let refused = invalid(&spec.text, &describe(&error));
         match error.hint() {
             Some(hint) => refused.hinted(hint),
             None => refused,
         }
-    })?;
-    ExtraDisk::new(attached, target, spec.owner)
-        .map_err(|error| invalid(&spec.text, &describe(&error)))
+    };
+    let source = match &spec.source {
+        DiskSource::Volume(name) => {
+            matchlock_core::DiskSource::Volume(name.parse().map_err(refused)?)
+        }
+        DiskSource::File(path) => matchlock_core::DiskSource::File(path.clone()),
+    };
+    let disk = matchlock_core::DiskSpec { source, target, access, owner: spec.owner };
+    let attached = disk.claim(&environment.volumes()?).map_err(refused)?;
+    disk.check().map_err(|error| invalid(&spec.text, &describe(&error)))?;
+    Ok((disk, attached))
 }
 
 fn describe(error: &(dyn std::error::Error + 'static)) -> String {

@@ -4,12 +4,9 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use matchlock_core::hooks::Rules;
-use matchlock_core::net::{CertificateDer, read_certificates};
-use matchlock_core::policy::{
-    HostName, HostPattern, Policy, PolicyConfig, PrivateAccess, Secrets, parse_add_host,
-};
-use matchlock_core::{DescribeChain, Mtu, NetworkSettings, PortForward};
+use matchlock_core::net::{ProxySettings, read_certificates};
+use matchlock_core::policy::{HostName, HostPattern, parse_add_host};
+use matchlock_core::{DescribeChain, Mtu, NetworkSpec, PortForward, PrivateRule, SecretValues};
 
 use super::{lists, secrets};
 use crate::cli::{NetworkArgs, PublishArgs};
@@ -23,7 +20,11 @@ const DNS_PORT: u16 = 53;
 #[derive(Debug)]
 pub(crate) struct NetworkPlan {
     /// `None` with `--no-network`.
-    pub(crate) settings: Option<NetworkSettings>,
+    pub(crate) spec: Option<NetworkSpec>,
+    /// Its secrets.
+    pub(crate) secrets: SecretValues,
+    /// The host's proxies.
+    pub(crate) proxy: ProxySettings,
     /// `--add-host`.
     pub(crate) hosts: Vec<(HostName, IpAddr)>,
     /// `--publish`.
@@ -58,8 +59,9 @@ pub(crate) fn check_no_network(args: &NetworkArgs) -> Result<(), CliError> {
 pub(crate) fn read_secrets(
     args: &NetworkArgs,
     warnings: &mut Vec<String>,
-) -> Result<Secrets, CliError> {
-    secrets::collect(args, &|name| std::env::var(name).ok(), &mut |text| warnings.push(text))
+) -> Result<SecretValues, CliError> {
+    let lookup = |name: &str| std::env::var(name).ok();
+    Ok(secrets::collect(args, &lookup, &mut |text| warnings.push(text))?.into())
 }
 
 impl NetworkPlan {
@@ -68,7 +70,7 @@ impl NetworkPlan {
         args: &NetworkArgs,
         publish: &PublishArgs,
         mtu: Mtu,
-        secrets: Secrets,
+        secrets: SecretValues,
         environment: &Environment,
         warnings: &mut Vec<String>,
     ) -> Result<Self, CliError> {
@@ -92,26 +94,26 @@ impl NetworkPlan {
         if addresses.is_empty() {
             addresses.push(Ipv4Addr::LOCALHOST.into());
         }
-        let settings = if args.no_network {
-            None
+        let (spec, proxy) = if args.no_network {
+            (None, ProxySettings::default())
         } else {
-            Some(settings(args, mtu, secrets, hosts.clone(), environment, warnings)?)
+            let spec = describe(args, mtu, &secrets, environment, warnings)?;
+            (Some(spec), Environment::proxy()?)
         };
         let audit_log = args.audit_log.as_ref().map(std::path::absolute).transpose();
         let audit_log =
             audit_log.map_err(|error| CliError::new(format!("invalid --audit-log: {error}")))?;
-        Ok(Self { settings, hosts, forwards, addresses, audit_log })
+        Ok(Self { spec, secrets, proxy, hosts, forwards, addresses, audit_log })
     }
 }
 
-fn settings(
+fn describe(
     args: &NetworkArgs,
     mtu: Mtu,
-    secrets: Secrets,
-    add_hosts: Vec<(HostName, IpAddr)>,
+    secrets: &SecretValues,
     environment: &Environment,
     warnings: &mut Vec<String>,
-) -> Result<NetworkSettings, CliError> {
+) -> Result<NetworkSpec, CliError> {
     let allowed_hosts = each(&args.allow_host, "allowed host", |text| {
         text.parse::<HostPattern>().map_err(|error| format!("{text:?}: {}", DescribeChain(&error)))
     })?;
@@ -120,33 +122,22 @@ fn settings(
             "--allow-host {pattern} is broad: anybody can have a name that it matches"
         ));
     }
-    let private = args.allow_private.iter().try_fold(PrivateAccess::none(), |access, text| {
-        let more = text
-            .parse()
-            .map_err(|error| CliError::new(format!("invalid --allow-private {text:?}: {error}")))?;
-        Ok::<_, CliError>(access.and(&more))
-    })?;
+    let private = args.allow_private.iter().map(|text| {
+        let rule = text.parse::<PrivateRule>();
+        rule.map_err(|error| CliError::new(format!("invalid --allow-private {text:?}: {error}")))
+    });
+    let private = private.collect::<Result<_, _>>()?;
     let dns_servers = each(&args.dns_servers, "DNS server", dns_server)?;
-    let mut upstream_ca = Vec::new();
-    for path in &args.upstream_ca {
-        upstream_ca.extend(certificates(path)?);
-    }
-    let policy = Policy::new(PolicyConfig {
+    let upstream_ca = args.upstream_ca.iter().map(certificates).collect::<Result<_, _>>()?;
+    Ok(NetworkSpec {
+        mtu,
         allowed_hosts,
         default_egress: environment.default_egress()?,
         private,
         intercept: args.network_intercept,
-        secrets,
-        add_hosts,
-    });
-    Ok(NetworkSettings {
-        mtu,
-        policy,
-        rules: Rules::default(),
-        callback_socket: None,
+        secrets: secrets.rules(),
         dns_servers,
         upstream_ca,
-        proxy: Environment::proxy()?,
     })
 }
 
@@ -182,7 +173,8 @@ fn unbracketed(text: &str) -> &str {
     text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text)
 }
 
-fn certificates(path: &OsString) -> Result<Vec<CertificateDer<'static>>, CliError> {
+/// The text of a PEM file with authorities.
+fn certificates(path: &OsString) -> Result<String, CliError> {
     let name = path.to_string_lossy();
     let pem = std::fs::read(path)
         .map_err(|error| CliError::of_io(format!("cannot read --upstream-ca {name}"), &error))?;
@@ -190,7 +182,9 @@ fn certificates(path: &OsString) -> Result<Vec<CertificateDer<'static>>, CliErro
         CliError::new(format!("--upstream-ca {name}: {why}"))
             .hinted("give a PEM file with one or more \"BEGIN CERTIFICATE\" blocks")
     };
-    read_certificates(&pem).map_err(|error| bad(&error.to_string()))
+    read_certificates(&pem).map_err(|error| bad(&error.to_string()))?;
+    // What is between the blocks is not read.
+    Ok(String::from_utf8_lossy(&pem).into_owned())
 }
 
 #[cfg(test)]
@@ -210,7 +204,7 @@ mod tests {
         publish: &PublishArgs,
     ) -> Result<(NetworkPlan, Vec<String>), CliError> {
         let mut warnings = Vec::new();
-        let (mtu, secrets) = (Mtu::default(), Secrets::default());
+        let (mtu, secrets) = (Mtu::default(), SecretValues::default());
         let environment = Environment::default();
         let plan = NetworkPlan::new(args, publish, mtu, secrets, &environment, &mut warnings)?;
         Ok((plan, warnings))
@@ -223,8 +217,8 @@ mod tests {
     #[test]
     fn without_flags_there_is_a_sealed_network_and_nothing_is_published() {
         let (plan, warnings) = plan(&NetworkArgs::default()).expect("valid");
-        let settings = plan.settings.expect("a network");
-        assert!(settings.policy.is_sealed() && settings.dns_servers.is_empty());
+        let spec = plan.spec.expect("a network");
+        assert!(spec.allowed_hosts.is_empty() && spec.dns_servers.is_empty());
         assert!(plan.forwards.is_empty() && plan.hosts.is_empty() && warnings.is_empty());
         assert_eq!(plan.addresses, [IpAddr::from(Ipv4Addr::LOCALHOST)]);
     }
@@ -250,7 +244,7 @@ mod tests {
         // Published ports need no network device.
         let publish = PublishArgs { publish: texts(&["80"]), ..PublishArgs::default() };
         let (plan, _) = publishing(&off(), &publish).expect("valid");
-        assert!(plan.settings.is_none());
+        assert!(plan.spec.is_none());
         assert_eq!(plan.forwards.len(), 1);
     }
 
@@ -259,8 +253,9 @@ mod tests {
         let allow_host = texts(&["api.example.com, *.example.org", "*.com"]);
         let (plan, warnings) =
             plan(&NetworkArgs { allow_host, ..NetworkArgs::default() }).expect("valid");
-        let policy = plan.settings.expect("a network").policy;
-        assert_eq!(policy.allowed_hosts(), ["api.example.com", "*.example.org", "*.com"]);
+        let spec = plan.spec.expect("a network");
+        let hosts: Vec<String> = spec.allowed_hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["api.example.com", "*.example.org", "*.com"]);
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].contains("--allow-host *.com is broad"), "{warnings:?}");
         let bad = NetworkArgs { allow_host: texts(&["a b"]), ..NetworkArgs::default() };
@@ -337,7 +332,7 @@ mod tests {
         };
         let two = file(&format!("a comment\n{}{}", block("AAAA"), block("BBBB")));
         let found = certificates(&two.path().into()).expect("two");
-        assert_eq!(found.len(), 2);
+        assert_eq!(found.matches("BEGIN CERTIFICATE").count(), 2);
         for content in ["", "no PEM at all\n", &block("!!"), "-----BEGIN CERTIFICATE-----\nAAAA\n"]
         {
             let bad = file(content);

@@ -1,14 +1,12 @@
 //! `--builder buildkit`: a build by BuildKit, in one sandbox that has its image.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use matchlock_core::buildkit::{self, BuildKitError, BuildKitOptions};
 use matchlock_core::dockerfile::{BuildEvent, BuildFiles, BuildProgress, Built, Output, Stream};
 use matchlock_core::images::{ImagesError, Pulled, import};
-use matchlock_core::net::Network;
 use matchlock_core::volume::{Attached, attach_cache};
-use matchlock_core::{CoreError, DescribeChain, DiskSize, ExecError, ExecFailure, Sandbox};
+use matchlock_core::{DescribeChain, DiskSize, ExecError, ExecFailure, SandboxHandle};
 
 use super::report;
 use super::session::{Job, Outcome};
@@ -17,7 +15,7 @@ use crate::commands::obtain::{ImageRequest, find_or_fetch};
 use crate::commands::run::refused::Refused;
 use crate::embedded::ARTEFACTS;
 use crate::environment::Environment;
-use crate::error::CliError;
+use crate::error::{CliError, given_by};
 use crate::printer::{BuildLog, Printer};
 
 /// The image that is meant when none is named.
@@ -40,9 +38,7 @@ impl BuildKit {
     pub(super) fn wanted(args: &BuildArgs) -> Result<Option<Self>, CliError> {
         let Builder::BuildKit(image) = &args.builder else { return Ok(None) };
         let cache = DiskSize::new(args.build_cache_size.0);
-        let cache = cache.map_err(|error| {
-            CliError::new(error.to_string().replace("--disk-size", "--build-cache-size"))
-        })?;
+        let cache = cache.map_err(given_by("--build-cache-size"))?;
         Ok(Some(Self { image: image.clone().unwrap_or_else(|| IMAGE.to_owned()), cache }))
     }
 }
@@ -66,7 +62,7 @@ fn open(job: &Job) -> Result<BuildFiles, CliError> {
         .map_err(|error| report::describe(&error))
 }
 
-async fn start(wanted: &BuildKit, job: &Job) -> Result<Sandbox, CliError> {
+async fn start(wanted: &BuildKit, job: &Job) -> Result<SandboxHandle, CliError> {
     let Job { images, settings, printer, .. } = job;
     let about = |error: CliError| error.context("getting BuildKit");
     let request = ImageRequest { name: &wanted.image, force: job.pull, tag: None };
@@ -74,12 +70,11 @@ async fn start(wanted: &BuildKit, job: &Job) -> Result<Sandbox, CliError> {
     let image = images.store().open_image(&image).map_err(|error| about(error.into()))?;
     // Last, for others wait for it.
     let cache = cache(wanted.cache, &job.environment, *printer).await?;
-    let config = buildkit::sandbox(settings, image, cache)?;
+    let (spec, with) = buildkit::sandbox(settings, image, cache)?;
     let progress = printer.progress("starting the sandbox …");
-    let files = job.files.try_clone()?;
-    let sandbox = Sandbox::start(config, &job.vmm, files, &ARTEFACTS, &job.state).await;
+    let sandbox = job.launcher.start(spec, with).await;
     drop(progress);
-    sandbox.map_err(|error: CoreError| CliError::from(error).context("starting sandbox"))
+    sandbox.map_err(|error| CliError::from(error).context("starting sandbox"))
 }
 
 /// Takes the cache, when no other build has it any more.
@@ -98,21 +93,19 @@ async fn cache(
     attached.map_err(|error| CliError::from(error).context("taking BuildKit's cache"))
 }
 
-async fn in_sandbox(sandbox: Sandbox, files: BuildFiles, job: Job) -> Outcome {
+async fn in_sandbox(sandbox: SandboxHandle, files: BuildFiles, job: Job) -> Outcome {
     let built = build_and_import(&sandbox, files, &job).await;
-    let refused = sandbox.network().map(Network::refusals).unwrap_or_default();
-    let trail = Arc::clone(sandbox.audit());
     // The cache is written back, also after a build that has failed.
-    sandbox.stop(Duration::ZERO).await;
-    let built = match trail.lost() {
+    let ending = sandbox.stop(Duration::ZERO).await;
+    let built = match ending.audit_lost {
         Some(why) => Err(CliError::new(format!("the audit trail is incomplete: {why}"))),
         None => built,
     };
-    (built, refused.into_iter().map(Refused::from).collect())
+    (built, ending.refused.into_iter().map(Refused::from).collect())
 }
 
 async fn build_and_import(
-    sandbox: &Sandbox,
+    sandbox: &SandboxHandle,
     files: BuildFiles,
     job: &Job,
 ) -> Result<Built, CliError> {

@@ -15,7 +15,7 @@ use super::buildkit::BuildKit;
 use crate::cli::{BuildArgs, PublishArgs};
 use crate::commands::obtain::local_name;
 use crate::environment::Environment;
-use crate::error::CliError;
+use crate::error::{CliError, given_by};
 use crate::options::network::{self, NetworkPlan};
 
 /// The part of the host's memory that a step may use when nothing else is said: as much again is left
@@ -123,20 +123,20 @@ fn settings(
     environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<StepSettings, CliError> {
-    let mtu = Mtu::new(args.network.mtu)?;
+    let mtu = Mtu::new(args.network.mtu).map_err(given_by("--mtu"))?;
     // More than a machine can have is as good as all.
     let host = host_cpus().min(usize::from(u8::MAX));
     let share = if args.build_cpus == 0.0 { host as f64 } else { args.build_cpus };
-    let cpus = Cpus::new(share, host).map_err(|error| about_build(&error))?;
+    let cpus = Cpus::new(share, host).map_err(given_by("--build-cpus"))?;
     let memory =
-        memory(args.build_memory.0, host_memory_mib()).map_err(|error| about_build(&error))?;
-    let disk = DiskSize::new(args.build_disk.0).map_err(|error| about_build(&error))?;
+        memory(args.build_memory.0, host_memory_mib()).map_err(given_by("--build-memory"))?;
+    let disk = DiskSize::new(args.build_disk.0).map_err(given_by("--build-disk"))?;
     network::check_no_network(&args.network)?;
     let secrets = network::read_secrets(&args.network, warnings)?;
     let publish = PublishArgs::default();
     let network = NetworkPlan::new(&args.network, &publish, mtu, secrets, environment, warnings)?;
-    let NetworkPlan { settings, hosts, audit_log, .. } = network;
-    Ok(StepSettings { cpus, memory, disk, hosts, network: settings, audit_log })
+    let NetworkPlan { spec: network, secrets, proxy, hosts, audit_log, .. } = network;
+    Ok(StepSettings { cpus, memory, disk, hosts, network, secrets, proxy, audit_log })
 }
 
 /// 0 is a part of the host's memory.
@@ -147,13 +147,6 @@ fn memory(wanted: u64, host: u64) -> Result<MemorySize, InvalidConfig> {
     // A host that does not say what it has is taken for a small one.
     let known = if host == u64::MAX { 2048 } else { host };
     MemorySize::new((known / MEMORY_PART).max(MemorySize::MIN_MIB), host)
-}
-
-/// The flags of `build` have names of their own.
-fn about_build(error: &InvalidConfig) -> CliError {
-    let says = error.to_string();
-    let says = says.replace("--disk-size", "--build-disk");
-    CliError::new(says.replace("--cpus", "--build-cpus").replace("--memory", "--build-memory"))
 }
 
 /// `NAME=VALUE`, or `NAME` for the variable of the environment; one that is not set is not given.
@@ -204,7 +197,8 @@ mod tests {
         assert_eq!(mib(0, 100), Ok(64));
         assert_eq!(mib(0, u64::MAX), Ok(1024));
         assert_eq!(mib(12_000, 16_000), Ok(12_000));
-        let error = about_build(&memory(20_000, 16_000).expect_err("too much"));
+        let error = memory(20_000, 16_000).map_err(given_by("--build-memory"));
+        let error = error.expect_err("too much");
         assert_eq!(error.message(), "--build-memory must be <= host memory (16000 MB), not 20000");
     }
 

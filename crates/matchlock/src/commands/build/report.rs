@@ -2,10 +2,10 @@
 
 use std::error::Error;
 
-use matchlock_core::DescribeChain;
 use matchlock_core::build::RunnerError;
 use matchlock_core::dockerfile::{BuildError, Built};
 use matchlock_core::images::{Digest, ImagesError};
+use matchlock_core::{Classified, DescribeChain, Hint};
 use serde::Serialize;
 
 use crate::commands::run::refused::Refused;
@@ -77,18 +77,18 @@ pub(super) fn describe(error: &BuildError) -> CliError {
     }
 }
 
-fn hint(error: &(dyn Error + 'static)) -> Option<String> {
+fn hint(error: &(dyn Error + 'static)) -> Option<Hint> {
     let mut next = Some(error);
     while let Some(error) = next {
         let own = if let Some(error) = error.downcast_ref::<CliError>() {
-            error.hint()
+            error.hint().map(|hint| hint.to_owned().into())
         } else if let Some(error) = error.downcast_ref::<RunnerError>() {
             error.hint()
         } else {
-            error.downcast_ref::<ImagesError>().and_then(ImagesError::hint)
+            error.downcast_ref::<ImagesError>().and_then(Classified::hint)
         };
         if own.is_some() {
-            return own.map(str::to_owned);
+            return own;
         }
         next = error.source();
     }
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(error.hint(), Some("look again"));
         let vmm = VmmError::TooManyDevices { wanted: 9 };
         let hint = vmm.hint().map(str::to_owned);
-        let source = RunnerError::Start(matchlock_core::CoreError::Vmm(vmm));
+        let source = RunnerError::Start(matchlock_core::CoreError::Vmm(vmm).into());
         let source = Box::new(StepError::Run(source.into()));
         assert_eq!(
             describe(&BuildError::Step { at: at(), source }).hint().map(str::to_owned),

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use matchlock_core::Launcher;
 use matchlock_core::build::{SandboxRunner, StepSettings};
 use matchlock_core::dockerfile::{BoxError, BuildRequest, Built, ImageSource, build};
 use matchlock_core::images::{Images, Reference, StoredImage};
-use matchlock_core::vmm::Qemu;
-use matchlock_core::{GuestFiles, StateRoot};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -16,7 +15,6 @@ use super::report;
 use crate::commands::obtain::{ImageRequest, find_or_fetch};
 use crate::commands::run::refused::{self, Refused};
 use crate::commands::run::report::announce;
-use crate::embedded::ARTEFACTS;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind};
 use crate::event_loop;
@@ -33,9 +31,7 @@ pub(super) struct Job {
     pub(super) images: Images,
     pub(super) settings: StepSettings,
     pub(super) pull: bool,
-    pub(super) vmm: Qemu,
-    pub(super) files: GuestFiles,
-    pub(super) state: StateRoot,
+    pub(super) launcher: Launcher,
     pub(super) environment: Environment,
     pub(super) printer: Printer,
 }
@@ -52,17 +48,25 @@ pub(super) async fn run(
     let mut interrupts = Interrupts::listen()?;
     let (tag, timeout) = (plan.tag.clone(), plan.timeout);
     let buildkit = plan.buildkit.take();
-    let (cancel, cancelled) = oneshot::channel::<()>();
+    let (cancel, mut cancelled) = oneshot::channel::<()>();
     let runtime = Handle::current();
     // It reads and writes files between its waits, which must not keep signals waiting.
     let mut building = tokio::task::spawn_blocking(move || {
-        let job = Job::new(plan, environment, printer)?;
-        Ok::<_, CliError>(runtime.block_on(async {
-            tokio::select! {
+        runtime.block_on(async {
+            let opening = Launcher::open(environment.host(plan.kernel.clone())?);
+            let launcher = tokio::select! {
+                launcher = opening => launcher?,
+                _ = &mut cancelled => return Ok::<_, CliError>(None),
+            };
+            announce(launcher.accelerator(), printer);
+            let job = Job::new(plan, launcher.clone(), environment, printer)?;
+            let outcome = tokio::select! {
                 outcome = job.carry_out(buildkit.as_ref()) => Some(outcome),
-                _ = cancelled => None,
-            }
-        }))
+                _ = &mut cancelled => None,
+            };
+            launcher.settled().await;
+            Ok(outcome)
+        })
     });
     let early = tokio::select! {
         built = &mut building => {
@@ -95,37 +99,27 @@ fn finish(tag: &str, outcome: Outcome, printer: Printer) -> Result<u8, CliError>
 }
 
 impl Job {
-    fn new(plan: Plan, environment: Environment, printer: Printer) -> Result<Self, CliError> {
-        let Plan { request, settings, kernel, pull, .. } = plan;
+    fn new(
+        plan: Plan,
+        launcher: Launcher,
+        environment: Environment,
+        printer: Printer,
+    ) -> Result<Self, CliError> {
+        let Plan { request, settings, pull, .. } = plan;
         let images = environment.images()?;
-        let state = environment.state()?;
-        state.sweep()?;
-        let qemu = environment.qemu()?;
-        let files = ARTEFACTS.open(&kernel)?;
-        let cache = environment.cache()?;
-        let choice = environment.choose_accelerator(&qemu, &files, Some(&cache))?;
-        announce(&choice, printer);
-        let vmm = Qemu::new(qemu, choice.accelerator);
-        Ok(Self { request, images, settings, pull, vmm, files, state, environment, printer })
+        Ok(Self { request, images, settings, pull, launcher, environment, printer })
     }
 
     async fn carry_out(self, by: Option<&BuildKit>) -> Outcome {
         if let Some(wanted) = by {
             return buildkit::carry_out(wanted, self).await;
         }
-        let Self { request, images, settings, pull, vmm, files, state, printer, .. } = self;
+        let Self { request, images, settings, pull, launcher, printer, .. } = self;
         let store = images.store();
         let source = NamedImages { images: &images, pull, printer };
         let log = printer.build_log();
-        let mut runner = SandboxRunner {
-            vmm: &vmm,
-            files,
-            artefacts: &ARTEFACTS,
-            state: &state,
-            store,
-            settings,
-            refusals: Vec::new(),
-        };
+        let mut runner =
+            SandboxRunner { launcher: &launcher, store, settings, refusals: Vec::new() };
         let built = build(&request, store, &source, &mut runner, &log).await;
         let refused = runner.refusals.into_iter().map(Refused::from).collect();
         (built.map_err(|error| report::describe(&error)), refused)

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use matchlock_core::{
-    Cpus, DiskSize, Image, KernelSource, MemorySize, Mtu, PortForward, SandboxConfig, host_cpus,
-    host_memory_mib,
+    Attachments, Cpus, DiskSize, ImageSpec, KernelSource, Lifetime, MemorySize, Mtu, PortForward,
+    SandboxSpec, host_cpus, host_memory_mib,
 };
 
 use super::invocation::{ImageCommand, Invocation};
 use crate::cli::RunArgs;
 use crate::environment::Environment;
-use crate::error::CliError;
+use crate::error::{CliError, given_by};
 use crate::options::network::{self, NetworkPlan};
 use crate::options::time_span::TimeSpan;
 use crate::options::{disks, variables};
@@ -28,18 +28,14 @@ pub(super) struct Plan {
     /// Ask the registry even if the image is here.
     pub(super) pull: bool,
     /// The image in it is what `image` turns out to be.
-    pub(super) config: SandboxConfig,
+    pub(super) spec: SandboxSpec,
+    pub(super) with: Attachments,
     pub(super) kernel: KernelSource,
     pub(super) invocation: Invocation,
     /// The user's terminal, with `-it`.
     pub(super) terminal: Option<Terminal>,
     /// Longest time that fetching the image may take.
     pub(super) pull_timeout: Option<Duration>,
-    /// Longest time that the command may take.
-    pub(super) timeout: Option<Duration>,
-    pub(super) grace: Duration,
-    /// Go on after the command until a signal (`--rm=false`).
-    pub(super) keep: bool,
     /// Ports to publish, and the host's addresses to publish them on.
     pub(super) forwards: (Vec<PortForward>, Vec<IpAddr>),
     /// What the user should know before it starts.
@@ -60,14 +56,14 @@ impl Plan {
     pub(super) fn new(args: &RunArgs, environment: &Environment) -> Result<Self, CliError> {
         let interactive = args.interactive && args.tty;
         let image = wanted_image(args, environment)?;
-        let mut config = config(args)?;
+        let (mut spec, mut with) = (describe(args)?, Attachments::default());
         let kernel = environment.kernel(args.kernel.as_deref())?;
         let invocation = Invocation::new(args, environment);
         if image == WantedImage::Host {
             invocation.check(ImageCommand::of_host())?;
         }
         let mut warnings = Vec::new();
-        let forwards = configure(&mut config, args, environment, &mut warnings)?;
+        let forwards = configure(&mut spec, &mut with, args, environment, &mut warnings)?;
         let terminal = interactive.then(Terminal::open);
         let terminal = terminal.map(|terminal| {
             terminal.ok_or_else(|| {
@@ -78,18 +74,16 @@ impl Plan {
             })
         });
         let terminal = terminal.transpose()?;
-        let (keep, pull) = (!args.rm, args.pull);
+        let pull = args.pull;
         Ok(Self {
             image,
             pull,
-            config,
+            spec,
+            with,
             kernel,
             invocation,
             terminal,
             pull_timeout: args.pull_timeout.and_then(TimeSpan::limit),
-            timeout: args.timeout.and_then(TimeSpan::limit),
-            grace: args.graceful_shutdown.duration(),
-            keep,
             forwards,
             warnings,
         })
@@ -128,36 +122,43 @@ fn image_hint(command: &[OsString]) -> String {
 
 /// Disks, secrets, environment and network, in the order in which their errors are promised.
 fn configure(
-    config: &mut SandboxConfig,
+    spec: &mut SandboxSpec,
+    with: &mut Attachments,
     args: &RunArgs,
     environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<PortForward>, Vec<IpAddr>), CliError> {
-    config.disks = disks::attach(&disks::parse(&args.disk)?, environment)?;
+    (spec.disks, with.disks) = disks::attach(&disks::parse(&args.disk)?, environment)?;
     let secrets = network::read_secrets(&args.network, warnings)?;
-    config.env =
+    spec.env =
         variables::collect(&args.env_file, &args.env, &|name: &OsStr| std::env::var_os(name))?;
-    let mtu = Mtu::new(args.network.mtu)?;
+    let mtu = Mtu::new(args.network.mtu).map_err(given_by("--mtu"))?;
     let network =
         NetworkPlan::new(&args.network, &args.publish, mtu, secrets, environment, warnings)?;
-    let NetworkPlan { settings, hosts, forwards, addresses, audit_log } = network;
-    config.hosts = hosts;
-    config.network = settings;
-    config.audit_log = audit_log;
+    let NetworkPlan { spec: network, secrets, proxy, hosts, forwards, addresses, audit_log } =
+        network;
+    (spec.hosts, spec.network, spec.audit_log) = (hosts, network, audit_log);
+    (with.secrets, with.proxy) = (secrets, proxy);
     Ok((forwards, addresses))
 }
 
 /// Everything but image, disks, secrets, environment and network.
-fn config(args: &RunArgs) -> Result<SandboxConfig, CliError> {
-    Mtu::new(args.network.mtu)?;
+fn describe(args: &RunArgs) -> Result<SandboxSpec, CliError> {
+    Mtu::new(args.network.mtu).map_err(given_by("--mtu"))?;
     let host = host_cpus();
-    let cpus = Cpus::new(args.cpus.unwrap_or(if host > 1 { DEFAULT_CPUS } else { 1.0 }), host)?;
-    let memory = MemorySize::new(args.memory.0, host_memory_mib())?;
-    let disk = DiskSize::new(args.disk_size.0)?;
+    let cpus = args.cpus.unwrap_or(if host > 1 { DEFAULT_CPUS } else { 1.0 });
+    let cpus = Cpus::new(cpus, host).map_err(given_by("--cpus"))?;
+    let memory = MemorySize::new(args.memory.0, host_memory_mib()).map_err(given_by("--memory"))?;
+    let disk = DiskSize::new(args.disk_size.0).map_err(given_by("--disk-size"))?;
     network::check_no_network(&args.network)?;
     let hostname = args.hostname.as_deref().filter(|name| !name.is_empty());
-    Ok(SandboxConfig {
-        image: Image::Host,
+    let lifetime = Lifetime {
+        limit: args.timeout.and_then(TimeSpan::limit),
+        grace: args.graceful_shutdown.duration(),
+        keep: !args.rm,
+    };
+    Ok(SandboxSpec {
+        image: ImageSpec::Host,
         cpus,
         memory,
         disk,
@@ -169,7 +170,7 @@ fn config(args: &RunArgs) -> Result<SandboxConfig, CliError> {
         export: false,
         network: None,
         audit_log: None,
-        extra_cmdline: String::new(),
+        lifetime,
     })
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Report<'a> {
 
 /// How the run ended.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ending<'a> {
+pub(super) struct Outcome<'a> {
     pub(super) exit_code: u8,
     pub(super) timed_out: bool,
     pub(super) refused: &'a [Refused],
@@ -72,11 +72,11 @@ impl<'a> Report<'a> {
         accelerator: &'a AcceleratorChoice,
         times: &'a BootTimes,
         moments: Moments,
-        ending: Ending<'a>,
+        outcome: Outcome<'a>,
     ) -> Self {
         let ms = |from: Instant, to: Instant| round(to.saturating_duration_since(from));
         let Moments { started, first_byte, command_ended, gone } = moments;
-        let Ending { exit_code, timed_out, refused, audit } = ending;
+        let Outcome { exit_code, timed_out, refused, audit } = outcome;
         let guest = &times.guest;
         Self {
             id: id.as_str(),

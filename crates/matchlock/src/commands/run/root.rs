@@ -1,6 +1,6 @@
 //! The root file system of a run.
 
-use matchlock_core::Image;
+use matchlock_core::ImageSpec;
 use matchlock_core::images::{Pulled, RootImage};
 
 use super::invocation::ImageCommand;
@@ -8,6 +8,7 @@ use super::plan::WantedImage;
 use crate::commands::obtain::{ImageRequest, obtain as obtain_image};
 use crate::environment::Environment;
 use crate::error::CliError;
+use crate::event_loop;
 use crate::printer::{Printer, megabytes};
 
 /// A root file system that is there.
@@ -26,10 +27,11 @@ impl Root {
         }
     }
 
-    pub(super) fn into_image(self) -> Image {
+    /// What a description says of it, and its files.
+    pub(super) fn into_parts(self) -> (ImageSpec, Option<Box<RootImage>>) {
         match self {
-            Self::Host => Image::Host,
-            Self::Image(root) => Image::Oci(root),
+            Self::Host => (ImageSpec::Host, None),
+            Self::Image(root) => (ImageSpec::of(&root), Some(root)),
         }
     }
 }
@@ -46,9 +48,11 @@ pub(super) async fn obtain(
     let images = environment.images().map_err(doing)?;
     let request = ImageRequest { name, force: pull, tag: None };
     let Pulled { image, fresh } = obtain_image(&images, request, printer).await?;
-    let root = images.store().open_image(&image).map_err(|error| doing(error.into()))?;
+    let (store, size) = (images.store().clone(), image.size);
+    let opening = event_loop::beside(move || Ok(store.open_image(&image)?));
+    let root = opening.await.map_err(doing)?;
     if fresh {
-        printer.line(&format!("Built rootfs from {name} ({})", megabytes(image.size)));
+        printer.line(&format!("Built rootfs from {name} ({})", megabytes(size)));
     }
     Ok(Root::Image(Box::new(root)))
 }

@@ -1,24 +1,20 @@
-//! A run from the first check to the last file removed.
+//! A run from its plan to its report. The sandbox's life is core's: this starts it, copies streams, hands
+//! signals over and says how it ended.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use matchlock_core::net::Network;
-use matchlock_core::vmm::Qemu;
 use matchlock_core::{
-    DescribeChain, ExecError, ExecFailure, ExecRequest, Execution, ExitStatus, Listeners,
-    Published, Sandbox, Streams,
+    BootTimes, DescribeChain, EndCause, Ending, ExecError, ExecFailure, ExecRequest, Execution,
+    Launcher, Listeners, SandboxHandle, Streams,
 };
-use tokio::time::{Instant as TokioInstant, sleep, sleep_until};
 
 use super::plan::Plan;
 use super::pump;
 use super::refused::{self, Refused};
-use super::report::{Ending, Moments, Report, announce};
+use super::report::{Moments, Outcome, Report, announce};
 use super::root;
 use crate::commands::obtain::within;
-use crate::embedded::ARTEFACTS;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind};
 use crate::options::time_span::in_seconds;
@@ -35,31 +31,8 @@ const OUTPUT_CLOSED: u8 = 141;
 /// Exit status of errors of ours, as Docker's.
 const FAILED: u8 = 125;
 
-const SIGTERM: u8 = 15;
-
-/// How the command's part of a run ended.
-#[derive(Debug)]
-enum Outcome {
-    /// The program ended by itself.
-    Ended(ExitStatus),
-    /// We were asked to end; the program's own status if it obeyed in time.
-    Interrupted(u8, Option<ExitStatus>),
-    /// `--timeout` was over.
-    TimedOut,
-    /// Nobody reads our output any more.
-    OutputClosed,
-}
-
-impl Outcome {
-    fn status(&self) -> u8 {
-        match self {
-            Self::Ended(status) | Self::Interrupted(_, Some(status)) => status.shell_code(),
-            Self::Interrupted(signal, None) => 128u8.saturating_add(*signal),
-            Self::TimedOut => TIMED_OUT,
-            Self::OutputClosed => OUTPUT_CLOSED,
-        }
-    }
-}
+/// How long output that has come already may take to be written when the sandbox was ended.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 /// Runs the plan; returns the status to exit with.
 pub(super) async fn run(
@@ -69,137 +42,192 @@ pub(super) async fn run(
     started: Instant,
 ) -> Result<u8, CliError> {
     let mut interrupts = Interrupts::listen()?;
-    let Plan {
-        image,
-        pull,
-        mut config,
-        kernel,
-        invocation,
-        terminal,
-        pull_timeout,
-        timeout,
-        grace,
-        keep,
-        forwards,
-        ..
-    } = plan;
-    let audit_log = config.audit_log.clone();
-    let booting = async {
+    let Plan { image, pull, mut spec, mut with, kernel, invocation, terminal, .. } = plan;
+    let Plan { pull_timeout, forwards, .. } = plan;
+    let (audit_log, lifetime) = (spec.audit_log.clone(), spec.lifetime);
+    let preparing = async {
         let listeners = Listeners::bind(&forwards.0, &forwards.1)?;
-        // The longest part of the preparation goes on beside all the others.
-        let unpacking = tokio::task::spawn_blocking(move || ARTEFACTS.open(&kernel));
-        let state = environment.state()?;
-        state.sweep()?;
-        let qemu = environment.qemu()?;
-        let machine = async {
-            let files = unpacking
-                .await
-                .map_err(|error| CliError::internal("cannot unpack the guest", &error))??;
-            let cache = environment.cache()?;
-            let choice = environment.choose_accelerator(&qemu, &files, Some(&cache))?;
-            Ok::<_, CliError>((files, choice))
-        };
+        let launcher = Launcher::open(environment.host(kernel)?);
+        let launcher = async { launcher.await.map_err(CliError::from) };
         let root = root::obtain(&image, pull, environment, printer);
         let root = within(pull_timeout, "--pull-timeout", root);
         // What is wrong with this machine is said before an image has come from far away.
-        let ((files, choice), root) = tokio::try_join!(machine, root)?;
+        let (launcher, root) = tokio::try_join!(launcher, root)?;
         let exec = invocation.complete(root.command(), terminal.as_ref().map(Terminal::size))?;
-        config.image = root.into_image();
-        announce(&choice, printer);
-        let progress = printer.progress("starting the sandbox …");
-        let vmm = Qemu::new(qemu, choice.accelerator);
-        let sandbox = Sandbox::start(config, &vmm, files, &ARTEFACTS, &state).await;
-        drop(progress);
-        let sandbox = sandbox.map_err(|error| CliError::from(error).context("starting sandbox"))?;
-        Ok::<_, CliError>((sandbox, choice, listeners, exec))
+        (spec.image, with.root) = root.into_parts();
+        announce(launcher.accelerator(), printer);
+        Ok::<_, CliError>((launcher, spec, with, listeners, exec))
     };
-    let (sandbox, choice, listeners, exec) = tokio::select! {
-        booted = booting => booted?,
+    let (launcher, spec, with, listeners, exec) = tokio::select! {
+        prepared = preparing => prepared?,
         signal = interrupts.next() => return Err(CliError::interrupted(signal)),
     };
-    // It counts from here: neither the image nor the boot is the command's. A time beyond what the
-    // clock can say is no limit.
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let mut running = Running { sandbox, interrupts, deadline, grace, printer };
-    if keep {
-        running.say_kept();
+    let sandbox = launcher.launch(spec, with)?;
+    let mut session = Session::new(sandbox, interrupts, lifetime.keep, printer);
+    let ran = session.run(listeners, exec, terminal.as_ref()).await;
+    if ran.is_err() {
+        session.sandbox.end_because(EndCause::CommandLost);
     }
-    let published = running.publish(listeners)?;
-    let first_byte = Cell::new(None);
-    let outcome = match exec {
-        Some(request) => Some(running.execute(request, terminal.as_ref(), &first_byte).await),
-        None => None,
-    };
     let command_ended = Instant::now();
-    let outcome = running.keep_until_signal(keep, outcome).await;
-    let times = running.sandbox.boot_times().clone();
-    let id = running.sandbox.id().clone();
-    let trail = Arc::clone(running.sandbox.audit());
-    let fault = running.sandbox.disk_fault();
-    published.close().await;
-    let refused = running.end(outcome.as_ref(), keep).await;
+    let ending = session.ended().await;
+    let refused: Vec<Refused> = ending.refused.iter().cloned().map(Refused::from).collect();
     if let Some(line) = refused::line(&refused).filter(|_| printer.is_terminal()) {
         printer.note(&line);
     }
-    if let Some(fault) = fault {
+    if let Some(fault) = &ending.disk_fault {
         let hint = fault.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
         printer.note(&format!("{fault}{hint}"));
     }
-    let timed_out = matches!(outcome, Some(Ok(Outcome::TimedOut)));
+    let timed_out = ending.cause == EndCause::Deadline;
     if timed_out {
-        say_timed_out(timeout, printer);
+        let time = in_seconds(lifetime.limit.unwrap_or_default());
+        printer.note(&format!("timed out after {time}; the sandbox was ended (see --timeout)"));
     }
-    let ended = match outcome {
-        // `--rm=false` ends by a signal from the user, which is its success.
-        Some(Ok(Outcome::Ended(_))) | None if keep => Ok(0),
-        Some(outcome) => outcome.map(|outcome| outcome.status()),
-        None => Ok(0),
-    };
+    let ended = session.status(&ending, ran);
     // What is not recorded was refused: the run is not what it was meant to be.
-    let ended =
-        ended.and_then(|status| trail.lost().map_or(Ok(status), |why| Err(audit_lost(&why))));
+    let ended = match &ending.audit_lost {
+        Some(why) => ended.and_then(|_| Err(audit_lost(why))),
+        None => ended,
+    };
+    let Some(times) = &session.times else { return ended };
     let exit_code = match &ended {
         Ok(status) => *status,
         Err(error) => error.status().unwrap_or(FAILED),
     };
-    let first_byte = first_byte.get().unwrap_or(command_ended);
+    let first_byte = session.first_byte.get().unwrap_or(command_ended);
     let moments = Moments { started, first_byte, command_ended, gone: Instant::now() };
     let audit = audit_log.as_deref();
-    let ending = Ending { exit_code, timed_out, refused: &refused, audit };
-    let report = Report::new(&id, &choice, &times, moments, ending);
+    let outcome = Outcome { exit_code, timed_out, refused: &refused, audit };
+    let id = session.sandbox.id();
+    let report = Report::new(id, launcher.accelerator(), times, moments, outcome);
     match ended {
         Ok(status) => printer.json(&report).map(|()| status),
         Err(error) => Err(error.with_details(&report)),
     }
 }
 
-fn audit_lost(why: &impl std::fmt::Display) -> CliError {
+fn audit_lost(why: &str) -> CliError {
     let says = format!("the audit trail is incomplete, so this run has failed: {why}");
     CliError::new(says).of_kind(Kind::Io)
 }
 
-/// A sandbox that is up, and what can end it.
-struct Running {
-    sandbox: Sandbox,
-    interrupts: Interrupts,
-    deadline: Option<Instant>,
-    grace: Duration,
-    printer: Printer,
+/// For an ending that no other error explains.
+fn unexplained(ending: &Ending, keep: bool) -> CliError {
+    match (&ending.cause, keep) {
+        (EndCause::GuestGone | EndCause::MonitorDied(_), true) => {
+            CliError::new("the sandbox ended by itself").of_kind(Kind::Guest)
+        }
+        _ => describe(ExecError::Lost(None)),
+    }
 }
 
-impl Running {
-    async fn execute(
+/// A sandbox that was launched.
+struct Session {
+    sandbox: SandboxHandle,
+    interrupts: Interrupts,
+    keep: bool,
+    printer: Printer,
+    /// Known when the sandbox was up.
+    times: Option<BootTimes>,
+    /// Of the command's output.
+    first_byte: Cell<Option<Instant>>,
+    /// Nobody reads our output any more.
+    output_closed: bool,
+}
+
+impl Session {
+    fn new(sandbox: SandboxHandle, interrupts: Interrupts, keep: bool, printer: Printer) -> Self {
+        let (times, first_byte, output_closed) = (None, Cell::new(None), false);
+        Self { sandbox, interrupts, keep, printer, times, first_byte, output_closed }
+    }
+
+    /// The status that an ending stands for.
+    fn status(&self, ending: &Ending, ran: Result<(), CliError>) -> Result<u8, CliError> {
+        match (&ending.cause, ending.status) {
+            (EndCause::Signal(signal), _) if self.times.is_none() => {
+                Err(CliError::interrupted(*signal))
+            }
+            (EndCause::Signal(_), Some(status)) => Ok(status.shell_code()),
+            (EndCause::Signal(signal), None) => Ok(128u8.saturating_add(*signal)),
+            (EndCause::Deadline, _) => Ok(TIMED_OUT),
+            (EndCause::OutputClosed, _) => Ok(OUTPUT_CLOSED),
+            _ if self.output_closed => Ok(OUTPUT_CLOSED),
+            (cause, status) => {
+                ran?;
+                match (cause, status) {
+                    (EndCause::CommandEnded, Some(status)) => Ok(status.shell_code()),
+                    // `--rm=false` ends by a signal from the user, which is its success.
+                    (EndCause::Stopped, _) => Ok(0),
+                    _ => Err(unexplained(ending, self.keep)),
+                }
+            }
+        }
+    }
+
+    /// Until the command has ended, or there is none.
+    async fn run(
         &mut self,
-        request: ExecRequest,
+        listeners: Listeners,
+        exec: Option<ExecRequest>,
         terminal: Option<&Terminal>,
-        first_byte: &Cell<Option<Instant>>,
-    ) -> Result<Outcome, CliError> {
-        let starting = self.sandbox.exec(request);
-        let (execution, streams) = tokio::select! {
-            started = starting => started.map_err(describe)?,
-            signal = self.interrupts.next() => return Ok(Outcome::Interrupted(signal, None)),
-            () = expiry(self.deadline) => return Ok(Outcome::TimedOut),
-        };
+    ) -> Result<(), CliError> {
+        let sandbox = self.sandbox.clone();
+        let progress = self.printer.progress("starting the sandbox …");
+        let ready = self.hearing(sandbox.ready()).await;
+        drop(progress);
+        let times = ready.map_err(|error| CliError::from(error).context("starting sandbox"))?;
+        self.times = Some(times);
+        if self.keep {
+            self.printer.line(&format!("Sandbox {} is running", sandbox.id()));
+            self.printer.line(&format!("  Stop:    kill {}", std::process::id()));
+        }
+        self.publish(listeners)?;
+        if let Some(request) = exec {
+            let (execution, streams) =
+                self.hearing(sandbox.command(request)).await.map_err(describe)?;
+            self.output_closed = self.attend(execution, streams, terminal).await?;
+        }
+        Ok(())
+    }
+
+    /// Until nothing of the sandbox is left.
+    async fn ended(&mut self) -> Ending {
+        let sandbox = self.sandbox.clone();
+        self.hearing(sandbox.ended()).await
+    }
+
+    /// Does `work`, and hands signals to the sandbox meanwhile.
+    async fn hearing<T>(&mut self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                signal = self.interrupts.next() => self.sandbox.signal(signal),
+            }
+        }
+    }
+
+    /// Serves the published ports.
+    fn publish(&self, listeners: Listeners) -> Result<(), CliError> {
+        let bindings: Vec<_> = listeners.bindings().collect();
+        let printer = self.printer;
+        self.sandbox.publish(listeners, move |error| {
+            let error = CliError::new(DescribeChain(error).to_string());
+            printer.line(&format!("port-forward connection error: {error}"));
+        })?;
+        for binding in bindings {
+            printer.line(&format!("Forwarding {binding}"));
+        }
+        Ok(())
+    }
+
+    /// Copies the command's streams to their ends. Returns whether nobody reads ours any more.
+    async fn attend(
+        &mut self,
+        mut execution: Execution,
+        streams: Streams,
+        terminal: Option<&Terminal>,
+    ) -> Result<bool, CliError> {
         let raw = terminal.map(Terminal::raw).transpose();
         // Held to the end of this function: every way out restores the terminal.
         let _raw = raw.map_err(|error| CliError::of_io("cannot set the terminal", &error))?;
@@ -210,20 +238,9 @@ impl Running {
             }
             std::future::pending::<()>().await;
         };
-        let finished = self.supervise(execution, streams, first_byte);
-        tokio::select! {
-            outcome = finished => outcome,
-            () = resizing => Err(CliError::new("the terminal is gone").of_kind(Kind::Io)),
-        }
-    }
-
-    async fn supervise(
-        &mut self,
-        mut execution: Execution,
-        streams: Streams,
-        first_byte: &Cell<Option<Instant>>,
-    ) -> Result<Outcome, CliError> {
         let Streams { stdin, stdout, stderr } = streams;
+        // Shared with what copies while signals are heard.
+        let first_byte = self.first_byte.clone();
         let seen = || {
             if first_byte.get().is_none() {
                 first_byte.set(Some(Instant::now()));
@@ -231,103 +248,42 @@ impl Running {
         };
         // A task of its own: a read of a terminal cannot be cancelled, only abandoned.
         let feeding = stdin.map(|stdin| tokio::spawn(pump::input(tokio::io::stdin(), stdin)));
-        let control = execution.control();
-        let program = async {
-            let outputs = async {
-                tokio::try_join!(
-                    pump::output(stdout, tokio::io::stdout(), seen),
-                    pump::output(stderr, tokio::io::stderr(), seen),
-                )
-            };
-            // When nobody reads any more the program is not waited for: it may never notice.
-            let (_copied, status) =
-                tokio::try_join!(outputs, async { Ok(execution.wait().await) })?;
-            Ok(status)
+        let copying = async {
+            tokio::try_join!(
+                pump::output(stdout, tokio::io::stdout(), seen),
+                pump::output(stderr, tokio::io::stderr(), seen),
+            )
         };
-        tokio::pin!(program);
-        let outcome = tokio::select! {
-            joined = &mut program => ended(joined),
-            signal = self.interrupts.next() => {
-                control.signal(signal);
-                let ended = tokio::select! {
-                    joined = &mut program => joined.ok().and_then(Result::ok),
-                    () = sleep(self.grace) => None,
-                    // The user is in a hurry.
-                    _ = self.interrupts.next() => None,
-                };
-                Ok(Outcome::Interrupted(signal, ended))
+        tokio::pin!(copying);
+        let sandbox = self.sandbox.clone();
+        let copied = self.hearing(async {
+            tokio::select! {
+                copied = &mut copying => Some(copied),
+                () = resizing => None,
+                _ = sandbox.ended() => None,
             }
-            () = expiry(self.deadline) => {
-                control.signal(SIGTERM);
-                tokio::select! {
-                    _ = &mut program => {}
-                    () = sleep(self.grace) => {}
-                    _ = self.interrupts.next() => {}
-                }
-                Ok(Outcome::TimedOut)
-            }
+        });
+        let copied = match copied.await {
+            Some(copied) => copied,
+            // What has come already is still to be written, unless nobody reads it.
+            None if sandbox.ended().await.cause == EndCause::CommandEnded => tokio::select! {
+                copied = &mut copying => copied,
+                _ = self.interrupts.next() => return Ok(false),
+            },
+            None => tokio::time::timeout(LAST_OUTPUT, &mut copying).await.unwrap_or(Ok(((), ()))),
         };
         if let Some(task) = feeding {
             task.abort();
         }
-        outcome
-    }
-
-    /// Serves the published ports while the result lives.
-    fn publish(&self, listeners: Listeners) -> Result<Published, CliError> {
-        let bindings: Vec<_> = listeners.bindings().collect();
-        let printer = self.printer;
-        let published = self.sandbox.publish(listeners, move |error| {
-            let error = CliError::new(DescribeChain(error).to_string());
-            printer.line(&format!("port-forward connection error: {error}"));
-        })?;
-        for binding in bindings {
-            printer.line(&format!("Forwarding {binding}"));
+        self.first_byte.set(first_byte.get());
+        match copied {
+            Ok(_) => execution.wait().await.map(|_| false).map_err(describe),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                sandbox.end_because(EndCause::OutputClosed);
+                Ok(true)
+            }
+            Err(error) => Err(CliError::new(format!("cannot write the command's output: {error}"))),
         }
-        Ok(published)
-    }
-
-    fn say_kept(&self) {
-        self.printer.line(&format!("Sandbox {} is running", self.sandbox.id()));
-        self.printer.line(&format!("  Stop:    kill {}", std::process::id()));
-    }
-
-    /// With `--rm=false` the sandbox outlives its command until a signal, or the end of the guest.
-    async fn keep_until_signal(
-        &mut self,
-        keep: bool,
-        outcome: Option<Result<Outcome, CliError>>,
-    ) -> Option<Result<Outcome, CliError>> {
-        if !keep || !matches!(outcome, None | Some(Ok(Outcome::Ended(_)))) {
-            return outcome;
-        }
-        tokio::select! {
-            _ = self.interrupts.next() => outcome,
-            () = expiry(self.deadline) => Some(Ok(Outcome::TimedOut)),
-            () = self.sandbox.ended() => Some(Err(CliError::new("the sandbox ended by itself").of_kind(Kind::Guest))),
-        }
-    }
-
-    /// Ends the sandbox: with patience for its programs when they were not told to end before, and
-    /// for what it has to write to disks of the user's.
-    /// Returns what it was refused.
-    async fn end(self, outcome: Option<&Result<Outcome, CliError>>, keep: bool) -> Vec<Refused> {
-        let refusals = self.sandbox.network().map(Network::refusals).unwrap_or_default();
-        let patient = keep && !matches!(outcome, Some(Err(_)));
-        if patient || self.sandbox.writes_disks() {
-            self.sandbox.stop(if patient { self.grace } else { Duration::ZERO }).await;
-        } else {
-            self.sandbox.end().await;
-        }
-        refusals.into_iter().map(Refused::from).collect()
-    }
-}
-
-fn ended(joined: std::io::Result<Result<ExitStatus, ExecError>>) -> Result<Outcome, CliError> {
-    match joined {
-        Ok(status) => status.map(Outcome::Ended).map_err(describe),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Outcome::OutputClosed),
-        Err(error) => Err(CliError::of_io("cannot write the command's output", &error)),
     }
 }
 
@@ -339,16 +295,4 @@ fn describe(error: ExecError) -> CliError {
         _ => FAILED,
     };
     CliError::from(error).context("executing command").with_status(status)
-}
-
-fn say_timed_out(timeout: Option<Duration>, printer: Printer) {
-    let time = in_seconds(timeout.unwrap_or_default());
-    printer.note(&format!("timed out after {time}; the sandbox was ended (see --timeout)"));
-}
-
-async fn expiry(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(TokioInstant::from_std(deadline)).await,
-        None => std::future::pending().await,
-    }
 }

@@ -13,8 +13,8 @@ use matchlock_vmm::{
     Disk, DiskSource, FsDevice, FuseHandler, FuseMessage, MAX_DEVICES, OWN_DEVICES,
 };
 
-use crate::config::{Image, SandboxConfig};
 use crate::error::CoreError;
+use crate::spec::{Attachments, SandboxSpec};
 use crate::volume::Access;
 
 /// Tag of the virtio-fs device that holds the root's lower layer.
@@ -41,35 +41,39 @@ pub(super) struct Mounts {
 
 /// What an image says of the programs that run in it.
 #[derive(Debug, Default)]
-pub(super) struct Defaults {
+pub(crate) struct Defaults {
     pub(super) env: Vec<(Vec<u8>, Vec<u8>)>,
     user: Option<String>,
     pub(super) working_dir: Option<Vec<u8>>,
 }
 
 impl Storage {
-    /// Takes the files of the image and of the disks out of `config`; `upper` is the writable layer.
-    pub(super) fn new(config: &mut SandboxConfig, upper: File) -> Result<Self, CoreError> {
+    /// Of the files of the image and of the disks; `upper` is the writable layer.
+    pub(super) fn new(
+        spec: &SandboxSpec,
+        with: Attachments,
+        upper: File,
+    ) -> Result<Self, CoreError> {
         let upper = Disk { source: DiskSource::File(upper), read_only: false, ephemeral: true };
         let mut disks = vec![upper];
         let (mut filesystems, mut defaults) = (Vec::new(), Defaults::default());
-        let lower = match &mut config.image {
-            Image::Host => {
+        let lower = match with.root {
+            None => {
                 filesystems.push(host_image()?);
                 LowerLayer::VirtioFs { tag: ROOT_TAG.to_owned() }
             }
-            Image::Oci(image) => {
-                defaults = Defaults::of(image);
-                let source = DiskSource::Concatenated(std::mem::take(&mut image.files));
+            Some(image) => {
+                defaults = Defaults::of(&image);
+                let source = DiskSource::Concatenated(image.files);
                 let disk = add(&mut disks, source, Access::ReadOnly)?;
                 LowerLayer::Erofs { disk }
             }
         };
-        let taken = OWN_DEVICES + filesystems.len() + usize::from(config.network.is_some());
+        let taken = OWN_DEVICES + filesystems.len() + usize::from(spec.network.is_some());
         let room = MAX_DEVICES.saturating_sub(taken);
-        let mounts = extra::attach(&mut disks, std::mem::take(&mut config.disks), room)?;
+        let mounts = extra::attach(&mut disks, spec.disks.iter().zip(with.disks).collect(), room)?;
         let upper = UpperLayer::Ext4 { disk: UPPER };
-        let root = RootConfig { lower: vec![lower], upper, export: config.export };
+        let root = RootConfig { lower: vec![lower], upper, export: spec.export };
         Ok(Self { disks, filesystems, mounts: Mounts { root, disks: mounts }, defaults })
     }
 }
@@ -97,7 +101,7 @@ impl Defaults {
     }
 
     /// Fills in what the request does not say.
-    pub(super) fn complete(&self, request: &mut ExecRequest) {
+    pub(crate) fn complete(&self, request: &mut ExecRequest) {
         if request.user.is_none() {
             request.user.clone_from(&self.user);
         }

@@ -7,9 +7,10 @@ use matchlock_proto::{DiskMount, DiskPart};
 use matchlock_vmm::{Disk, DiskSource};
 
 use super::add;
-use crate::config::{ExtraDisk, InvalidConfig};
 use crate::error::CoreError;
-use crate::volume::Access;
+use crate::spec::DiskSpec;
+use crate::values::InvalidConfig;
+use crate::volume::{Access, Attached};
 
 /// Partitions that Linux has on a device, whose numbers begin at 1 (`DISK_MAX_PARTS`).
 const MAX_PARTS: usize = 255;
@@ -18,19 +19,19 @@ const MAX_PARTS: usize = 255;
 /// mounts them, in their order.
 pub(super) fn attach(
     disks: &mut Vec<Disk>,
-    extra: Vec<ExtraDisk>,
+    extra: Vec<(&DiskSpec, Attached)>,
     room: usize,
 ) -> Result<Vec<DiskMount>, CoreError> {
     if disks.len() + extra.len() <= room {
-        let own = |disk: ExtraDisk| {
-            let (mut mount, source) = (mount(&disk), DiskSource::File(disk.disk.into_file()));
+        let own = |(disk, attached): (&DiskSpec, Attached)| {
+            let (mut mount, source) = (mount(disk), DiskSource::File(attached.into_file()));
             mount.disk = add(disks, source, access(&mount))?;
             Ok(mount)
         };
         return extra.into_iter().map(own).collect();
     }
-    let mut mounts: Vec<_> = extra.iter().map(mount).collect();
-    let files: Vec<_> = extra.into_iter().map(|disk| disk.disk.into_file()).collect();
+    let mut mounts: Vec<_> = extra.iter().map(|(disk, _)| mount(disk)).collect();
+    let files: Vec<_> = extra.into_iter().map(|(_, attached)| attached.into_file()).collect();
     let mut kinds = [(Access::ReadWrite, Vec::new(), 0), (Access::ReadOnly, Vec::new(), 0)];
     for (mount, file) in mounts.iter_mut().zip(files) {
         let [writable, read_only] = &mut kinds;
@@ -50,12 +51,12 @@ pub(super) fn attach(
 }
 
 /// On a device that is not known yet.
-fn mount(disk: &ExtraDisk) -> DiskMount {
+fn mount(disk: &DiskSpec) -> DiskMount {
     DiskMount {
         disk: 0,
         part: None,
         target: disk.target.as_str().as_bytes().to_vec(),
-        read_only: !disk.is_writable(),
+        read_only: disk.access == Access::ReadOnly,
         owner: disk.owner,
     }
 }
@@ -77,12 +78,15 @@ mod tests {
             std::fs::write(&path, vec![0; 512 * (at + 1)]).expect("written");
             let access = if kind == 'w' { Access::ReadWrite } else { Access::ReadOnly };
             let target = format!("/mnt/{at}").parse().expect("a directory");
-            ExtraDisk::new(attach_file(&path, access).expect("free"), target, None).expect("valid")
+            let source = crate::spec::DiskSource::File(path.clone());
+            let spec = DiskSpec { source, target, access, owner: None };
+            (spec, attach_file(&path, access).expect("free"))
         });
+        let (specs, attached): (Vec<_>, Vec<_>) = extra.unzip();
         let upper = tempfile::tempfile().expect("a file");
         let upper = Disk { source: DiskSource::File(upper), read_only: false, ephemeral: true };
         let mut disks = vec![upper];
-        let extra = extra.collect();
+        let extra = specs.iter().zip(attached).collect();
         let mounts = attach(&mut disks, extra, 4);
         (disks, mounts)
     }

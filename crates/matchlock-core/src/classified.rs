@@ -1,0 +1,88 @@
+//! What every error says beside its text, and how a chain of errors is shown.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+/// What the person who sees an error does next.
+pub type Hint = Cow<'static, str>;
+
+/// What a program does about an error depends on its kind. The texts are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller asked for what cannot be.
+    InvalidArgument,
+    /// What was named is not there.
+    NotFound,
+    /// Somebody else has it, or it exists already.
+    Conflict,
+    /// This machine, or another one, cannot do it now.
+    Unavailable,
+    /// A policy or a permission forbids it.
+    Denied,
+    /// It took too long.
+    Timeout,
+    /// The caller, or the end of the sandbox, came first.
+    Cancelled,
+    /// The guest failed, or broke its protocol.
+    Guest,
+    /// The virtual machine monitor failed.
+    Vmm,
+    /// The host's files, sockets or memory failed.
+    Io,
+    /// A mistake of matchlock's own.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The kind of a failed operation of the host's.
+    #[must_use]
+    pub fn of_io(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Self::NotFound,
+            std::io::ErrorKind::PermissionDenied => Self::Denied,
+            std::io::ErrorKind::AddrInUse | std::io::ErrorKind::AlreadyExists => Self::Conflict,
+            std::io::ErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Io,
+        }
+    }
+}
+
+/// An error that says of what kind it is, and what helps.
+pub trait Classified: Error {
+    /// What a program can decide by.
+    fn kind(&self) -> ErrorKind;
+
+    /// The next step for the person who sees the error, if there is a usual one.
+    fn hint(&self) -> Option<Hint> {
+        None
+    }
+}
+
+impl<E: Classified> Classified for std::sync::Arc<E> {
+    fn kind(&self) -> ErrorKind {
+        E::kind(self)
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        E::hint(self)
+    }
+}
+
+/// Shows an error with all its causes on one line.
+#[derive(Debug)]
+pub struct DescribeChain<'a>(pub &'a dyn Error);
+
+impl fmt::Display for DescribeChain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,257 @@
+//! What everybody has of a sandbox but its supervisor.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use matchlock_net::{Network, NotIntercepting};
+use matchlock_policy::Policy;
+use matchlock_proto::{ExecRequest, Request};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+
+use crate::audit::{ExecSpan, Lifecycle, Trail};
+use crate::boot::BootTimes;
+use crate::error::CoreError;
+use crate::exec::{ExecError, Execution, Streams};
+use crate::export::Export;
+use crate::forward::{Listeners, Published};
+use crate::guest::Line;
+use crate::id::SandboxId;
+use crate::launcher::Alive;
+use crate::network;
+use crate::phase::{EndCause, Ending, Phase, Progress};
+use crate::prepared::{Defaults, Live};
+use crate::spec::{Attachments, SandboxSpec};
+use crate::supervisor::{Order, Started, Supervisor};
+
+/// How long the guest may take to start a program: to take the connection, and to say that it has.
+const EXEC_START: Duration = Duration::from_secs(60);
+
+/// A sandbox, for everybody who uses it. The last one to be dropped ends it.
+#[derive(Debug, Clone)]
+pub struct SandboxHandle {
+    id: SandboxId,
+    orders: UnboundedSender<Order>,
+    phase: watch::Receiver<Phase>,
+    started: watch::Receiver<Started>,
+    over: watch::Receiver<Option<Ending>>,
+}
+
+/// What can be used of a sandbox that is up. Nothing in it keeps the machine or its network.
+#[derive(Debug)]
+pub(crate) struct Up {
+    line: Line,
+    network: Option<Weak<Network>>,
+    trail: Arc<Trail>,
+    defaults: Defaults,
+    times: BootTimes,
+    executions: AtomicU64,
+}
+
+impl Up {
+    pub(crate) fn new(live: &Live, defaults: Defaults, times: BootTimes) -> Self {
+        Self {
+            line: Line::to(&live.machine.vm),
+            network: live.network().map(Arc::downgrade),
+            trail: Arc::clone(live.trail()),
+            defaults,
+            times,
+            executions: AtomicU64::new(1),
+        }
+    }
+
+    /// A connection for a new execution, which the trail already knows.
+    async fn begin(
+        &self,
+        request: &ExecRequest,
+        deadline: Instant,
+    ) -> Result<(UnixStream, ExecSpan), ExecError> {
+        let number = self.executions.fetch_add(1, Ordering::Relaxed);
+        let span = ExecSpan::begin(&self.trail, number, request).map_err(ExecError::Audit)?;
+        match self.line.dial(deadline).await {
+            Ok(stream) => Ok((stream, span)),
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                Err(span.failed(ExecError::Slow))
+            }
+            Err(error) => Err(span.failed(ExecError::Lost(Some(error)))),
+        }
+    }
+}
+
+impl SandboxHandle {
+    /// Has a supervisor make and boot a sandbox. It is a task of the current runtime.
+    pub(crate) fn launch(
+        spec: SandboxSpec,
+        with: Attachments,
+        alive: Alive,
+    ) -> Result<Self, CoreError> {
+        let id = SandboxId::random().map_err(CoreError::host("get random bytes"))?;
+        let (orders, receiver) = unbounded_channel();
+        let (progress, phase) = Progress::new();
+        let (start, started) = watch::channel(None);
+        let (end, over) = watch::channel(None);
+        let lifetime = spec.lifetime;
+        let supervisor =
+            Supervisor { orders: receiver, progress, started: start, over: end, lifetime };
+        tokio::spawn(supervisor.run(id.clone(), spec, with, alive));
+        Ok(Self { id, orders, phase, started, over })
+    }
+
+    /// The sandbox's id.
+    #[must_use]
+    pub fn id(&self) -> &SandboxId {
+        &self.id
+    }
+
+    /// Where it is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// The same, to be told of each change.
+    #[must_use]
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.clone()
+    }
+
+    /// Waits until programs can be started. Returns when the parts of the start were done.
+    ///
+    /// # Errors
+    /// Why the sandbox never ran; nothing of it is left then.
+    pub async fn ready(&self) -> Result<BootTimes, Arc<CoreError>> {
+        let mut started = self.started.clone();
+        let started = started.wait_for(Option::is_some).await.ok().and_then(|known| known.clone());
+        // A supervisor that is gone without a word went with its runtime.
+        started.unwrap_or_else(|| Err(Arc::new(CoreError::CalledOff))).map(|up| up.times.clone())
+    }
+
+    /// Waits until nothing of it is left.
+    pub async fn ended(&self) -> Ending {
+        let mut over = self.over.clone();
+        let ending = over.wait_for(Option::is_some).await.ok().and_then(|ending| ending.clone());
+        ending.unwrap_or_else(|| Ending::of_nothing(EndCause::Abandoned))
+    }
+
+    /// Starts a program in the guest. A user and a working directory that the request does not name
+    /// are those of the image.
+    ///
+    /// # Errors
+    /// [`ExecError`] when the program cannot be started.
+    pub async fn exec(&self, mut request: ExecRequest) -> Result<(Execution, Streams), ExecError> {
+        let up = self.up()?;
+        up.defaults.complete(&mut request);
+        let deadline = Instant::now() + EXEC_START;
+        let (stream, span) = up.begin(&request, deadline).await?;
+        Execution::start(stream, request, span, deadline).await
+    }
+
+    /// The same for the program that the sandbox is for: it is ended with it, and its time is limited.
+    ///
+    /// # Errors
+    /// [`ExecError`]; the sandbox ends then.
+    pub async fn command(&self, request: ExecRequest) -> Result<(Execution, Streams), ExecError> {
+        let started = self.exec(request).await;
+        match &started {
+            Ok((execution, _)) => self.order(Order::Attend(execution.attended())),
+            Err(ExecError::Audit(_)) => self.end_because(EndCause::AuditLost),
+            Err(_) => self.end_because(EndCause::CommandLost),
+        }
+        started
+    }
+
+    /// Starts to read what programs have left in the writable layer, as an uncompressed layer of the OCI
+    /// image spec. Programs that still run may change it meanwhile.
+    ///
+    /// # Errors
+    /// [`ExecError`]; always when [`SandboxSpec::export`] was not set.
+    pub async fn export(&self) -> Result<Export, ExecError> {
+        let shown =
+            ExecRequest { argv: vec![b"matchlock:export".to_vec()], ..ExecRequest::default() };
+        let deadline = Instant::now() + EXEC_START;
+        let (stream, span) = self.up()?.begin(&shown, deadline).await?;
+        let opened = Execution::open(stream, Request::Export, false, span, deadline);
+        let (execution, streams) = opened.await?;
+        Ok(Export::new(execution, streams))
+    }
+
+    /// Serves published ports until the sandbox ends; `failed` is told of each connection that could
+    /// not be made.
+    ///
+    /// # Errors
+    /// [`CoreError::CalledOff`] when the sandbox is not up, [`CoreError::Host`] when the runtime does not
+    /// take the listeners.
+    pub fn publish(
+        &self,
+        listeners: Listeners,
+        failed: impl Fn(&ExecError) + Send + Sync + 'static,
+    ) -> Result<(), CoreError> {
+        let up = self.up().map_err(|_| CoreError::CalledOff)?;
+        let published = Published::serve(listeners, &up.line, &up.trail, failed)
+            .map_err(CoreError::host("serve the published ports"))?;
+        self.order(Order::Publish(published));
+        Ok(())
+    }
+
+    /// Passes on a signal by which the user asks for an end.
+    pub fn signal(&self, number: u8) {
+        self.order(Order::Signal(number));
+    }
+
+    /// Asks the guest to end its programs (`SIGTERM`, then `SIGKILL` after `grace`) and waits until
+    /// nothing of the sandbox is left. A guest that does not answer is ended all the same.
+    pub async fn stop(&self, grace: Duration) -> Ending {
+        self.order(Order::End { cause: EndCause::Stopped, grace: Some(grace) });
+        self.ended().await
+    }
+
+    /// Ends it at once, and waits until nothing of it is left.
+    pub async fn end(&self) -> Ending {
+        self.end_because(EndCause::Killed);
+        self.ended().await
+    }
+
+    /// Ends it at once for a reason that only the caller knows.
+    pub fn end_because(&self, cause: EndCause) {
+        self.order(Order::End { cause, grace: None });
+    }
+
+    /// The policy of its network; `None` without a network device.
+    #[must_use]
+    pub fn policy(&self) -> Option<Policy> {
+        Some(self.network()?.policy())
+    }
+
+    /// Puts another policy in force, after the trail knows of it. Without a network nothing changes.
+    ///
+    /// # Errors
+    /// [`CoreError::Policy`] or [`CoreError::Audit`], which is that the change could not be recorded; it
+    /// was not made then.
+    pub fn replace_policy(&self, policy: Policy) -> Result<(), CoreError> {
+        let (Ok(up), Some(network)) = (self.up(), self.network()) else { return Ok(()) };
+        if policy.intercepts() && network.ca_pem().is_none() {
+            return Err(CoreError::Policy(NotIntercepting));
+        }
+        up.trail.lifecycle(&Lifecycle::PolicyChanged(network::summary(&policy)))?;
+        network.replace_policy(policy).map_err(CoreError::Policy)
+    }
+
+    fn network(&self) -> Option<Arc<Network>> {
+        self.up().ok()?.network.as_ref()?.upgrade()
+    }
+
+    /// What there is while programs can be started.
+    fn up(&self) -> Result<Arc<Up>, ExecError> {
+        match &*self.started.borrow() {
+            Some(Ok(up)) if !self.phase().is_over() => Ok(Arc::clone(up)),
+            _ => Err(ExecError::NotRunning),
+        }
+    }
+
+    fn order(&self, order: Order) {
+        // A supervisor that is gone has nothing left to end.
+        drop(self.orders.send(order));
+    }
+}

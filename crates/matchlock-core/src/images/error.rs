@@ -1,0 +1,144 @@
+//! Why an image could not be had, of what kind that is, and what helps.
+
+use std::path::PathBuf;
+
+use matchlock_image::archive::ImportError;
+use matchlock_image::pull::PullError;
+use matchlock_image::registry::{RegistriesError, RegistryError};
+use matchlock_image::store::StoreError;
+
+use crate::classified::{Classified, ErrorKind, Hint};
+
+const AGAIN: &str = "run it again; the download resumes where it stopped";
+
+/// Why an image could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImagesError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The settings of registries.
+    #[error("the settings in {} cannot be used", path.display())]
+    Registries {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: RegistriesError,
+    },
+    /// The registry, or what came from it.
+    #[error(transparent)]
+    Pull(#[from] Box<PullError>),
+    /// The archive.
+    #[error(transparent)]
+    Import(#[from] Box<ImportError>),
+}
+
+impl Classified for ImagesError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(error) => error.kind(),
+            Self::Pull(error) => error.kind(),
+            Self::Import(error) => error.kind(),
+            Self::Registries { .. } => ErrorKind::InvalidArgument,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Pull(error) => error.hint(),
+            Self::Import(error) => error.hint(),
+            Self::Registries { .. } => None,
+        }
+    }
+}
+
+impl Classified for StoreError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::Damaged(_) => ErrorKind::Unavailable,
+            Self::File { source, .. } => ErrorKind::of_io(source),
+            _ => ErrorKind::Io,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Some(Hint::Borrowed(match self {
+            Self::NotFound(_) => "`matchlock image ls` lists the images that are here",
+            Self::Damaged(_) => "`matchlock pull --force IMAGE` fetches what is missing",
+            Self::NoSpace(_) => "`matchlock image rm` and `matchlock image gc` free space",
+            Self::File { .. } | Self::Database { .. } => {
+                "matchlock keeps its images in $HOME/.cache/matchlock/images"
+            }
+            _ => return None,
+        }))
+    }
+}
+
+impl Classified for PullError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(error) => error.kind(),
+            Self::Registry(error) => error.kind(),
+            _ => ErrorKind::Unavailable,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Registry(error) => error.hint(),
+            Self::Truncated { .. } => Some(AGAIN.into()),
+            _ => None,
+        }
+    }
+}
+
+impl Classified for RegistryError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } | Self::NoSuchTag { .. } => ErrorKind::NotFound,
+            Self::Denied { .. } => ErrorKind::Denied,
+            _ => ErrorKind::Unavailable,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Some(Hint::Borrowed(match self {
+            Self::NotFound { .. } | Self::NoSuchTag { .. } => {
+                "check the name and the tag: [REGISTRY/]REPOSITORY[:TAG]"
+            }
+            Self::RateLimited { .. } => {
+                "log in with `docker login`, or name a mirror in $HOME/.matchlock/registries.json"
+            }
+            Self::Connect { .. } => {
+                "images that are here need no network: `matchlock image ls` lists them"
+            }
+            Self::Broken { .. } => AGAIN,
+            _ => return None,
+        }))
+    }
+}
+
+impl Classified for ImportError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(error) => error.kind(),
+            Self::Read(error) => ErrorKind::of_io(error),
+            _ => ErrorKind::InvalidArgument,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Form(_) => Some(
+                "`docker save IMAGE | matchlock image import TAG`; OCI layouts in a tar do too"
+                    .into(),
+            ),
+            _ => None,
+        }
+    }
+}

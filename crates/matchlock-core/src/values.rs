@@ -1,0 +1,9 @@
+//! The values that a sandbox is described by. Each is checked once, when it is made.
+
+mod invalid;
+mod names;
+mod sizes;
+
+pub use invalid::InvalidConfig;
+pub use names::{Hostname, MountPoint};
+pub use sizes::{Cpus, DiskSize, MemorySize, Mtu, host_cpus, host_memory_mib};
