@@ -65,7 +65,7 @@ fn write(
 ) {
     match piece {
         Piece::Text(text) => out.extend_from_slice(text),
-        Piece::Hit(tag) => {
+        Piece::Hit(tag, _) => {
             used[tag] = true;
             out.extend_from_slice(&secrets[tag].1);
         }

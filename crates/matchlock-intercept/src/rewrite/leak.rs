@@ -179,7 +179,7 @@ fn foreign(bound: &Bound<'_>) -> (Vec<SecretName>, Vec<Pattern>) {
 }
 
 fn note(piece: Piece<'_>, found: &mut Option<usize>) {
-    if let Piece::Hit(tag) = piece {
+    if let Piece::Hit(tag, _) = piece {
         found.get_or_insert(tag);
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod percent;
 mod request;
 mod scrub;
 mod stream;
+mod wide;
 
 pub use body::BodyReplacer;
 pub(crate) use coding::MAX_PULL;

@@ -17,10 +17,14 @@ const MAX_REFERENCE: usize = 10;
 pub(super) struct Escapes {
     /// `%41`, and `+` for a space (URL Standard, section 5.1).
     pub(super) percent: bool,
-    /// `\u0041`, `\/`, `\n` (RFC 8259, section 7), and `\x41` as many languages print it.
+    /// `%2541`: the same, twice. With `percent`.
+    pub(super) twice: bool,
+    /// `\u0041`, `\/`, `\n` (RFC 8259, section 7), `\x41` and `\u{41}` as many languages print it.
     pub(super) backslash: bool,
-    /// `&amp;`, `&#65;`, `&#x41;` (HTML, section 13.5).
+    /// `&amp;`, `&#65;`, `&#x41;` (HTML, section 13.5), numbers without the semicolon too.
     pub(super) reference: bool,
+    /// `=41`, and `=` at the end of a line (RFC 2045, section 6.7).
+    pub(super) quoted: bool,
 }
 
 /// One way of writing a text.
@@ -28,10 +32,33 @@ pub(super) struct Pattern {
     /// Each byte of the text, with the other byte that may stand for it.
     units: Zeroizing<Vec<[u8; 2]>>,
     escapes: Escapes,
-    /// Whether lines may be broken between two bytes, as MIME does with Base64.
-    wrapped: bool,
+    /// What may stand between two bytes.
+    between: Between,
     /// What the owner of the pattern knows it by.
     pub(super) tag: usize,
+}
+
+/// What may stand between the bytes of a text that do not stand for themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Between {
+    Nothing,
+    /// A line break, as MIME has them in Base64.
+    LineBreak,
+    /// After each two digits, what dumps put there: spaces, colons, hyphens, commas, line breaks.
+    Separator,
+}
+
+impl Between {
+    fn allows(self, unit: usize, text: &[u8]) -> bool {
+        match self {
+            Self::Nothing => text.is_empty(),
+            Self::LineBreak => matches!(text, b"" | b"\r" | b"\n"),
+            Self::Separator => {
+                unit.is_multiple_of(2)
+                    && matches!(text, b" " | b":" | b"-" | b"," | b"\r" | b"\n" | b"\t")
+            }
+        }
+    }
 }
 
 /// Whether a pattern begins at the beginning of some bytes.
@@ -57,11 +84,16 @@ impl Pattern {
         escapes: Escapes,
         tag: usize,
     ) -> Self {
-        Self { units: Zeroizing::new(units.collect()), escapes, wrapped: false, tag }
+        Self { units: Zeroizing::new(units.collect()), escapes, between: Between::Nothing, tag }
     }
 
     pub(super) fn wrapped(mut self) -> Self {
-        self.wrapped = true;
+        self.between = Between::LineBreak;
+        self
+    }
+
+    pub(super) fn separated(mut self) -> Self {
+        self.between = Between::Separator;
         self
     }
 
@@ -77,26 +109,37 @@ impl Pattern {
             (self.escapes.percent, b'%'),
             (self.escapes.backslash, b'\\'),
             (self.escapes.reference, b'&'),
+            (self.escapes.quoted, b'='),
             (space, b'+'),
         ];
         let used = introducers.into_iter().filter(|(used, _)| *used).map(|(_, byte)| byte);
         first.into_iter().chain(used)
     }
 
-    /// Whether it is at the beginning of the bytes.
-    pub(super) fn prefix(&self, bytes: &[u8]) -> Prefix {
+    /// The first character, where it is none of one byte.
+    pub(super) fn wide_start(&self) -> Option<char> {
+        let text: Zeroizing<Vec<u8>> =
+            Zeroizing::new(self.units.iter().take(4).map(|unit| unit[0]).collect());
+        let valid = match std::str::from_utf8(&text) {
+            Ok(text) => text,
+            Err(error) => std::str::from_utf8(&text[..error.valid_up_to()]).ok()?,
+        };
+        valid.chars().next().filter(|first| !first.is_ascii())
+    }
+
+    /// Whether it is at the beginning of the bytes. `last`: nothing follows them.
+    pub(super) fn prefix(&self, bytes: &[u8], last: bool) -> Prefix {
         let (mut unit, mut at, mut breaks) = (0, 0, 0);
         while unit < self.units.len() {
-            let token = match read(&bytes[at..], self.escapes) {
+            let token = match read(&bytes[at..], self.escapes, last) {
                 Read::Token(token) => token,
                 Read::No => return Prefix::No,
                 Read::More => return Prefix::More,
             };
             let text = token.text();
-            let line_break = matches!(text, b"\r" | b"\n");
-            if self.wrapped && unit > 0 && line_break && breaks < MAX_BREAK {
+            if unit > 0 && breaks < MAX_BREAK && self.between.allows(unit, text) {
                 breaks += 1;
-            } else if self.accepts(unit, &token) {
+            } else if !text.is_empty() && self.accepts(unit, &token) {
                 unit += text.len();
                 breaks = 0;
             } else {
@@ -153,23 +196,45 @@ impl Read {
     }
 }
 
-fn read(bytes: &[u8], escapes: Escapes) -> Read {
+fn read(bytes: &[u8], escapes: Escapes, last: bool) -> Read {
     match bytes.first() {
         None => Read::More,
-        Some(b'%') if escapes.percent => match hex(bytes, 1..3) {
+        Some(b'%') if escapes.percent => percent(bytes, escapes.twice, last),
+        Some(b'\\') if escapes.backslash => backslash(bytes),
+        Some(b'&') if escapes.reference => reference(bytes, last),
+        Some(b'=') if escapes.quoted => quoted(bytes),
+        Some(&byte) => Read::byte(byte, 1),
+    }
+}
+
+fn percent(bytes: &[u8], twice: bool, last: bool) -> Read {
+    match (hex(bytes, 1..3), hex(bytes, 3..5)) {
+        (Hex::Number(0x25), Hex::Number(number)) if twice => Read::byte(low_byte(number), 5),
+        (Hex::Number(0x25), Hex::More) if twice && !last => Read::More,
+        (Hex::Number(number), _) => Read::byte(low_byte(number), 3),
+        (Hex::No, _) => Read::No,
+        (Hex::More, _) => Read::More,
+    }
+}
+
+fn quoted(bytes: &[u8]) -> Read {
+    let nothing = |taken| Read::Token(Token { text: [0; 4], len: 0, taken });
+    match bytes {
+        [_, b'\n', ..] => nothing(2),
+        [_, b'\r', b'\n', ..] => nothing(3),
+        [_, b'\r'] => Read::More,
+        _ => match hex(bytes, 1..3) {
             Hex::Number(number) => Read::byte(low_byte(number), 3),
             Hex::No => Read::No,
             Hex::More => Read::More,
         },
-        Some(b'\\') if escapes.backslash => backslash(bytes),
-        Some(b'&') if escapes.reference => reference(bytes),
-        Some(&byte) => Read::byte(byte, 1),
     }
 }
 
 fn backslash(bytes: &[u8]) -> Read {
     let meant = match bytes.get(1) {
         None => return Read::More,
+        Some(b'u') if bytes.get(2) == Some(&b'{') => return braces(bytes),
         Some(b'u') => return utf16(bytes),
         Some(b'x') => {
             return match hex(bytes, 2..4) {
@@ -213,7 +278,42 @@ fn utf16(bytes: &[u8]) -> Read {
     }
 }
 
-fn reference(bytes: &[u8]) -> Read {
+/// `\u{41}`: one to six digits.
+fn braces(bytes: &[u8]) -> Read {
+    let window = &bytes[3..bytes.len().min(10)];
+    let digits = window.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    match window.get(digits) {
+        Some(b'}') => {
+            number(&window[..digits], 16).map_or(Read::No, |code| Read::character(code, digits + 4))
+        }
+        None if digits < 7 => Read::More,
+        _ => Read::No,
+    }
+}
+
+/// A number without the semicolon, which ends where its digits do; `None` if it is no number.
+fn bare_number(bytes: &[u8], last: bool) -> Option<Read> {
+    let (radix, from) = match bytes {
+        [_, b'#', b'x' | b'X', ..] => (16, 3),
+        [_, b'#', ..] => (10, 2),
+        _ => return None,
+    };
+    let window = &bytes[from..bytes.len().min(MAX_REFERENCE)];
+    let digits = window.iter().take_while(|&&byte| char::from(byte).is_digit(radix)).count();
+    match window.get(digits) {
+        Some(b';') => None,
+        None if bytes.len() < MAX_REFERENCE && !last => Some(Read::More),
+        _ => Some(
+            number(&window[..digits], radix)
+                .map_or(Read::No, |code| Read::character(code, from + digits)),
+        ),
+    }
+}
+
+fn reference(bytes: &[u8], last: bool) -> Read {
+    if let Some(read) = bare_number(bytes, last) {
+        return read;
+    }
     let window = &bytes[1..bytes.len().min(MAX_REFERENCE)];
     let Some(end) = window.iter().position(|&byte| byte == b';') else {
         let plausible = window.iter().all(|&byte| byte == b'#' || byte.is_ascii_alphanumeric());
@@ -267,10 +367,11 @@ fn low_byte(number: u32) -> u8 {
 mod tests {
     use super::*;
 
-    const ALL: Escapes = Escapes { percent: true, backslash: true, reference: true };
+    const ALL: Escapes =
+        Escapes { percent: true, twice: true, backslash: true, reference: true, quoted: false };
 
     fn prefix(text: &str, bytes: &str) -> Prefix {
-        Pattern::new(text.as_bytes(), ALL, 0).prefix(bytes.as_bytes())
+        Pattern::new(text.as_bytes(), ALL, 0).prefix(bytes.as_bytes(), false)
     }
 
     #[test]
@@ -286,6 +387,11 @@ mod tests {
             ("a\"\\\n\t", r#"a\"\\\n\t"#),
             ("a&b<c", "a&amp;b&lt;c"),
             ("a'b", "a&#39;b"),
+            ("a'b", "&#97&#39b"),
+            ("ab", "%2561%2562"),
+            ("a%z", "a%25z"),
+            ("ab", r"\u{61}\u{000062}"),
+            ("😀!", r"\u{1f600}!"),
             ("a'b", "a&#x27;&#098;"),
             ("é€", r"\u00e9\u20AC"),
             ("é€", "é%E2%82%ac"),
@@ -329,11 +435,11 @@ mod tests {
     #[test]
     fn lines_break_between_bytes_only_where_they_may() {
         let plain = Pattern::new(b"abc", ALL, 0);
-        assert_eq!(plain.prefix(b"a\nbc"), Prefix::No);
+        assert_eq!(plain.prefix(b"a\nbc", false), Prefix::No);
         let wrapped = Pattern::new(b"abc", ALL, 0).wrapped();
-        assert_eq!(wrapped.prefix(b"a\r\nbc"), Prefix::Match(5));
-        assert_eq!(wrapped.prefix(br"a\nbc"), Prefix::Match(5));
-        assert_eq!(wrapped.prefix(b"a\n\n\nbc"), Prefix::No);
-        assert_eq!(wrapped.prefix(b"\nabc"), Prefix::No);
+        assert_eq!(wrapped.prefix(b"a\r\nbc", false), Prefix::Match(5));
+        assert_eq!(wrapped.prefix(br"a\nbc", false), Prefix::Match(5));
+        assert_eq!(wrapped.prefix(b"a\n\n\nbc", false), Prefix::No);
+        assert_eq!(wrapped.prefix(b"\nabc", false), Prefix::No);
     }
 }

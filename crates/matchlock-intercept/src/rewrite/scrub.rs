@@ -11,6 +11,7 @@ use super::coding::{Decoder, MAX_PULL, Progress, Undecodable};
 use super::forms;
 use super::pattern::Pattern;
 use super::stream::{Matcher, Piece, Stream};
+use super::wide::Width;
 use crate::h1::{Reason, ResponseHead};
 use crate::headers::{HeaderValue, Headers, trim};
 
@@ -38,7 +39,7 @@ impl Scrubber {
             return Ok(None);
         }
         let decoder = Decoder::new(content_encoding)?;
-        Ok(Some(Self { decoder, stream: Stream::new(patterns), placeholders }))
+        Ok(Some(Self { decoder, stream: Stream::new(patterns).wide(), placeholders }))
     }
 
     /// Takes a part of the body and appends what is certain of the new one. On [`Progress::More`],
@@ -150,7 +151,8 @@ fn scrubbed(bound: &Bound<'_>) -> (Vec<Pattern>, Vec<Bytes>) {
 fn write(piece: Piece<'_>, placeholders: &[Bytes], out: &mut Vec<u8>) {
     match piece {
         Piece::Text(text) => out.extend_from_slice(text),
-        Piece::Hit(tag) => out.extend_from_slice(&placeholders[tag]),
+        Piece::Hit(tag, Width::Bytes) => out.extend_from_slice(&placeholders[tag]),
+        Piece::Hit(tag, width) => out.extend_from_slice(&width.encode(&placeholders[tag])),
     }
 }
 

@@ -3,19 +3,26 @@
 use zeroize::Zeroizing;
 
 use super::pattern::{Pattern, Prefix};
+use super::wide::{First, Width};
 
 /// Many patterns at once. The first place where one begins counts, and the longest one there.
 pub(super) struct Matcher {
     patterns: Vec<Pattern>,
-    /// The bytes with which any of them can begin.
-    starts: [bool; 256],
+    /// For each byte, the patterns that can begin with it: bit `n` is pattern `n` modulo 64.
+    starts: [u64; 256],
+    /// The bytes at which something can begin.
+    candidates: [bool; 256],
+    /// Characters beyond ASCII with which any of them can begin.
+    wide_starts: Vec<char>,
+    /// Other widths of characters that are looked for.
+    widths: &'static [Width],
 }
 
 /// What was found in some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Find {
     /// A pattern with this tag is here.
-    Hit { start: usize, end: usize, tag: usize },
+    Hit { start: usize, end: usize, tag: usize, width: Width },
     /// None begins before this place; from there on, what follows decides.
     Rest(usize),
 }
@@ -25,17 +32,42 @@ pub(super) enum Find {
 pub(super) enum Piece<'a> {
     /// Bytes in which nothing begins.
     Text(&'a [u8]),
-    /// A pattern with this tag.
-    Hit(usize),
+    /// A pattern with this tag, in characters of this width.
+    Hit(usize, Width),
 }
 
 impl Matcher {
     pub(super) fn new(patterns: Vec<Pattern>) -> Self {
-        let mut starts = [false; 256];
-        for byte in patterns.iter().flat_map(Pattern::starts) {
-            starts[usize::from(byte)] = true;
+        let mut starts = [0; 256];
+        for (at, pattern) in patterns.iter().enumerate() {
+            for byte in pattern.starts() {
+                starts[usize::from(byte)] |= 1 << (at % 64);
+            }
         }
-        Self { patterns, starts }
+        let candidates = starts.map(|patterns| patterns != 0);
+        Self { patterns, starts, candidates, wide_starts: Vec::new(), widths: &[] }
+    }
+
+    /// Looks for UTF-16 and UTF-32 too.
+    pub(super) fn wide(mut self) -> Self {
+        if self.is_empty() {
+            return self;
+        }
+        self.widths = &Width::WIDE;
+        self.wide_starts = self.patterns.iter().filter_map(Pattern::wide_start).collect();
+        // Of characters with the high byte first, that is what is seen first.
+        self.candidates[0] = true;
+        for start in &self.wide_starts {
+            let [.., second, high, low] = u32::from(*start).to_be_bytes();
+            for byte in [second, high, low] {
+                self.candidates[usize::from(byte)] = true;
+            }
+            let mut units = [0; 2];
+            for byte in start.encode_utf16(&mut units)[0].to_be_bytes() {
+                self.candidates[usize::from(byte)] = true;
+            }
+        }
+        self
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -61,7 +93,7 @@ impl Matcher {
         let mut out = Zeroizing::new(Vec::with_capacity(bytes.len() + 256));
         self.pieces(bytes, true, &mut |piece| match piece {
             Piece::Text(text) => extend(&mut out, text),
-            Piece::Hit(tag) => {
+            Piece::Hit(tag, _) => {
                 used(tag);
                 extend(&mut out, replacement(tag));
             }
@@ -74,14 +106,14 @@ impl Matcher {
         let mut from = 0;
         loop {
             let (start, hit) = match self.find(bytes, from, last) {
-                Find::Hit { start, end, tag } => (start, Some((end, tag))),
+                Find::Hit { start, end, tag, width } => (start, Some((end, tag, width))),
                 Find::Rest(start) => (start, None),
             };
             if start > from {
                 emit(Piece::Text(&bytes[from..start]));
             }
-            let Some((end, tag)) = hit else { return start };
-            emit(Piece::Hit(tag));
+            let Some((end, tag, width)) = hit else { return start };
+            emit(Piece::Hit(tag, width));
             from = end;
         }
     }
@@ -89,25 +121,52 @@ impl Matcher {
     fn find(&self, bytes: &[u8], from: usize, last: bool) -> Find {
         let mut at = from;
         while let Some(skipped) =
-            bytes[at..].iter().position(|&byte| self.starts[usize::from(byte)])
+            bytes[at..].iter().position(|&byte| self.candidates[usize::from(byte)])
         {
             at += skipped;
-            let mut best: Option<(usize, usize)> = None;
-            for pattern in &self.patterns {
-                match pattern.prefix(&bytes[at..]) {
-                    Prefix::More if !last => return Find::Rest(at),
-                    Prefix::Match(len) if best.is_none_or(|(longest, _)| len > longest) => {
-                        best = Some((len, pattern.tag));
+            let rest = &bytes[at..];
+            let mut best: Option<(usize, usize, Width)> = None;
+            let narrow = [Width::Bytes];
+            let widths = narrow.iter().chain(self.widths).copied();
+            let ascii = self.wide_starts.is_empty();
+            for width in widths.filter(|width| !ascii || width.is_plausible(rest)) {
+                let starting = match width.first(rest) {
+                    _ if width == Width::Bytes => self.starts[usize::from(rest[0])],
+                    Some(First::Character(first, _)) => self.starting(first),
+                    Some(First::More) if !last => return Find::Rest(at),
+                    _ => continue,
+                };
+                if starting == 0 {
+                    continue;
+                }
+                for (number, pattern) in self.patterns.iter().enumerate() {
+                    if starting & 1 << (number % 64) == 0 {
+                        continue;
                     }
-                    _ => {}
+                    match width.prefix(pattern, rest, last) {
+                        Prefix::More if !last => return Find::Rest(at),
+                        Prefix::Match(len) if best.is_none_or(|(longest, ..)| len > longest) => {
+                            best = Some((len, pattern.tag, width));
+                        }
+                        _ => {}
+                    }
                 }
             }
-            if let Some((len, tag)) = best {
-                return Find::Hit { start: at, end: at + len, tag };
+            if let Some((len, tag, width)) = best {
+                return Find::Hit { start: at, end: at + len, tag, width };
             }
             at += 1;
         }
         Find::Rest(bytes.len())
+    }
+
+    /// The patterns that can begin with a character.
+    fn starting(&self, first: char) -> u64 {
+        match u8::try_from(first) {
+            Ok(byte) if byte.is_ascii() => self.starts[usize::from(byte)],
+            _ if self.wide_starts.contains(&first) => u64::MAX,
+            _ => 0,
+        }
     }
 }
 
@@ -121,6 +180,12 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) fn new(patterns: Vec<Pattern>) -> Self {
         Self { matcher: Matcher::new(patterns), held: Zeroizing::default() }
+    }
+
+    /// Looks for UTF-16 and UTF-32 too.
+    pub(super) fn wide(mut self) -> Self {
+        self.matcher = self.matcher.wide();
+        self
     }
 
     pub(super) fn is_noop(&self) -> bool {
@@ -176,7 +241,7 @@ mod tests {
         let mut out = Vec::new();
         let mut emit = |piece: Piece<'_>| match piece {
             Piece::Text(text) => out.extend_from_slice(text),
-            Piece::Hit(tag) => out.extend_from_slice(format!("<{tag}>").as_bytes()),
+            Piece::Hit(tag, _) => out.extend_from_slice(format!("<{tag}>").as_bytes()),
         };
         for chunk in chunks {
             stream.push(chunk, &mut emit);

@@ -34,6 +34,11 @@ fn written() -> Vec<(String, &'static str)> {
     let hex: String = VALUE.bytes().map(|byte| format!("{byte:02x}")).collect();
     let percent: String = VALUE.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let json: String = VALUE.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    let percent_twice = percent.replace('%', "%25");
+    let braces: String = VALUE.chars().map(|c| format!("\\u{{{:x}}}", u32::from(c))).collect();
+    let numbers: String = VALUE.chars().map(|c| format!("&#{}", u32::from(c))).collect();
+    let dump: Vec<_> = VALUE.bytes().map(|byte| format!("{byte:02X}")).collect();
+    let dump = dump.join(" ");
     let mut forms = vec![
         (VALUE.to_owned(), "<>"),
         (hex.to_uppercase(), "<>"),
@@ -46,6 +51,14 @@ fn written() -> Vec<(String, &'static str)> {
         (r#"sk-live\/Q+7%~\u00E9\"z"#.to_owned(), "<>"),
         ("sk-live/Q&#43;7%~&#xe9;&quot;z".to_owned(), "<>"),
         (r#"sk-live%2FQ\u002b7%25~&#233;\"z"#.to_owned(), "<>"),
+        (percent_twice, "<>"),
+        (braces, "<>"),
+        (numbers, "<>"),
+        (dump.replace(' ', ":"), "<>"),
+        (dump.replace(' ', ", "), "<>"),
+        (dump, "<>"),
+        ("=73k-live/Q+7%~=C3=A9\"z".to_owned(), "<>"),
+        ("sk-li=\r\nve/Q+7%~=c3=\n=a9=22z".to_owned(), "<>"),
     ];
     for before in ["", "u:", "x"] {
         // What the value does not decide alone stays: characters with bits of its neighbours.
@@ -77,6 +90,61 @@ fn values_are_found_however_they_are_written_and_split() {
         let bytes: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
         assert_eq!(scrub(None, &bytes).unwrap(), whole, "{body} by bytes");
     }
+}
+
+#[test]
+fn base32_is_found_at_every_alignment() {
+    for (before, written) in [
+        // `base32` of coreutils, of the text with so many letters before it.
+        ("", "ONVS23DJOZSS6UJLG4SX5Q5JEJ5A===="),
+        ("u", "OVZWWLLMNF3GKL2RFM3SK7WDVERHU==="),
+        ("us", "OVZXG2ZNNRUXMZJPKEVTOJL6YOUSE6Q="),
+        ("use", "OVZWK43LFVWGS5TFF5ISWNZFP3B2SIT2"),
+        ("user", "OVZWK4TTNMWWY2LWMUXVCKZXEV7MHKJCPI======"),
+    ] {
+        for written in [written.to_owned(), written.to_lowercase()] {
+            let out = scrub(None, &[written.as_bytes()]).unwrap();
+            assert!(out.contains("<>"), "{before} gave {out}");
+        }
+    }
+}
+
+#[test]
+fn wide_characters_are_found_however_they_are_split() {
+    for width in ["16le", "16be", "32le", "32be"] {
+        let encode = |text: &str| -> Vec<u8> {
+            let wide = |c: char| -> Vec<u8> {
+                let code = u32::from(c);
+                let unit = u16::try_from(code).expect("of the basic plane");
+                match width {
+                    "16le" => unit.to_le_bytes().to_vec(),
+                    "16be" => unit.to_be_bytes().to_vec(),
+                    "32le" => code.to_le_bytes().to_vec(),
+                    _ => code.to_be_bytes().to_vec(),
+                }
+            };
+            text.chars().flat_map(wide).collect()
+        };
+        let base64 = STANDARD.encode(VALUE);
+        for written in [VALUE, "sk-live\\/Q+7%25~&#233;\\\"z", &base64] {
+            let body = encode(&format!("\u{feff}[{written}]"));
+            let whole = scrub(None, &[&body]).unwrap();
+            let narrow: String = whole.chars().filter(|c| *c != '\0').collect();
+            assert!(narrow.contains("SANDBOX_SECRET"), "{width} {written} gave {narrow}");
+            let bytes: Vec<&[u8]> = body.chunks(1).collect();
+            assert_eq!(scrub(None, &bytes).unwrap(), whole, "{width} by bytes");
+            for cut in 0..body.len() {
+                let (one, other) = body.split_at(cut);
+                assert_eq!(scrub(None, &[one, other]).unwrap(), whole, "{width} at {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_number_without_its_semicolon_may_be_the_last() {
+    let written: String = VALUE.chars().map(|c| format!("&#{}", u32::from(c))).collect();
+    assert_eq!(scrub(None, &[written.as_bytes()]).unwrap(), "<>");
 }
 
 #[test]
