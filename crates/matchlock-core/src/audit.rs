@@ -45,6 +45,9 @@ use crate::id::SandboxId;
 /// it can ask for names, and must not fill the host's disk with them.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// A log that is longer is not continued: each start reads all of it.
+const MAX_KEPT: u64 = 4 << 30;
+
 /// Why a trail could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -69,6 +72,12 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// Earlier sandboxes filled it.
+    #[error("the audit log {path} is longer than {} GiB", MAX_KEPT >> 30)]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
     /// What is in the file is no intact chain that could be continued.
     #[error("the audit log {path} cannot be continued")]
     Broken {
@@ -83,13 +92,15 @@ impl Classified for OpenError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::File { source, .. } => ErrorKind::of_io(source),
-            Self::NotAFile { .. } | Self::Broken { .. } => ErrorKind::InvalidArgument,
+            Self::NotAFile { .. } | Self::Broken { .. } | Self::Full { .. } => {
+                ErrorKind::InvalidArgument
+            }
             Self::InUse { .. } => ErrorKind::Conflict,
         }
     }
 
     fn hint(&self) -> Option<Hint> {
-        let Self::Broken { path, .. } = self else { return None };
+        let (Self::Broken { path, .. } | Self::Full { path }) = self else { return None };
         let file = path.display();
         Some(format!("name a new file; `matchlock audit verify {file}` checks this one").into())
     }
@@ -158,12 +169,14 @@ impl Trail {
             }
             Err(errno) => return Err(failed(errno.into())),
         }
-        let (seq, prev) = if file.metadata().map_err(failed)?.len() == 0 {
-            (0, GENESIS)
-        } else {
-            let before = verify(io::BufReader::new(&file))
-                .map_err(|source| OpenError::Broken { path: path.to_owned(), source })?;
-            (before.records, before.last)
+        let (seq, prev) = match file.metadata().map_err(failed)?.len() {
+            0 => (0, GENESIS),
+            length if length > MAX_KEPT => return Err(OpenError::Full { path: path.to_owned() }),
+            _ => {
+                let before = verify(io::BufReader::new(&file))
+                    .map_err(|source| OpenError::Broken { path: path.to_owned(), source })?;
+                (before.records, before.last)
+            }
         };
         Ok(Self::new(path, sandbox, true, file, seq, prev))
     }

@@ -261,6 +261,19 @@ fn a_record_that_cannot_be_written_is_the_last() {
 }
 
 #[test]
+fn a_log_of_many_sandboxes_is_not_continued_beyond_its_bound() {
+    let (_dir, path, id) = opened();
+    let file = fs::File::create(&path).expect("create");
+    file.set_len(MAX_KEPT + 1).expect("a sparse file");
+    let error = Trail::keep(&path, &id).expect_err("too long");
+    assert!(matches!(error, OpenError::Full { .. }), "{error:?}");
+    // Within it, what counts is what is in it.
+    file.set_len(1).expect("shorter");
+    let error = Trail::keep(&path, &id).expect_err("no record");
+    assert!(matches!(error, OpenError::Broken { .. }), "{error:?}");
+}
+
+#[test]
 fn a_trail_that_has_reached_its_limit_ends_whole() {
     let (_dir, path, id) = opened();
     let trail = Trail::create(&path, &id).expect("open");
