@@ -127,11 +127,11 @@ fn read(tag: &str, environment: &Environment, printer: Printer) -> Result<u8, Cl
 /// What `import --json` says.
 #[derive(Debug, Serialize)]
 struct Imported<'a> {
-    tag: &'a str,
+    bytes: u64,
     digest: Digest,
     layers: usize,
     size: String,
-    bytes: u64,
+    tag: &'a str,
 }
 
 impl<'a> Imported<'a> {
@@ -151,8 +151,8 @@ impl<'a> Imported<'a> {
 /// What `gc --json` says.
 #[derive(Debug, Serialize)]
 struct Collected {
-    removed: usize,
     bytes: u64,
+    removed: usize,
 }
 
 fn collect(environment: &Environment, printer: Printer) -> Result<u8, CliError> {
