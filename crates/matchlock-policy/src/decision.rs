@@ -5,6 +5,7 @@ mod denied;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::address::{AddressClass, OwnAddresses};
+use crate::carriage::Carriage;
 use crate::host::{Endpoint, Host};
 use crate::private::PrivateAccess;
 use crate::rule::Rule;
@@ -14,28 +15,33 @@ pub use denied::{Denied, DenyReason};
 /// The policy lets a flow go to this host and port. Only [`Policy`](crate::Policy) makes one.
 ///
 /// ```compile_fail,E0451
-/// use matchlock_policy::{Allowed, Endpoint, OwnAddresses, PrivateAccess, Rule};
+/// use matchlock_policy::{Allowed, Carriage, Endpoint, OwnAddresses, PrivateAccess, Rule};
 /// fn forge(endpoint: Endpoint, rule: Rule, private: PrivateAccess, own: OwnAddresses) -> Allowed {
-///     Allowed { endpoint, rule, private, own }
+///     let carriage = Carriage::Opaque;
+///     Allowed { endpoint, rule, private, own, carriage, unrecognised: true }
 /// }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Allowed {
     endpoint: Endpoint,
     rule: Rule,
+    /// An IP literal has passed it.
     private: PrivateAccess,
     own: OwnAddresses,
+    pub(crate) carriage: Carriage,
+    pub(crate) unrecognised: bool,
 }
 
 impl Allowed {
-    /// An IP literal must have passed [`PrivateAccess::admit`].
+    /// An IP literal must have passed [`PrivateAccess::admit`]. Flows are looked into.
     pub(crate) fn new(
         endpoint: Endpoint,
         rule: Rule,
         private: PrivateAccess,
         own: OwnAddresses,
     ) -> Self {
-        Self { endpoint, rule, private, own }
+        let (carriage, unrecognised) = (Carriage::Http, false);
+        Self { endpoint, rule, private, own, carriage, unrecognised }
     }
 
     /// The name or address that was allowed.

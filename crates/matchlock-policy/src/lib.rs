@@ -14,6 +14,7 @@
 
 mod added;
 mod address;
+mod carriage;
 mod decision;
 mod host;
 mod name;
@@ -27,11 +28,12 @@ mod text;
 
 pub use added::{InvalidAddHost, parse_add_host};
 pub use address::{AddressClass, OwnAddresses, classify};
+pub use carriage::{Carriage, Unread};
 pub use decision::{Allowed, Denied, DenyReason, Dialable};
 pub use host::{Endpoint, Host, InvalidEndpoint};
 pub use name::{HostName, InvalidName};
 pub use pattern::{HostPattern, InvalidPattern};
-pub use policy::{DefaultEgress, Policy, PolicyConfig};
+pub use policy::{DefaultEgress, Policy, PolicyConfig, UselessSecret};
 pub use private::{InvalidRange, PrivateAccess};
 pub use request::{Connection, RequestRefused};
 pub use rule::Rule;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::address::canonical_net;
+use crate::carriage::Carriage;
 use crate::host::{Host, split_port};
 use crate::name::{HostName, InvalidName};
 use crate::text::serialize_as_text;
@@ -24,7 +25,8 @@ const MAX_PATTERN: usize = 512;
 /// `*` is every host; `*.suffix` every name below `suffix` (not `suffix` itself, any depth);
 /// `prefix.*` every name that begins with `prefix.`; any other `*` stands for any characters; an IP
 /// address or a CIDR range is that; anything else is one name. Case does not matter. `:port` at the
-/// end restricts the pattern to that port (`[::1]:80` for IPv6).
+/// end restricts the pattern to that port (`[::1]:80` for IPv6). `/tcp` or `/tls` behind the port says
+/// how flows are [carried](Carriage).
 ///
 /// Only plain `*` and ranges match IP literals. The names of the host's own services
 /// ([`HostName::is_host_service`]) are matched only by their exact name with a port.
@@ -33,6 +35,7 @@ pub struct HostPattern {
     text: Arc<str>,
     matcher: Matcher,
     port: Option<u16>,
+    carriage: Carriage,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -62,10 +65,27 @@ impl HostPattern {
         self.matcher == Matcher::Everything && self.port.is_none()
     }
 
+    /// Whether a host may exist that both patterns cover, as far as that is easily told: no wildcard
+    /// is held against another.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let covers = |one: &Self, other: &Self| match &other.matcher {
+            Matcher::Name(name) => one.matches_name(name),
+            Matcher::Range(range) => one.matches_ip(range.addr()),
+            Matcher::Glob(_) | Matcher::Everything => one.matcher == Matcher::Everything,
+        };
+        self.matcher == other.matcher || covers(self, other) || covers(other, self)
+    }
+
     /// The only port that the pattern covers, or `None` for all.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         self.port
+    }
+
+    /// How flows that the pattern allows are carried.
+    #[must_use]
+    pub fn carriage(&self) -> Carriage {
+        self.carriage
     }
 
     /// Whether the pattern covers names of unrelated owners without saying `*`: `*.com`, `*.co.uk`,
@@ -125,8 +145,16 @@ impl FromStr for HostPattern {
         if text.contains("://") {
             return Err(InvalidPattern::Url);
         }
-        let (host, port) = split_port(text).ok_or(InvalidPattern::Port)?;
-        Ok(Self { matcher: parse_matcher(host)?, port, text: text.into() })
+        let (endpoint, carriage) = split_carriage(text);
+        let (host, port) = split_port(endpoint).ok_or(InvalidPattern::Port)?;
+        let matcher = parse_matcher(host)?;
+        if carriage != Carriage::Http && port.is_none() {
+            return Err(InvalidPattern::CarriagePort);
+        }
+        if carriage == Carriage::TlsPassthrough && matches!(matcher, Matcher::Range(_)) {
+            return Err(InvalidPattern::TlsAddress);
+        }
+        Ok(Self { matcher, port, carriage, text: text.into() })
     }
 }
 
@@ -159,6 +187,12 @@ pub enum InvalidPattern {
     /// The port is not a number from 1 to 65535.
     #[error("the port of the host pattern is not a number from 1 to 65535")]
     Port,
+    /// `/tcp` or `/tls` without a port.
+    #[error("a host pattern with /tcp or /tls needs a port, such as example.com:443/tls")]
+    CarriagePort,
+    /// `/tls` for addresses: there is no server name to check.
+    #[error("a host pattern with /tls is for names, because the server name is checked")]
+    TlsAddress,
     /// It has a `/` or brackets and is not an address range.
     #[error("the host pattern is not a valid address range, such as 10.0.0.0/8 or [fd00::/8]")]
     Range,
@@ -168,6 +202,12 @@ pub enum InvalidPattern {
     /// A name, or the parts around `*`, that no host name has.
     #[error("invalid host pattern")]
     Name(#[source] InvalidName),
+}
+
+/// Splits `/tcp` and `/tls` off the end.
+fn split_carriage(text: &str) -> (&str, Carriage) {
+    let of = |carriage: Carriage| Some((text.strip_suffix(carriage.suffix()?)?, carriage));
+    of(Carriage::Opaque).or_else(|| of(Carriage::TlsPassthrough)).unwrap_or((text, Carriage::Http))
 }
 
 fn parse_matcher(host: &str) -> Result<Matcher, InvalidPattern> {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::OwnAddresses;
+use crate::carriage::Carriage;
 use crate::decision::{Allowed, Denied, DenyReason};
 use crate::host::{Endpoint, Host};
 use crate::name::HostName;
@@ -160,6 +161,7 @@ impl Policy {
     pub fn resolve(&self, name: &HostName) -> Result<Rule, Denied> {
         let host = Host::Name(name.clone());
         self.decide(&host, |pattern| pattern.matches_any_port(name))
+            .map(|(rule, _)| rule)
             .map_err(|rule| Denied::name(name.clone(), not_allowed(&host), rule))
     }
 
@@ -172,7 +174,8 @@ impl Policy {
         let Endpoint { host, port } = endpoint;
         let refused =
             host.ip().and_then(|ip| Some((ip, self.inner.private.admit(ip, &self.own).err()?)));
-        let rule = self.decide(host, |pattern| pattern.matches(host, *port)).map_err(|rule| {
+        let decided = self.decide(host, |pattern| pattern.matches(host, *port));
+        let (rule, carriage) = decided.map_err(|rule| {
             let refused = refused.map(|(ip, _)| ip);
             Denied::endpoint(endpoint.clone(), not_allowed(host), refused, rule)
         })?;
@@ -180,7 +183,14 @@ impl Policy {
             return Err(Denied::address(endpoint.clone(), ip, class));
         }
         let private = self.inner.private.clone();
-        Ok(Allowed::new(endpoint.clone(), rule, private, self.own.clone()))
+        let mut allowed = Allowed::new(endpoint.clone(), rule, private, self.own.clone());
+        if self.intercepts() {
+            allowed.carriage = carriage;
+            allowed.unrecognised = !self.is_sealed() && !self.inner.intercept;
+        } else {
+            allowed.carriage = Carriage::Opaque;
+        }
+        Ok(allowed)
     }
 
     /// The addresses that `--add-host` gives to `name`, in their order.
@@ -204,21 +214,63 @@ impl Policy {
         &self.inner.secrets
     }
 
-    /// The rule that allows `host`, or else the one that does not.
-    fn decide(&self, host: &Host, matches: impl Fn(&HostPattern) -> bool) -> Result<Rule, Rule> {
+    /// Secrets whose value would never be put in, because a rule has the flows to their hosts carried
+    /// unread.
+    #[must_use]
+    pub fn useless_secrets(&self) -> Vec<UselessSecret> {
+        let unread = self.inner.entries.iter().map(|entry| &entry.pattern);
+        let unread: Vec<_> = unread.filter(|rule| rule.carriage() != Carriage::Http).collect();
+        let mut useless = Vec::new();
+        for secret in self.inner.secrets.iter() {
+            for host in &secret.hosts {
+                // Without a port in the pattern, other ports may be what it is for.
+                let port = Some(host.port().unwrap_or(HTTPS));
+                let in_the_way = |rule: &&&HostPattern| rule.port() == port && rule.overlaps(host);
+                if let Some(&rule) = unread.iter().find(in_the_way) {
+                    let (secret, host, rule) = (secret.name.clone(), host.clone(), rule.clone());
+                    useless.push(UselessSecret { secret, host, rule });
+                }
+            }
+        }
+        useless
+    }
+
+    /// The rule that allows `host` and how it has flows carried, or else the rule that does not. An
+    /// entry that says how goes before those that do not.
+    fn decide(
+        &self,
+        host: &Host,
+        matches: impl Fn(&HostPattern) -> bool,
+    ) -> Result<(Rule, Carriage), Rule> {
         let inner = &*self.inner;
-        if let Some(entry) = inner.entries.iter().find(|entry| matches(&entry.pattern)) {
-            return Ok(entry.rule());
+        let matching = || inner.entries.iter().filter(|entry| matches(&entry.pattern));
+        let says = matching().find(|entry| entry.pattern.carriage() != Carriage::Http);
+        if let Some(entry) = says.or_else(|| matching().next()) {
+            return Ok((entry.rule(), entry.pattern.carriage()));
         }
         if !inner.entries.is_empty() {
             return Err(Rule(Kind::NotListed));
         }
         let rule = Rule(Kind::Default(inner.default_egress));
         match inner.default_egress {
-            DefaultEgress::Public if !is_host_service(host) => Ok(rule),
+            DefaultEgress::Public if !is_host_service(host) => Ok((rule, Carriage::Http)),
             DefaultEgress::Public | DefaultEgress::Deny => Err(rule),
         }
     }
+}
+
+/// The port of `https`.
+const HTTPS: u16 = 443;
+
+/// A secret that a rule keeps from being used, at one of its hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UselessSecret {
+    /// The secret.
+    pub secret: SecretName,
+    /// Its host.
+    pub host: HostPattern,
+    /// The rule that has flows to there carried unread.
+    pub rule: HostPattern,
 }
 
 impl Entry {

@@ -1,6 +1,6 @@
 //! The patterns of the allow-list.
 
-use matchlock_policy::{Host, HostName, HostPattern, InvalidName, InvalidPattern};
+use matchlock_policy::{Carriage, Host, HostName, HostPattern, InvalidName, InvalidPattern};
 use proptest::prelude::*;
 
 fn pattern(text: &str) -> HostPattern {
@@ -54,6 +54,40 @@ fn patterns_match_as_the_contract_says() {
         for name in others {
             assert!(!pattern.matches(&host(name), 443), "{text} does not match {name}");
         }
+    }
+}
+
+#[test]
+fn what_follows_the_port_says_how_flows_are_carried() {
+    for (text, name, carriage) in [
+        ("example.com:5000/tcp", "example.com", Carriage::Opaque),
+        ("*.example.com:22/tcp", "a.example.com", Carriage::Opaque),
+        ("*:5000/tcp", "192.0.2.1", Carriage::Opaque),
+        ("10.0.0.0/8:5000/tcp", "10.1.1.1", Carriage::Opaque),
+        ("[::1]:5000/tcp", "::1", Carriage::Opaque),
+        ("example.com:443/tls", "example.com", Carriage::TlsPassthrough),
+        ("*.example.com:443/tls", "a.example.com", Carriage::TlsPassthrough),
+        ("example.com:443", "example.com", Carriage::Http),
+    ] {
+        let pattern = pattern(text);
+        assert_eq!((pattern.carriage(), pattern.as_str()), (carriage, text));
+        assert!(pattern.matches(&host(name), pattern.port().expect("a port")), "{text}");
+        assert!(!pattern.matches(&host(name), 1), "{text}");
+    }
+    for (text, expected) in [
+        ("example.com/tcp", InvalidPattern::CarriagePort),
+        ("*/tls", InvalidPattern::CarriagePort),
+        ("10.0.0.0/tcp", InvalidPattern::CarriagePort),
+        ("10.0.0.0/8:443/tls", InvalidPattern::TlsAddress),
+        ("[::1]:443/tls", InvalidPattern::TlsAddress),
+        ("example.com:443/udp", InvalidPattern::Port),
+        ("example.com:443/TCP", InvalidPattern::Port),
+        ("example.com:443/tcp/tls", InvalidPattern::Port),
+        ("example.com:/tcp", InvalidPattern::Port),
+        (":5000/tcp", InvalidPattern::Empty),
+        ("/tcp", InvalidPattern::Empty),
+    ] {
+        assert_eq!(text.parse::<HostPattern>(), Err(expected), "{text}");
     }
 }
 

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use matchlock_policy::{
-    AddressClass, Allowed, Connection, DefaultEgress, Denied, DenyReason, Endpoint, Host, HostName,
-    HostPattern, OwnAddresses, Policy, PolicyConfig, PrivateAccess, RequestRefused, SecretSpec,
-    SecretValue, Secrets,
+    AddressClass, Allowed, Carriage, Connection, DefaultEgress, Denied, DenyReason, Endpoint, Host,
+    HostName, HostPattern, OwnAddresses, Policy, PolicyConfig, PrivateAccess, RequestRefused,
+    SecretSpec, SecretValue, Secrets, Transport,
 };
 
 fn name(text: &str) -> HostName {
@@ -48,6 +48,72 @@ fn allowed(policy: &Policy, text: &str) -> Allowed {
 
 fn denied(policy: &Policy, text: &str) -> Denied {
     policy.connect(&endpoint(text)).expect_err(text)
+}
+
+#[test]
+fn a_rule_that_says_how_goes_before_one_that_does_not() {
+    let policy = sealed(&["*.example.com", "db.example.com:5000/tcp", "a.example.com:443/tls"]);
+    for (text, carriage, rule) in [
+        ("db.example.com:5000", Carriage::Opaque, "allow-host db.example.com:5000/tcp"),
+        ("db.example.com:443", Carriage::Http, "allow-host *.example.com"),
+        ("a.example.com:443", Carriage::TlsPassthrough, "allow-host a.example.com:443/tls"),
+        ("a.example.com:5000", Carriage::Http, "allow-host *.example.com"),
+    ] {
+        let allowed = allowed(&policy, text);
+        assert_eq!((allowed.carriage(), &*allowed.rule().to_string()), (carriage, rule), "{text}");
+        assert_eq!(allowed.opaque().is_some(), carriage == Carriage::Opaque);
+        let (own, other) = (name("a.example.com"), name("db.example.com"));
+        assert_eq!(allowed.passthrough(&own).is_some(), carriage == Carriage::TlsPassthrough);
+        assert!(allowed.passthrough(&other).is_none() && allowed.unrecognised().is_none());
+    }
+    let flag = allowed(&sealed(&["2606:4700::/32"]), "[2606:4700::1]:5000").flag(Carriage::Opaque);
+    assert_eq!(flag, "--allow-host [2606:4700::1]:5000/tcp");
+    assert!(sealed(&["*:5000/tcp"]).is_sealed());
+}
+
+#[test]
+fn what_nobody_recognises_passes_in_the_open_network_only() {
+    let open = sealed(&["*", "pinned.example.com:443/tls"]);
+    assert!(allowed(&open, "example.com:5000").unrecognised().is_some());
+    assert!(allowed(&open, "example.com:5000").opaque().is_none());
+    assert_eq!(allowed(&open, "pinned.example.com").carriage(), Carriage::TlsPassthrough);
+    let demanded = Policy::new(PolicyConfig { intercept: true, ..config(&["*"]) });
+    for policy in [demanded, sealed(&["*:5000"]), sealed(&["example.com"])] {
+        assert!(allowed(&policy, "example.com:5000").unrecognised().is_none());
+    }
+    // Where nothing is looked into, everything passes.
+    assert_eq!(allowed(&public(), "example.com").carriage(), Carriage::Opaque);
+}
+
+#[test]
+fn no_secret_goes_where_bytes_pass_unread() {
+    for (rule, host, useless) in [
+        ("api.example.com:443/tls", "api.example.com", 1),
+        ("api.example.com:443/tcp", "api.example.com", 1),
+        ("*.example.com:443/tls", "api.example.com", 1),
+        ("*:443/tls", "*.example.com", 1),
+        ("api.example.com:443/tls", "*.example.com", 1),
+        ("api.example.com:5000/tcp", "api.example.com:5000", 1),
+        ("10.0.0.0/8:443/tcp", "10.1.1.1", 1),
+        // Other ports of the same host are no matter.
+        ("api.example.com:22/tcp", "api.example.com", 0),
+        ("api.example.com:22/tcp", "api.example.com:443", 0),
+        ("db.example.com:443/tcp", "api.example.com", 0),
+    ] {
+        let secrets = secret(&[host]);
+        let policy = Policy::new(PolicyConfig { secrets: secrets.clone(), ..config(&[rule]) });
+        let found = policy.useless_secrets();
+        assert_eq!(found.len(), useless, "{rule} {host}: {found:?}");
+    }
+    let secrets = secret(&["api.example.com"]);
+    let rule = &["api.example.com:443/tls"];
+    let policy = Policy::new(PolicyConfig { secrets: secrets.clone(), ..config(rule) });
+    for (endpoint, permitted) in [("api.example.com", 0), ("api.example.com:8443", 1)] {
+        let allowed = allowed(&policy, endpoint);
+        let bound = policy.secrets().reveal(&allowed, Transport::Tls);
+        assert_eq!(bound.permitted().count(), permitted, "{endpoint}");
+        assert_eq!(bound.foreign().count(), 1 - permitted, "{endpoint}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Secrets in the light of one decision.
 
+use crate::carriage::Carriage;
 use crate::decision::Allowed;
 use crate::secret::name::SecretName;
 use crate::secret::placeholder::Placeholder;
@@ -52,9 +53,11 @@ impl Secrets {
     /// What a request to the host of `allowed` may use over `transport`.
     #[must_use]
     pub fn reveal<'a>(&'a self, allowed: &Allowed, transport: Transport) -> Bound<'a> {
+        // What a rule has carried unread gets no value, whoever asks.
+        let read = allowed.carriage() == Carriage::Http;
         let is_own = |secret: &Secret| {
             let mut hosts = secret.hosts.iter();
-            hosts.any(|pattern| pattern.matches(allowed.host(), allowed.port()))
+            read && hosts.any(|pattern| pattern.matches(allowed.host(), allowed.port()))
         };
         let secrets = self.iter().map(|secret| (secret, is_own(secret))).collect();
         Bound { secrets, transport }

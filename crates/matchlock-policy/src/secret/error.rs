@@ -55,6 +55,12 @@ impl std::error::Error for InvalidSecret {
 /// What is wrong with a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretProblem {
+    /// A host has a rule's `/tcp` or `/tls`: nothing is put into bytes that pass unread.
+    #[error("host {number} ends in /tcp or /tls, where no value is put in")]
+    Carriage {
+        /// Which of the hosts, from 1.
+        number: usize,
+    },
     /// There is no `@`.
     #[error("expected NAME=VALUE@host1,host2 or NAME@host1,host2")]
     Form,

@@ -1,5 +1,6 @@
 //! What a user says about a secret.
 
+use crate::carriage::Carriage;
 use crate::pattern::HostPattern;
 use crate::secret::error::{InvalidSecret, SecretProblem};
 use crate::secret::name::SecretName;
@@ -121,7 +122,13 @@ pub(super) fn parse_hosts<'a>(
     hosts: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<HostPattern>, SecretProblem> {
     let number = |(at, host): (usize, &str)| {
-        host.parse().map_err(|cause| SecretProblem::Host { number: at + 1, cause })
+        let number = at + 1;
+        let host: HostPattern =
+            host.parse().map_err(|cause| SecretProblem::Host { number, cause })?;
+        match host.carriage() {
+            Carriage::Http => Ok(host),
+            _ => Err(SecretProblem::Carriage { number }),
+        }
     };
     let hosts: Vec<HostPattern> = hosts.enumerate().map(number).collect::<Result<_, _>>()?;
     if hosts.is_empty() { Err(SecretProblem::NoHosts) } else { Ok(hosts) }
