@@ -50,65 +50,93 @@ pub struct ClientHello {
 /// Looks at the first bytes of a connection.
 #[must_use]
 pub fn peek(input: &[u8]) -> Peek {
-    match handshake(input) {
-        Ok(message) => hello(&message).map_or(Peek::Malformed, Peek::Hello),
-        Err(peek) => peek,
-    }
+    HelloReader::default().read(input)
 }
 
-/// The body of the handshake message, out of its records.
-fn handshake(input: &[u8]) -> Result<Vec<u8>, Peek> {
-    let mut message = Vec::new();
-    let mut rest = input;
-    for _ in 0..MAX_RECORDS {
-        let fragment = record(&mut rest, message.is_empty())?;
-        message.extend_from_slice(fragment.present);
-        let missing = fragment.length - fragment.present.len();
+/// Looks at the first bytes of a connection as they come, each once.
+#[derive(Debug, Default)]
+pub struct HelloReader {
+    /// The handshake message, out of its records.
+    message: Vec<u8>,
+    /// The header of the next record, as far as it is there.
+    header: Vec<u8>,
+    /// What is still to come of the last record.
+    missing: usize,
+    records: usize,
+    decided: Option<Peek>,
+}
+
+impl HelloReader {
+    /// Takes the next bytes. Once it is clear what they are, more change nothing.
+    pub fn read(&mut self, more: &[u8]) -> Peek {
+        if self.decided.is_none() {
+            self.decided = match self.take(more) {
+                Ok(true) => Some(hello(&self.message[4..]).map_or(Peek::Malformed, Peek::Hello)),
+                Ok(false) => None,
+                Err(peek) => Some(peek),
+            };
+        }
+        self.decided.clone().unwrap_or(Peek::NeedMore)
+    }
+
+    /// Whether the message is complete.
+    fn take(&mut self, mut more: &[u8]) -> Result<bool, Peek> {
+        loop {
+            if self.missing == 0 {
+                let wanted = (RECORD_HEADER - self.header.len()).min(more.len());
+                self.header.extend_from_slice(more.split_off(..wanted).unwrap_or_default());
+                let Some(length) = self.record()? else { return Ok(false) };
+                self.header.clear();
+                self.records += 1;
+                self.missing = length;
+            }
+            let present = self.missing.min(more.len());
+            self.message.extend_from_slice(more.split_off(..present).unwrap_or_default());
+            self.missing -= present;
+            if self.is_whole()? {
+                return Ok(true);
+            }
+            if self.missing > 0 {
+                return Ok(false);
+            }
+            if self.records == MAX_RECORDS {
+                return Err(Peek::Malformed);
+            }
+        }
+    }
+
+    /// The length of the record whose header is there.
+    fn record(&self) -> Result<Option<usize>, Peek> {
+        let other = if self.message.is_empty() { Peek::NotTls } else { Peek::Malformed };
+        // The minor version is not to be looked at (RFC 8446, section 5.1), but tells other protocols.
+        let header = &self.header;
+        let looks = |at, good: fn(u8) -> bool| header.get(at).is_none_or(|&byte: &u8| good(byte));
+        if !looks(0, |kind| kind == HANDSHAKE)
+            || !looks(1, |major| major == 3)
+            || !looks(2, |minor| minor <= 4)
+        {
+            return Err(other);
+        }
+        let Some(&[_, _, _, high, low]) = header.first_chunk::<RECORD_HEADER>() else {
+            return Ok(None);
+        };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        if (1..=MAX_RECORD).contains(&length) { Ok(Some(length)) } else { Err(Peek::Malformed) }
+    }
+
+    fn is_whole(&self) -> Result<bool, Peek> {
+        let message = &self.message;
         if message.first().is_some_and(|&kind| kind != CLIENT_HELLO) {
             return Err(Peek::Malformed);
         }
-        if let Some(&[_, a, b, c]) = message.first_chunk() {
-            let end = 4 + u32::from_be_bytes([0, a, b, c]) as usize;
-            // The keys may change after this message: nothing shares a record with its end.
-            if end > MAX_HELLO || message.len() + missing > end {
-                return Err(Peek::Malformed);
-            }
-            if message.len() == end {
-                message.drain(..4);
-                return Ok(message);
-            }
+        let Some(&[_, a, b, c]) = message.first_chunk() else { return Ok(false) };
+        let end = 4 + u32::from_be_bytes([0, a, b, c]) as usize;
+        // The keys may change after this message: nothing shares a record with its end.
+        if end > MAX_HELLO || message.len() + self.missing > end {
+            return Err(Peek::Malformed);
         }
-        if missing > 0 {
-            return Err(Peek::NeedMore);
-        }
+        Ok(message.len() == end)
     }
-    Err(Peek::Malformed)
-}
-
-struct Fragment<'a> {
-    present: &'a [u8],
-    length: usize,
-}
-
-/// Takes a handshake record, as far as it is there.
-fn record<'a>(rest: &mut &'a [u8], first: bool) -> Result<Fragment<'a>, Peek> {
-    let other = if first { Peek::NotTls } else { Peek::Malformed };
-    // The minor version is not to be looked at (RFC 8446, section 5.1), but tells other protocols.
-    let looks = |at: usize, good: fn(u8) -> bool| rest.get(at).is_none_or(|&byte| good(byte));
-    if !looks(0, |kind| kind == HANDSHAKE) || !looks(1, |major| major == 3) || !looks(2, |m| m <= 4)
-    {
-        return Err(other);
-    }
-    let Some((&[_, _, _, high, low], after)) = rest.split_first_chunk::<RECORD_HEADER>() else {
-        return Err(Peek::NeedMore);
-    };
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    if !(1..=MAX_RECORD).contains(&length) {
-        return Err(Peek::Malformed);
-    }
-    let (present, after) = after.split_at(length.min(after.len()));
-    *rest = after;
-    Ok(Fragment { present, length })
 }
 
 fn hello(message: &[u8]) -> Option<ClientHello> {
@@ -370,6 +398,9 @@ mod tests {
                 input[at] = byte;
             }
             let last = peek(&input);
+            let mut reader = HelloReader::default();
+            let stepwise = input.iter().map(|byte| reader.read(&[*byte])).last();
+            prop_assert_eq!(stepwise.as_ref(), Some(&last));
             for end in 0..input.len() {
                 let early = peek(&input[..end]);
                 prop_assert!(early == Peek::NeedMore || early == last, "{end}: {early:?} {last:?}");

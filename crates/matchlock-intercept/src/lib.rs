@@ -9,3 +9,4 @@ pub mod h1;
 pub mod headers;
 pub mod hooks;
 pub mod rewrite;
+pub mod speech;
