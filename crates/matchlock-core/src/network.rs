@@ -40,6 +40,14 @@ impl NetworkSettings {
         let (Some(network), Some(policy)) = (&spec.network, spec.policy(&with.secrets)) else {
             return Ok(None);
         };
+        if let Some(useless) = policy.useless_secrets().first() {
+            let (secret, host) = (useless.secret.to_string(), useless.host.to_string());
+            return Err(InvalidConfig::UselessSecret {
+                secret,
+                host,
+                rule: useless.rule.to_string(),
+            });
+        }
         Ok(Some(Self {
             mtu: network.mtu,
             policy,

@@ -124,6 +124,14 @@ pub enum Event {
         /// Why.
         reason: Cause,
     },
+    /// The bytes of a flow pass unread from here on: no request is judged, and no secret put in.
+    FlowRelayed {
+        /// The flow.
+        flow: u64,
+        /// What is spoken: a protocol that was recognised, `server first`, `nothing`, `tls` or `opaque`
+        /// where the rule says so, `unknown` in the open network.
+        spoken: String,
+    },
     /// The other side of an allowed flow could not be reached, or was not who it should be.
     UpstreamFailed {
         /// The flow.

@@ -15,6 +15,7 @@ use matchlock_intercept::h1::{AuthorityError, EncodeError, H1Error, InvalidHead,
 use matchlock_intercept::headers::InvalidHeader;
 use matchlock_intercept::hooks::{CallbackError, EditError};
 use matchlock_intercept::rewrite::{Leak, Undecodable};
+use matchlock_intercept::speech::Cut;
 use matchlock_policy::{Denied, DenyReason, RequestRefused};
 use serde::Serialize;
 
@@ -122,6 +123,7 @@ const OURS: &[fn(&(dyn Error + 'static)) -> Option<String>] = &[
     ours::<dns::ResolveError>,
     ours::<dns::UpstreamError>,
     ours::<engine::HelloRefused>,
+    ours::<Cut>,
     ours::<engine::OutsideError>,
     ours::<http::CallError>,
     ours::<http::DownloadError>,

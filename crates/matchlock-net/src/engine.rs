@@ -2,7 +2,8 @@
 //!
 //! A flow is decided when the guest asks for it, dialled, and only then accepted ([`tcp`]). Its
 //! first bytes tell what is spoken ([`sniff`], [`plain`]): TLS is answered in the server's stead
-//! ([`secure`]), HTTP goes to the HTTP side, everything else is carried as bytes ([`relay`]).
+//! ([`secure`]), HTTP goes to the HTTP side. What else may pass is carried unread ([`unread`]): a
+//! protocol that is recognised, a server that speaks first, or what the rule says.
 //!
 //! Every flow is a task of its own, which takes no other with it when it fails. The guest decides
 //! how many there are, so each kind has a bound.
@@ -18,13 +19,14 @@ pub(crate) mod relay;
 mod resolver;
 mod secure;
 pub(crate) mod shared;
-pub(crate) mod sniff;
+mod sniff;
 pub(crate) mod stream;
 mod target;
 pub(crate) mod tcp;
 #[cfg(test)]
 mod tests;
 mod udp;
+mod unread;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

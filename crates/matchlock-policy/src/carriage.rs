@@ -65,9 +65,12 @@ impl Allowed {
         self.unrecognised.then_some(Unread(()))
     }
 
-    /// The flag of `matchlock run` that has flows to here carried in this way.
+    /// The flag of `matchlock run` that has flows to here carried in this way. TLS to an address has no
+    /// server name that could be checked.
     #[must_use]
     pub fn flag(&self, carriage: Carriage) -> String {
+        let named = self.host().name().is_some() || carriage != Carriage::TlsPassthrough;
+        let carriage = if named { carriage } else { Carriage::Opaque };
         format!("--allow-host {}{}", self.endpoint(), carriage.suffix().unwrap_or_default())
     }
 }

@@ -61,6 +61,15 @@ pub enum InvalidConfig {
     Hostname(String),
     /// No authority can be read from it.
     Certificate(String),
+    /// A rule has the bytes to a host of a secret passed on unread, so that it would never be put in.
+    UselessSecret {
+        /// Its name.
+        secret: String,
+        /// Its host.
+        host: String,
+        /// The rule.
+        rule: String,
+    },
     /// What was attached is not what the description says of this field.
     Unattached(&'static str),
 }
@@ -80,6 +89,7 @@ impl InvalidConfig {
             Self::NoMtu | Self::Mtu { .. } => "mtu",
             Self::Hostname(_) => "hostname",
             Self::Certificate(_) => "network.upstream_ca",
+            Self::UselessSecret { .. } => "network.secrets",
             Self::Unattached(field) => field,
         }
     }
@@ -120,6 +130,11 @@ impl InvalidConfig {
                 write!(f, "{name} must be from {} to {}, not {wanted}", Mtu::MIN, Mtu::MAX)
             }
             Self::Certificate(why) => write!(f, "{name}: {why}"),
+            Self::UselessSecret { secret, host, rule } => write!(
+                f,
+                "secret \"{secret}\" is for {host}, but the rule {rule} passes the bytes on unread, \
+                 and a secret is put into HTTP only"
+            ),
             Self::Unattached(_) => write!(f, "{name}: what is attached is something else"),
             Self::Hostname(text) => write!(
                 f,

@@ -2,7 +2,7 @@
 //!
 //! Each has a grammar for the whole first message of the client and one for the first bytes of the
 //! server's answer. Nothing but that message is passed on before the server has answered in the same
-//! protocol, and it mentions no `HTTP/`. So a web server gets no request to see, however it reads.
+//! protocol, and it mentions neither `HTTP/` nor `GET /`. So a web server gets no request to see, however it reads.
 
 use std::fmt;
 
@@ -16,6 +16,8 @@ const MAX_ANSWER: u32 = 48 << 20;
 pub enum Protocol {
     /// RFC 4253.
     Ssh,
+    /// The daemon of rsync.
+    Rsync,
     /// `git://`: the protocol of Git's own daemon.
     Git,
     /// PostgreSQL, version 3 of its protocol.
@@ -50,8 +52,12 @@ pub struct Opening {
     length: usize,
 }
 
-const ALL: [(Protocol, fn(&[u8]) -> Match<usize>); 9] = [
-    (Protocol::Ssh, ssh),
+/// Finds the length of a first message.
+type Grammar = fn(&[u8]) -> Match<usize>;
+
+const ALL: [(Protocol, Grammar); 10] = [
+    (Protocol::Ssh, |bytes| line(bytes, &[b"SSH-2.0-", b"SSH-1.99-"])),
+    (Protocol::Rsync, |bytes| line(bytes, &[b"@RSYNCD: "])),
     (Protocol::Git, git),
     (Protocol::Postgres, postgres),
     (Protocol::Redis, redis),
@@ -98,6 +104,7 @@ impl Opening {
         let &first = answer.first()?;
         match self.protocol {
             Protocol::Ssh => known(b"SSH-"),
+            Protocol::Rsync => known(b"@RSYNCD: "),
             Protocol::Git => {
                 let hexadecimal = answer.iter().take(4).all(u8::is_ascii_hexdigit);
                 if hexadecimal && answer.len() < 4 { None } else { Some(hexadecimal) }
@@ -130,6 +137,7 @@ impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ssh => "ssh",
+            Self::Rsync => "rsync",
             Self::Git => "git",
             Self::Postgres => "postgresql",
             Self::Redis => "redis",
@@ -147,7 +155,7 @@ pub(super) fn opening(bytes: &[u8]) -> Match<Opening> {
     let mut open = false;
     for (protocol, grammar) in ALL {
         match grammar(bytes) {
-            Match::Yes(length) if mentions_http(&bytes[..length]) => return Match::No,
+            Match::Yes(length) if mentions_request(&bytes[..length]) => return Match::No,
             Match::Yes(length) => return Match::Yes(Opening { protocol, length }),
             Match::More => open = true,
             Match::No => {}
@@ -156,8 +164,12 @@ pub(super) fn opening(bytes: &[u8]) -> Match<Opening> {
     if open { Match::More } else { Match::No }
 }
 
-fn mentions_http(bytes: &[u8]) -> bool {
-    bytes.windows(5).any(|window| window.eq_ignore_ascii_case(b"HTTP/"))
+/// What no request does without, of HTTP/1 or of HTTP/0.9.
+fn mentions_request(bytes: &[u8]) -> bool {
+    let is_part = |window: &[u8]| {
+        window.eq_ignore_ascii_case(b"HTTP/") || window.eq_ignore_ascii_case(b"GET /")
+    };
+    bytes.windows(5).any(is_part)
 }
 
 /// Whether `bytes` begin with one of these; `Yes` says how long that is.
@@ -186,10 +198,10 @@ fn words(bytes: &[u8], read: fn([u8; 4]) -> u32) -> Option<[u32; 4]> {
     Some([read(words[0]), read(words[1]), read(words[2]), read(words[3])])
 }
 
-/// The first line of RFC 4253, section 4.2, without the `/` that a request needs.
-fn ssh(bytes: &[u8]) -> Match<usize> {
+/// A first line that says who speaks (RFC 4253, section 4.2), without the `/` that a request needs.
+fn line(bytes: &[u8], prefixes: &[&[u8]]) -> Match<usize> {
     const LONGEST: usize = 255;
-    let start = match prefix(bytes, &[b"SSH-2.0-", b"SSH-1.99-"]) {
+    let start = match prefix(bytes, prefixes) {
         Match::Yes(start) => start,
         other => return other,
     };
@@ -308,7 +320,8 @@ fn number(bytes: &[u8], at: &mut usize, kind: u8) -> Match<usize> {
         Match::Yes(end) => {
             *at += 1 + digits + end;
             // All are digits, and few.
-            let value = rest[..digits].iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'));
+            let value =
+                rest[..digits].iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'));
             Match::Yes(value)
         }
         other => other,
@@ -319,12 +332,7 @@ fn number(bytes: &[u8], at: &mut usize, kind: u8) -> Match<usize> {
 fn amqp(bytes: &[u8]) -> Match<usize> {
     prefix(
         bytes,
-        &[
-            b"AMQP\0\0\x09\x01",
-            b"AMQP\0\x01\0\0",
-            b"AMQP\x02\x01\0\0",
-            b"AMQP\x03\x01\0\0",
-        ],
+        &[b"AMQP\0\0\x09\x01", b"AMQP\0\x01\0\0", b"AMQP\x02\x01\0\0", b"AMQP\x03\x01\0\0"],
     )
 }
 

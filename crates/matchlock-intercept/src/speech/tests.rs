@@ -81,13 +81,17 @@ fn what_is_not_on_the_list_is_unknown() {
     }
 }
 
+/// A first message, its protocol, an answer in it, and another.
+type Row<'a> = (&'a [u8], Protocol, &'a [u8], &'a [u8]);
+
 #[test]
 fn the_closed_list() {
     let startup = b"\0\0\0\x14\0\x03\0\0user\0alice\0\0";
     let kafka = b"\0\0\0\x0e\0\x12\0\x03\0\0\0\x01\0\x04test";
     let mongo = [b"\x1a\0\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0".to_vec(), vec![0; 10]].concat();
-    let table: [(&[u8], Protocol, &[u8], &[u8]); 15] = [
+    let table: [Row<'_>; 16] = [
         (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", Protocol::Ssh, b"SSH-2.0-x", b"HTTP/1.1"),
+        (b"@RSYNCD: 31.0 sha512 md5\n", Protocol::Rsync, b"@RSYNCD: 31.0\n", b"@HTTP"),
         (b"SSH-1.99-x\n", Protocol::Ssh, b"SSH-", b"220 "),
         (b"0033git-upload-pack /a.git\0host=git.example.com\0", Protocol::Git, b"00a8", b"HTTP"),
         (b"\0\0\0\x08\x04\xd2\x16\x2f", Protocol::Postgres, b"S", b"H"),
@@ -130,7 +134,8 @@ fn a_first_message_with_a_request_in_it_is_of_no_protocol() {
     let request = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
     let embed = |head: &[u8], tail: &[u8]| [head, request, tail].concat();
     let length = u8::try_from(request.len()).unwrap();
-    let mongo = [length + 26, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xdd, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mongo =
+        [length + 26, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xdd, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     for bytes in [
         embed(b"SSH-2.0-", b"\r\n"),
         b"SSH-2.0-x / HTTP/1.1\r\n".to_vec(),
@@ -291,13 +296,7 @@ fn an_upgrade_that_hides_its_hello_is_cut() {
         &[greeting, (true, &pipelined), (false, b"220 go\r\n"), (false, SERVER_HELLO)],
         &[greeting, (true, &pipelined), (false, &late)],
         // One that is only shown does not do for one that is not.
-        &[
-            greeting,
-            (true, &good),
-            (false, b"500 what\r\n"),
-            (true, &pipelined),
-            (false, &late),
-        ],
+        &[greeting, (true, &good), (false, b"500 what\r\n"), (true, &pipelined), (false, &late)],
     ];
     for (number, steps) in cases.iter().enumerate() {
         for size in [1, 2, 5, 13, 1000] {
@@ -308,8 +307,11 @@ fn an_upgrade_that_hides_its_hello_is_cut() {
 
 #[test]
 fn a_server_that_answers_in_http_is_cut() {
-    let steps: &[(bool, &[u8])] =
-        &[(false, b"220 ready\r\n"), (true, b"GET / HTTP/1.1\r\n\r\n"), (false, b"HTTP/1.1 200 OK")];
+    let steps: &[(bool, &[u8])] = &[
+        (false, b"220 ready\r\n"),
+        (true, b"GET / HTTP/1.1\r\n\r\n"),
+        (false, b"HTTP/1.1 200 OK"),
+    ];
     for size in [1, 3, 1000] {
         assert_eq!(watched(steps, size), Err(Cut::Http));
     }

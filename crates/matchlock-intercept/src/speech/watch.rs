@@ -120,7 +120,9 @@ impl Watch {
                 _ => self.seen = false,
             }
         }
-        if self.start.len() > 5 && self.start.starts_with(b"HTTP/") && self.start[5].is_ascii_digit()
+        if self.start.len() > 5
+            && self.start.starts_with(b"HTTP/")
+            && self.start[5].is_ascii_digit()
         {
             return Err(Cut::Http);
         }

@@ -99,6 +99,24 @@ impl Flow {
         self.record_refusal(sni, reason);
     }
 
+    /// Records that an opened flow does not go on because nobody may read what it speaks; `flag` would
+    /// let it pass unread.
+    pub(crate) fn refuse_unread(&self, reason: impl Into<Cause>, flag: String) {
+        let reason = reason.into();
+        let refusal = Refusal::of(self.host(), Some(self.address.port()), reason.clone());
+        self.refused(Refusal { suggestion: Some(flag), ..refusal });
+        self.record_refusal(None, reason);
+    }
+
+    /// Records that the bytes of an opened flow pass unread, and what they are.
+    ///
+    /// # Errors
+    ///
+    /// It could not be recorded: they may not pass.
+    pub(crate) fn relayed(&self, spoken: String) -> Result<(), AuditLost> {
+        self.shared.audit(&Event::FlowRelayed { flow: self.id, spoken })
+    }
+
     /// Records that the other side of an opened flow is not to be had.
     pub(crate) fn fail(&self, host: &Host, reason: Cause) {
         let (flow, host, port) = (self.id, host.to_string(), self.address.port());

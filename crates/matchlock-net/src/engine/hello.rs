@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use matchlock_intercept::client_hello::{self, ClientHello, Peek};
+use matchlock_intercept::client_hello::{ClientHello, HelloReader, Peek};
 use matchlock_policy::{Denied, Policy};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -64,13 +64,16 @@ pub(crate) async fn read(
     buffer: &mut BytesMut,
     within: Duration,
 ) -> io::Result<Result<ClientHello, HelloRefused>> {
+    let mut reader = HelloReader::default();
+    let mut known = 0;
     let reading = async {
         loop {
-            match client_hello::peek(buffer) {
+            match reader.read(&buffer[known..]) {
                 Peek::Hello(hello) => return Ok(Ok(hello)),
                 Peek::Malformed | Peek::NotTls => return Ok(Err(HelloRefused::Malformed)),
                 Peek::NeedMore => {}
             }
+            known = buffer.len();
             if guest.read_buf(buffer).await? == 0 {
                 return Ok(Err(HelloRefused::Malformed));
             }

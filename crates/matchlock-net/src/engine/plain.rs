@@ -1,22 +1,24 @@
-//! What is spoken on a flow, in clear or inside TLS, and who carries it.
+//! What is spoken on a flow in clear, and who carries it.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use matchlock_intercept::h1::{RequestDecoder, RequestEvent};
-use matchlock_policy::{Host, HostName};
+use matchlock_intercept::speech::Speech;
+use matchlock_policy::{Carriage, Host, HostName};
 use tokio::io::AsyncReadExt;
 
 use super::flow::Flow;
 use super::outside::{Connected, OutsideError};
 use super::redial::Redialer;
-use super::sniff::{Speech, sniff};
+use super::sniff::{Spoken, sniff};
 use super::stream::{BoxedStream, Prefixed};
 use super::target::Target;
 use super::tcp::report;
-use super::{Engine, apology, relay as bytes_of, secure};
+use super::unread::{self, Ground};
+use super::{Engine, apology, secure};
 use crate::dial::Purpose;
 use crate::http::{self, Exchange, ProxyHop};
 
@@ -40,31 +42,42 @@ pub(crate) enum Session {
     Tls { sni: Option<HostName>, offers: Vec<Vec<u8>> },
 }
 
-/// Finds out what is spoken, and carries it.
+/// Carries a flow as its rule says; where that leaves it open, finds out what is spoken first.
 pub(crate) async fn serve(
     engine: &Arc<Engine>,
     flow: &Flow,
     target: &Target,
     mut sides: Sides,
 ) -> io::Result<()> {
+    if let Some(unread) = target.allowed.opaque() {
+        let sides = sides.tunnelled(engine, target).await?;
+        let ground = Ground::Opaque(unread);
+        return unread::carry(engine, flow, target, &ground, Bytes::new(), sides).await;
+    }
+    if target.allowed.carriage() == Carriage::TlsPassthrough {
+        let mut read = BytesMut::new();
+        // However long the guest waits before it begins.
+        sides.guest.read_buf(&mut read).await?;
+        return secure::serve(engine, flow, target, read, sides).await;
+    }
     let sniffed = sniff(&mut sides.guest, &mut sides.upstream).await?;
     if !sniffed.from_upstream.is_empty() {
         sides.upstream = Box::new(Prefixed::new(sniffed.from_upstream, sides.upstream));
     }
     let read = sniffed.from_guest;
-    match sniffed.speech {
-        Speech::Tls => secure::serve(engine, flow, target, read, sides).await,
-        Speech::Http1 if !target.bound => named(engine, flow, target, read, sides).await,
-        Speech::Http1 => http1(engine, flow, target, sides.prefixed(read), Session::Plain).await,
-        Speech::Http2 => http2(engine, flow, target, sides.prefixed(read), &Session::Plain).await,
-        Speech::Other => relay(engine, target, sides.prefixed(read)).await,
+    match sniffed.spoken {
+        Spoken::Guest(Speech::Tls) => secure::serve(engine, flow, target, read, sides).await,
+        Spoken::Guest(Speech::Http1) if !target.bound => {
+            named(engine, flow, target, read, sides).await
+        }
+        Spoken::Guest(Speech::Http1) => {
+            http1(engine, flow, target, sides.prefixed(read), Session::Plain).await
+        }
+        Spoken::Guest(Speech::Http2) => {
+            http2(engine, flow, target, sides.prefixed(read), &Session::Plain).await
+        }
+        spoken => unread::serve(engine, flow, target, spoken, read, sides).await,
     }
-}
-
-/// Carries bytes, whatever they are.
-pub(crate) async fn relay(engine: &Engine, target: &Target, sides: Sides) -> io::Result<()> {
-    let Sides { mut guest, mut upstream, .. } = sides.tunnelled(engine, target).await?;
-    bytes_of::relay(&mut guest, &mut upstream).await
 }
 
 /// Carries HTTP/1.
@@ -146,19 +159,24 @@ pub(crate) async fn named_upstream(
 
 /// The host of the first request, if there is a request to be understood.
 async fn first_host(guest: &mut BoxedStream, read: &mut BytesMut) -> io::Result<Option<Host>> {
+    let mut decoder = RequestDecoder::new();
+    // The decoder takes its bytes away, each once.
+    let mut left = read.clone();
     let reading = async {
         loop {
             // Ends in an error at the latest when the head is longer than heads may be.
-            match RequestDecoder::new().decode(&mut read.clone()) {
+            match decoder.decode(&mut left) {
                 Ok(None) => {}
                 Ok(Some(RequestEvent::Head(head, _))) => {
                     return Ok(head.authority().ok().map(|authority| authority.host().clone()));
                 }
                 Ok(Some(_)) | Err(_) => return Ok(None),
             }
+            let known = read.len();
             if guest.read_buf(read).await? == 0 {
                 return Ok(None);
             }
+            left.extend_from_slice(&read[known..]);
         }
     };
     tokio::time::timeout(HEAD, reading).await.unwrap_or(Ok(None))
@@ -180,7 +198,7 @@ impl Sides {
     }
 
     /// With a connection that carries more than plain HTTP.
-    async fn tunnelled(self, engine: &Engine, target: &Target) -> io::Result<Self> {
+    pub(crate) async fn tunnelled(self, engine: &Engine, target: &Target) -> io::Result<Self> {
         if self.proxy.is_none() {
             return Ok(self);
         }

@@ -10,17 +10,37 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// For each direction.
 const BUFFER: usize = 64 * 1024;
 
+/// Looks at bytes before they are passed on. An error ends both directions, and they are not.
+pub(crate) trait Tap {
+    /// Bytes of the guest.
+    fn up(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Bytes of the other side.
+    fn down(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// Nobody looks.
+impl Tap for () {
+    fn up(&mut self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn down(&mut self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Copies until both sides have ended. The end of one direction is passed on while the other still
 /// goes on; nothing is ever closed for being idle.
 pub(crate) async fn relay(
     guest: &mut (impl AsyncRead + AsyncWrite + Unpin),
     upstream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    tap: &mut impl Tap,
 ) -> io::Result<()> {
     let mut up = Direction::new();
     let mut down = Direction::new();
     poll_fn(|cx| {
-        let up = up.poll(cx, guest, upstream)?;
-        let down = down.poll(cx, upstream, guest)?;
+        let up = up.poll(cx, guest, upstream, |bytes| tap.up(bytes))?;
+        let down = down.poll(cx, upstream, guest, |bytes| tap.down(bytes))?;
         match (up, down) {
             (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
             _ => Poll::Pending,
@@ -57,9 +77,10 @@ impl Direction {
         cx: &mut Context<'_>,
         reader: &mut (impl AsyncRead + Unpin),
         writer: &mut (impl AsyncWrite + Unpin),
+        look: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Poll<io::Result<()>> {
         if self.state == State::Copying {
-            ready!(self.poll_copy(cx, reader, writer))?;
+            ready!(self.poll_copy(cx, reader, writer, look))?;
             self.state = State::Closing;
         }
         if self.state == State::Closing {
@@ -75,6 +96,7 @@ impl Direction {
         cx: &mut Context<'_>,
         reader: &mut (impl AsyncRead + Unpin),
         writer: &mut (impl AsyncWrite + Unpin),
+        mut look: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Poll<io::Result<()>> {
         loop {
             // One busy direction must not starve the other flows of this worker.
@@ -95,6 +117,7 @@ impl Direction {
                 if self.end == 0 {
                     return Poll::Ready(Ok(()));
                 }
+                look(&self.buffer[..self.end])?;
             }
             let pending = &self.buffer[self.start..self.end];
             let written = ready!(Pin::new(&mut *writer).poll_write(cx, pending))?;
@@ -139,7 +162,9 @@ mod tests {
             );
             assert_eq!(read.len(), 300_000);
         };
-        let (relayed, ()) = tokio::join!(relay(&mut near_guest, &mut near_upstream), sides);
+        let mut nobody = ();
+        let relaying = relay(&mut near_guest, &mut near_upstream, &mut nobody);
+        let (relayed, ()) = tokio::join!(relaying, sides);
         relayed.expect("both sides ended well");
     }
 }

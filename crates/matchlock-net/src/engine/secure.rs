@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use matchlock_intercept::client_hello::ClientHello;
-use matchlock_policy::HostName;
+use matchlock_intercept::speech::Speech;
+use matchlock_policy::{Carriage, HostName};
 use tokio_rustls::TlsAcceptor;
 
 use super::flow::Flow;
 use super::hello::{self, Alert, HelloRefused};
 use super::outside::{OutsideError, Secured};
 use super::plain::{self, Session, Sides};
-use super::sniff::{Speech, sniff};
+use super::sniff::{Spoken, sniff};
 use super::stream::{BoxedStream, Prefixed};
 use super::target::Target;
+use super::unread::{self, Ground};
 use super::{Engine, apology, tcp};
 use crate::cause::Cause;
 use crate::dial::Purpose;
@@ -41,6 +43,9 @@ pub(crate) async fn serve(
         Ok(named) => named,
         Err(refused) => return refuse(flow, sides.guest, hello.sni.as_ref(), &refused).await,
     };
+    if named.allowed.carriage() != Carriage::Http {
+        return pass_through(engine, flow, (target, &named), &hello, read, sides).await;
+    }
     let sides = sides.prefixed(read);
     let offers = hello::offers(&hello);
     match upstream(engine, target, &named, &offers, sides.upstream, sides.proxy.is_some()).await {
@@ -55,7 +60,42 @@ pub(crate) async fn serve(
     }
 }
 
-/// A TLS session with what the guest named, over the connection that there is if it leads there.
+/// Passes a session on to the server that the guest named, as the rule says.
+async fn pass_through(
+    engine: &Engine,
+    flow: &Flow,
+    (dialled, named): (&Target, &Target),
+    hello: &ClientHello,
+    read: BytesMut,
+    sides: Sides,
+) -> io::Result<()> {
+    let by_name = hello.sni.as_ref().and_then(|sni| named.allowed.passthrough(sni));
+    let ground = match (named.allowed.opaque(), by_name) {
+        (Some(unread), _) => Ground::Opaque(unread),
+        // The real name could be another one.
+        (None, _) if hello.ech => {
+            return refuse(flow, sides.guest, hello.sni.as_ref(), &HelloRefused::Encrypted).await;
+        }
+        (None, Some(unread)) => Ground::Passthrough(unread),
+        (None, None) => {
+            return refuse(flow, sides.guest, hello.sni.as_ref(), &HelloRefused::NoName).await;
+        }
+    };
+    let Sides { guest, upstream, proxy } = sides;
+    match reach(engine, dialled, named, upstream, proxy.is_some()).await {
+        Ok(upstream) => {
+            let sides = Sides { guest, upstream, proxy: None };
+            unread::carry(engine, flow, named, &ground, read.freeze(), sides).await
+        }
+        Err(error) => {
+            tcp::report(flow, named, &error);
+            hello::send_alert(guest, alert_of(&error)).await;
+            Ok(())
+        }
+    }
+}
+
+/// A TLS session with what the guest named.
 async fn upstream(
     engine: &Engine,
     dialled: &Target,
@@ -64,16 +104,27 @@ async fn upstream(
     stream: BoxedStream,
     proxied: bool,
 ) -> Result<Secured, OutsideError> {
+    let stream = reach(engine, dialled, named, stream, proxied).await?;
+    engine.outside.secure(stream, &named.allowed, offers).await
+}
+
+/// A connection to what the guest named: the one that there is if it leads there.
+async fn reach(
+    engine: &Engine,
+    dialled: &Target,
+    named: &Target,
+    stream: BoxedStream,
+    proxied: bool,
+) -> Result<BoxedStream, OutsideError> {
     let renamed = !dialled.bound && !named.names.is_empty();
-    let stream = if renamed {
-        plain::named_upstream(engine, named, stream, Purpose::Tls).await?.stream
+    if renamed {
+        Ok(plain::named_upstream(engine, named, stream, Purpose::Tls).await?.stream)
     } else if proxied {
         let policy = engine.shared.policy();
-        engine.outside.dial(&policy, &named.allowed, Purpose::Tls).await?.stream
+        Ok(engine.outside.dial(&policy, &named.allowed, Purpose::Tls).await?.stream)
     } else {
-        stream
-    };
-    engine.outside.secure(stream, &named.allowed, offers).await
+        Ok(stream)
+    }
 }
 
 /// What is inside of a TLS flow.
@@ -104,16 +155,26 @@ impl Inner<'_> {
         }
     }
 
-    /// Carries what no application protocol was agreed on for, or one that is not HTTP.
+    /// Carries HTTP for which no application protocol was agreed on, or one that is not HTTP. Nothing
+    /// else is carried within TLS.
     async fn serve_unknown(self, mut sides: Sides) -> io::Result<()> {
         let sniffed = sniff(&mut sides.guest, &mut sides.upstream).await?;
         let upstream = Prefixed::new(sniffed.from_upstream, sides.upstream);
         let sides = Sides { upstream: Box::new(upstream), ..sides }.prefixed(sniffed.from_guest);
         let Self { engine, flow, target, session } = self;
-        match sniffed.speech {
-            Speech::Http1 => plain::http1(engine, flow, target, sides, session).await,
-            Speech::Http2 => plain::http2(engine, flow, target, sides, &session).await,
-            Speech::Tls | Speech::Other => plain::relay(engine, target, sides).await,
+        match sniffed.spoken {
+            Spoken::Guest(Speech::Http1) => {
+                plain::http1(engine, flow, target, sides, session).await
+            }
+            Spoken::Guest(Speech::Http2) => {
+                plain::http2(engine, flow, target, sides, &session).await
+            }
+            Spoken::Guest(Speech::Silent) | Spoken::Ended => Ok(()),
+            _ => {
+                let flag = target.allowed.flag(Carriage::TlsPassthrough);
+                flow.refuse_unread("what is spoken within TLS is not HTTP", flag);
+                Ok(())
+            }
         }
     }
 
@@ -166,11 +227,13 @@ async fn apologise(
     error: &OutsideError,
 ) -> io::Result<()> {
     let Some(alpn) = hello::plain_http(hello) else {
-        let alert =
-            if error.denied().is_some() { Alert::AccessDenied } else { Alert::HandshakeFailure };
-        hello::send_alert(guest, alert).await;
+        hello::send_alert(guest, alert_of(error)).await;
         return Ok(());
     };
     let guest = accept(engine, target, guest, alpn).await?;
     apology::say(guest, error).await
+}
+
+fn alert_of(error: &OutsideError) -> Alert {
+    if error.denied().is_some() { Alert::AccessDenied } else { Alert::HandshakeFailure }
 }

@@ -56,9 +56,10 @@ impl Target {
         Ok(Self { allowed, names: vec![name.clone()], address: self.address, bound: true })
     }
 
-    /// Whether a policy still lets the flow be.
+    /// Whether a policy still lets the flow be, and be carried as it is.
     pub(crate) fn stands(&self, policy: &Policy) -> bool {
-        policy.connect(self.allowed.endpoint()).is_ok()
+        let carriage = self.allowed.carriage();
+        policy.connect(self.allowed.endpoint()).is_ok_and(|now| now.carriage() == carriage)
     }
 
     /// What requests on the flow are held against. It was dialled already: an address of which no

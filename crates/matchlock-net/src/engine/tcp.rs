@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use matchlock_policy::Carriage;
+
 use super::Engine;
 use super::flow::{Counted, Flow};
 use super::outside::{Connected, OutsideError};
@@ -86,7 +88,11 @@ async fn carry(
     pending: impl Pending,
 ) -> io::Result<()> {
     let policy = engine.shared.policy();
-    let purpose = likely_purpose(target.address.port());
+    let purpose = match target.allowed.carriage() {
+        Carriage::Opaque => Purpose::Raw,
+        Carriage::TlsPassthrough => Purpose::Tls,
+        Carriage::Http => likely_purpose(target.address.port()),
+    };
     let upstream = match engine.outside.dial(&policy, &target.allowed, purpose).await {
         Ok(upstream) => upstream,
         Err(error) => {
@@ -98,11 +104,7 @@ async fn carry(
     let guest = Counted::new(pending.accept().await?, Arc::clone(flow.traffic()));
     let Connected { stream, proxy } = upstream;
     let sides = Sides { guest: Box::new(guest), upstream: stream, proxy };
-    if policy.intercepts() {
-        plain::serve(engine, flow, target, sides).await
-    } else {
-        plain::relay(engine, target, sides).await
-    }
+    plain::serve(engine, flow, target, sides).await
 }
 
 /// Records why the outside is not to be had.

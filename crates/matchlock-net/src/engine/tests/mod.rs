@@ -5,3 +5,4 @@ mod lifecycle;
 mod open;
 mod rig;
 mod session;
+mod unread;

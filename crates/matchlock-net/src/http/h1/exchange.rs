@@ -178,7 +178,7 @@ where
             Counted::new(guest, |bytes| admitted.record.up(bytes)),
             Counted::new(upstream, |bytes| admitted.record.down(bytes)),
         );
-        let result = relay(&mut guest, &mut upstream).await;
+        let result = relay(&mut guest, &mut upstream, &mut ()).await;
         if let Err(error) = &result {
             admitted.record.failed(Cause::of(error));
         }
