@@ -14,7 +14,8 @@ use crate::options::size;
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetworkArgs {
     /// Hosts that may be reached, separated by commas: names, *.example.com, addresses, CIDR, each
-    /// optionally with :PORT; "*" is the public network
+    /// optionally with :PORT; "*" is the public network. :PORT/tcp lets bytes pass unread, :PORT/tls
+    /// TLS for that name
     /// [default: none; $MATCHLOCK_DEFAULT_EGRESS=public opens the public network]
     #[arg(long, value_name = "HOSTS")]
     pub(crate) allow_host: Vec<String>,
