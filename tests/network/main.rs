@@ -35,6 +35,7 @@ mod raw;
 mod sealed;
 mod secrets;
 mod servers;
+mod speech;
 mod trust;
 mod upstream;
 
@@ -62,6 +63,7 @@ const ALL: &[&[Case]] = &[
     raw::CASES,
     sealed::CASES,
     secrets::CASES,
+    speech::CASES,
     trust::CASES,
     upstream::CASES,
 ];

@@ -21,8 +21,15 @@ impl Program {
     /// Runs a Python program until it says `ready`.
     pub(crate) fn python(text: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(PYTHON);
-        command.args(["-c", text]).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("python runs");
+        let program = Self::start(command.args(["-c", text]).args(arguments));
+        program.wait_for("ready");
+        program
+    }
+
+    /// Runs a program.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the program runs");
         let stdout = child.stdout.take().expect("a pipe");
         let lines = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&lines);
@@ -31,9 +38,7 @@ impl Program {
                 heard.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
-        let program = Self { child, lines };
-        program.wait_for("ready");
-        program
+        Self { child, lines }
     }
 
     /// The lines that it wrote so far.

@@ -45,6 +45,9 @@ pub(crate) enum Need {
     Java,
     /// `openssl s_client`.
     Openssl,
+    /// Servers whose reading of first bytes ours is held against.
+    Nginx,
+    Netty,
     /// `ip`, for the network namespace of the network tests.
     Iproute,
     /// Makes the root file system of the test images.
@@ -58,7 +61,7 @@ pub(crate) enum Need {
 }
 
 /// What the network tests run, in a sandbox or around it.
-pub(crate) const NETWORK_TESTS: [Need; 11] = [
+pub(crate) const NETWORK_TESTS: [Need; 13] = [
     Need::Curl,
     Need::Git,
     Need::Node,
@@ -69,6 +72,8 @@ pub(crate) const NETWORK_TESTS: [Need; 11] = [
     Need::WebSockets,
     Need::Java,
     Need::Openssl,
+    Need::Nginx,
+    Need::Netty,
     Need::Iproute,
 ];
 
@@ -105,6 +110,8 @@ impl Need {
             Self::WebSockets => "websockets",
             Self::Java => "javac",
             Self::Openssl => "openssl",
+            Self::Nginx => "nginx",
+            Self::Netty => "netty-codec-http.jar",
             Self::Iproute => "ip",
             Self::Mmdebstrap => "mmdebstrap",
             Self::DockerRegistry => "docker-registry",
@@ -126,6 +133,8 @@ impl Need {
                 python.args(["-c", &import]).stderr(Stdio::null());
                 python.status().is_ok_and(|status| status.success())
             }
+            // Where Debian has the libraries of Java.
+            Self::Netty => Path::new("/usr/share/java").join(self.program()).exists(),
             _ => run::find_program(self.program()).is_some(),
         }
     }
@@ -163,6 +172,10 @@ impl Need {
             (Self::Iproute, APT | APK) => "iproute2",
             (Self::Iproute, _) => "iproute",
             (Self::ErofsUtils, _) => "erofs-utils",
+            (Self::Nginx, APT) => "nginx-light",
+            (Self::Nginx, _) => "nginx",
+            (Self::Netty, APT) => "libnetty-java",
+            (Self::Netty, _) => "netty",
             (
                 Self::Curl
                 | Self::Git
