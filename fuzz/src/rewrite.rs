@@ -209,7 +209,11 @@ fn secrets() -> Secrets {
 }
 
 fn allowed(host: &str) -> Allowed {
-    let config = PolicyConfig { default_egress: DefaultEgress::Public, ..PolicyConfig::default() };
+    let config = PolicyConfig {
+        default_egress: DefaultEgress::Public,
+        intercept: true,
+        ..PolicyConfig::default()
+    };
     let endpoint = Endpoint::parse(host, 443).expect("an endpoint");
     Policy::new(config).connect(&endpoint).expect("a public host")
 }

@@ -30,7 +30,11 @@ pub(crate) fn placeholder(secrets: &Secrets, at: usize) -> String {
 }
 
 pub(crate) fn allowed(host: &str) -> Allowed {
-    let config = PolicyConfig { default_egress: DefaultEgress::Public, ..PolicyConfig::default() };
+    let config = PolicyConfig {
+        default_egress: DefaultEgress::Public,
+        intercept: true,
+        ..PolicyConfig::default()
+    };
     let host: Host = host.parse().expect("a host");
     Policy::new(config).connect(&Endpoint::new(host, 443)).expect("a public host")
 }
