@@ -1,4 +1,5 @@
 //! Places where tests make the store fail or the process die.
+#![expect(clippy::disallowed_methods, reason = "it is for tests")]
 
 use std::io;
 use std::sync::Mutex;

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "a test asks for its surroundings")]
+
 use std::io;
 use std::process::{Command, Stdio};
 

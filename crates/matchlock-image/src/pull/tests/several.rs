@@ -1,4 +1,5 @@
 //! Several pulls at once, and pulls that end early.
+#![expect(clippy::disallowed_methods, reason = "a test asks for its surroundings")]
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Barrier;
