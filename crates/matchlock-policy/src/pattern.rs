@@ -89,7 +89,7 @@ impl HostPattern {
     }
 
     /// Whether the pattern covers names of unrelated owners without saying `*`: `*.com`, `*.co.uk`,
-    /// `example.*`, `*example.com`. Worth a warning.
+    /// `*.github.io`, `example.*`, `*example.com`. Worth a warning.
     #[must_use]
     pub fn is_broad(&self) -> bool {
         matches!(&self.matcher, Matcher::Glob(glob) if glob.is_broad())

@@ -167,7 +167,9 @@ fn only_the_plain_star_is_everything() {
 
 #[test]
 fn patterns_over_many_owners_are_broad() {
-    for text in ["*.com", "*.co.uk", "*.com:443", "example.*", "*example.com", "**", "*.a*"] {
+    let broad = ["*.com", "*.co.uk", "*.com:443", "example.*", "*example.com", "**", "*.a*"];
+    let rented = ["*.github.io", "*.workers.dev", "app-*.web.app"];
+    for text in broad.into_iter().chain(rented) {
         assert!(pattern(text).is_broad(), "{text}");
     }
     for text in ["*", "*.example.com", "api-*.example.com", "*.example.co.uk", "example.com", "::1"]

@@ -2,27 +2,9 @@
 
 use matchlock_policy::{Host, HostName};
 
-/// Domains whose subdomains belong to whoever rents them.
-const SHARED: &[&str] = &[
-    "amazonaws.com",
-    "appspot.com",
-    "azurecr.io",
-    "azurewebsites.net",
-    "cloudfront.net",
-    "fly.dev",
-    "github.io",
-    "gitlab.io",
-    "herokuapp.com",
-    "netlify.app",
-    "ngrok.io",
-    "on.aws",
-    "pages.dev",
-    "pkg.dev",
-    "run.app",
-    "vercel.app",
-    "windows.net",
-    "workers.dev",
-];
+/// Domains that rent subdomains, of registries too, and are not in the list of public suffixes.
+const SHARED: &[&str] =
+    &["amazonaws.com", "azurecr.io", "on.aws", "pkg.dev", "run.app", "windows.net"];
 
 /// The same host, or both below one domain that can have an owner. Addresses are equal or not.
 pub(crate) fn is_same(one: &Host, other: &Host) -> bool {
@@ -33,23 +15,10 @@ pub(crate) fn is_same(one: &Host, other: &Host) -> bool {
     registrable(one).is_some_and(|domain| Some(domain) == registrable(other))
 }
 
-/// The last two labels of a name, or three where two look like a public suffix: `co.uk`. This is
-/// narrower than the list of public suffixes, not wider, but for suffixes of two long labels.
+/// What somebody can own of a name: one label below the longest public suffix, be it a registry's like
+/// `co.uk` or that of a company that rents subdomains, like `github.io`.
 fn registrable(name: &HostName) -> Option<&str> {
-    let text = name.as_str();
-    let starts: Vec<usize> = text.match_indices('.').map(|(at, _)| at + 1).collect();
-    let (second, top) = text.get(begin(&starts, 2)?..)?.split_once('.')?;
-    let suffix = top.len() == 2 && second.len() <= 3;
-    let domain = text.get(begin(&starts, if suffix { 3 } else { 2 })?..)?;
-    (!SHARED.contains(&domain)).then_some(domain)
-}
-
-/// Where the last `labels` labels begin.
-fn begin(starts: &[usize], labels: usize) -> Option<usize> {
-    match (starts.len() + 1).checked_sub(labels)? {
-        0 => Some(0),
-        skipped => starts.get(skipped - 1).copied(),
-    }
+    psl::domain_str(name.as_str()).filter(|domain| !SHARED.contains(domain))
 }
 
 #[cfg(test)]
@@ -72,6 +41,20 @@ mod tests {
             ("r.example", "s.example", false),
             ("one.azurecr.io", "two.azurecr.io", false),
             ("one.azurecr.io", "one.azurecr.io", true),
+            ("one.amazonaws.com", "two.amazonaws.com", false),
+            ("one.on.aws", "two.on.aws", false),
+            ("one.pkg.dev", "two.pkg.dev", false),
+            ("one.run.app", "two.run.app", false),
+            ("one.windows.net", "two.windows.net", false),
+            ("one.herokuapp.com", "two.herokuapp.com", false),
+            ("one.vercel.app", "two.vercel.app", false),
+            ("one.workers.dev", "two.workers.dev", false),
+            ("one.fly.dev", "two.fly.dev", false),
+            ("one.r2.dev", "two.r2.dev", false),
+            ("one.onrender.com", "two.onrender.com", false),
+            ("one.web.app", "two.web.app", false),
+            ("one.trycloudflare.com", "two.trycloudflare.com", false),
+            ("r.example.github.io", "auth.example.github.io", true),
             ("registry", "auth", false),
             ("registry", "registry", true),
             ("localhost", "auth.localhost", false),

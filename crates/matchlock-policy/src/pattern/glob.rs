@@ -3,10 +3,6 @@
 use crate::name::{HostName, InvalidName, MAX_LABEL, MAX_NAME, check_label, ends_in_number};
 use crate::pattern::InvalidPattern;
 
-/// Second-level labels under which countries register names: `co.uk`, `com.au`.
-const SHARED_SECOND_LEVELS: &[&str] =
-    &["ac", "co", "com", "edu", "go", "gov", "gob", "mil", "ne", "net", "nom", "or", "org"];
-
 /// The literal parts between the `*`s of a pattern: always at least two.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Glob(Vec<Box<str>>);
@@ -59,12 +55,8 @@ impl Glob {
         let Some(suffix) = self.0.last().and_then(|last| last.strip_prefix('.')) else {
             return true;
         };
-        let labels: Vec<&str> = suffix.split('.').collect();
-        match labels.as_slice() {
-            [_] => true,
-            [second, country] => country.len() == 2 && SHARED_SECOND_LEVELS.contains(second),
-            _ => false,
-        }
+        // Below a public suffix, each name has an owner of its own.
+        psl::domain_str(suffix).is_none()
     }
 }
 
