@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 const KERNEL: &str = "../../guest/kernel/vmlinux-x86_64.zst";
@@ -33,7 +34,7 @@ fn main() {
     ] {
         embed(name, path, &mut digest);
     }
-    let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = HEXLOWER.encode(&digest.finalize());
     println!("cargo::rustc-env=MATCHLOCK_EMBED_DIGEST={hex}");
     version();
 }

@@ -17,6 +17,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use data_encoding::HEXLOWER;
 use matchlock_testkit::TestImage;
 use matchlock_testkit::image_archive::{Format, ImageArchive, Packing};
 use serde_json::{Value, json};
@@ -103,7 +104,7 @@ fn key(suite: &str) -> String {
         hasher.update(input.len().to_le_bytes());
         hasher.update(input);
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&hasher.finalize())
 }
 
 fn write(image: TestImage, rootfs: &RootFs, directory: &Path) -> Result<()> {

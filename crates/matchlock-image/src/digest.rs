@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 /// The digest of some bytes: algorithm `sha256`, the one that every registry has.
@@ -37,11 +38,7 @@ impl Digest {
     /// 64 hexadecimal digits in lower case.
     #[must_use]
     pub fn hex(&self) -> String {
-        use fmt::Write as _;
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-            let _infallible = write!(text, "{byte:02x}");
-            text
-        })
+        HEXLOWER.encode(&self.0)
     }
 
     /// `sha256_<hex>`: the contract's form of a blob's file name.
@@ -70,20 +67,11 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
         let invalid = || InvalidDigest(text.chars().take(128).collect());
         let hex = text.strip_prefix("sha256:").ok_or_else(invalid)?.as_bytes();
-        let mut bytes = [0; 32];
         if hex.len() != 64 {
             return Err(invalid());
         }
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        };
-        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-            let [high, low] = pair else { return Err(invalid()) };
-            let (high, low) = digit(*high).zip(digit(*low)).ok_or_else(invalid)?;
-            *byte = high << 4 | low;
-        }
+        let mut bytes = [0; 32];
+        HEXLOWER.decode_mut(hex, &mut bytes).map_err(|_| invalid())?;
         Ok(Self(bytes))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter};
 use sha2::{Digest, Sha256};
@@ -71,11 +72,7 @@ pub(super) fn hash(line: &[u8]) -> Hash {
 }
 
 pub(super) fn hex(hash: &[u8]) -> String {
-    hash.iter().fold(String::with_capacity(hash.len() * 2), |mut text, byte| {
-        // Infallible: a `String` takes every write.
-        let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
-        text
-    })
+    HEXLOWER.encode(hash)
 }
 
 fn sum(body: &[u8]) -> String {

@@ -1,7 +1,6 @@
 //! What the guest holds in place of a value.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use memchr::memmem;
@@ -25,11 +24,7 @@ pub struct Placeholder {
 impl Placeholder {
     /// `SANDBOX_SECRET_` and 32 hexadecimal digits.
     pub(super) fn generate(random: [u8; 16]) -> Self {
-        let mut text = PREFIX.to_owned();
-        for byte in random {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
+        let text = format!("{PREFIX}{:032x}", u128::from_be_bytes(random));
         Self { text: text.into(), given: false }
     }
 

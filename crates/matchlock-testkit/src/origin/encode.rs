@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 /// `length` bytes of the pattern of `/bytes/N`, from `offset` on.
@@ -55,6 +56,6 @@ impl Tally {
     }
 
     pub(super) fn hex(self) -> String {
-        self.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&self.digest.finalize())
     }
 }

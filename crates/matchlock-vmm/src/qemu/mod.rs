@@ -63,7 +63,7 @@ impl Qemu {
         let mut token = [0; 16];
         rustix::rand::getrandom(&mut token, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| VmmError::host("get random bytes")(errno.into()))?;
-        let token = token.map(|byte| format!("{byte:02x}")).concat();
+        let token = format!("{:032x}", u128::from_ne_bytes(token));
         let clone =
             |file: &File| file.try_clone().map_err(VmmError::host("duplicate a descriptor"));
         let machine = Machine {
