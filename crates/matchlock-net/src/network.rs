@@ -95,7 +95,7 @@ pub struct Network {
     engine: Arc<Engine>,
     guest: GuestNetwork,
     /// Whether the guest trusts [`Network::ca_pem`], which is settled at its start.
-    intercepts: bool,
+    ends_tls: bool,
     runtime: Option<Runtime>,
 }
 
@@ -109,12 +109,12 @@ impl Network {
     pub fn start(config: NetConfig, guest: UnixStream) -> Result<Self, NetError> {
         let mtu = config.mtu;
         let addressing = Addressing::default();
-        let intercepts = config.policy.intercepts();
+        let ends_tls = config.policy.ends_tls();
         let engine = engine(config, &addressing, true)?;
         let runtime = runtime()?;
         let stack = StackConfig { mtu, addressing: addressing.clone() };
         let guest_network = guest_network(mtu, &addressing);
-        let network = Self { engine, guest: guest_network, intercepts, runtime: Some(runtime) };
+        let network = Self { engine, guest: guest_network, ends_tls, runtime: Some(runtime) };
         network.serve(stack, guest)?;
         Ok(network)
     }
@@ -129,7 +129,7 @@ impl Network {
     /// with looks into nothing. Every network has another.
     #[must_use]
     pub fn ca_pem(&self) -> Option<&str> {
-        self.intercepts.then(|| self.engine.authority.ca_pem())
+        self.ends_tls.then(|| self.engine.authority.ca_pem())
     }
 
     /// The policy of this moment.
@@ -144,9 +144,9 @@ impl Network {
     /// # Errors
     /// [`NotIntercepting`]: this policy looks into TLS, the first one did not, and so the guest was given
     /// no authority to trust. Whoever means to change a policy begins with one that
-    /// [intercepts](Policy::intercepts).
+    /// [ends TLS](Policy::ends_tls).
     pub fn replace_policy(&self, policy: Policy) -> Result<(), NotIntercepting> {
-        if policy.intercepts() && !self.intercepts {
+        if policy.ends_tls() && !self.ends_tls {
             return Err(NotIntercepting);
         }
         self.engine.shared.replace_policy(policy);

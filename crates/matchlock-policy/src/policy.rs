@@ -119,6 +119,16 @@ impl Policy {
             || !inner.secrets.is_empty()
     }
 
+    /// Whether there is, or may come by the same kind of rules, a flow of which TLS is ended here, so that
+    /// the guest has to trust an authority of ours. Not when every rule has its flows carried unread.
+    #[must_use]
+    pub fn ends_tls(&self) -> bool {
+        let inner = &*self.inner;
+        let mut rules = inner.entries.iter().map(|entry| entry.pattern.carriage());
+        let is_read = inner.entries.is_empty() || rules.any(|rule| rule == Carriage::Http);
+        self.intercepts() && (is_read || inner.intercept)
+    }
+
     /// The allow-list, as the entries were given.
     #[must_use]
     pub fn allowed_hosts(&self) -> Vec<String> {

@@ -183,6 +183,26 @@ fn what_is_public_and_what_is_intercepted() {
     }
 }
 
+/// Issue 9: no authority is installed where nothing is looked into.
+#[test]
+fn rules_that_have_bytes_pass_unread_end_no_tls() {
+    for (rules, ends_tls) in [
+        (&["db.example:5432/tcp"][..], false),
+        (&["db.example:5432/tcp", "api.example:443/tls"], false),
+        (&["db.example:5432/tcp", "api.example"], true),
+        // A name may be allowed later.
+        (&[], true),
+    ] {
+        assert_eq!(sealed(rules).ends_tls(), ends_tls, "{rules:?}");
+    }
+    let forced = PolicyConfig { intercept: true, ..config(&["db.example:5432/tcp"]) };
+    assert!(Policy::new(forced).ends_tls());
+    let with_secret =
+        PolicyConfig { secrets: secret(&["api.example"]), ..config(&["db.example:1/tcp"]) };
+    assert!(Policy::new(with_secret).ends_tls());
+    assert!(!public().ends_tls());
+}
+
 #[test]
 fn the_hosts_of_secrets_join_the_list() {
     let policy = Policy::new(PolicyConfig {
