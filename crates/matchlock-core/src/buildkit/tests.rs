@@ -1,6 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::*;
 
@@ -36,7 +36,12 @@ fn carried_out(options: &BuildKitOptions, buildctl: &str) -> (Option<i32>, Strin
     for (name, value) in environment(options) {
         command.env(text(name), text(value));
     }
-    let output = command.output().expect("a shell");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let started = {
+        let _forking = crate::testing::forking();
+        command.spawn().expect("a shell")
+    };
+    let output = started.wait_with_output().expect("a shell");
     let calls = fs::read_to_string(&calls).unwrap_or_default();
     let calls = calls.replace(&dir.path().display().to_string(), "");
     // The daemon may not have come to write it when it was never asked.
