@@ -59,9 +59,10 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Tests of each crate may use this one, and crates that are not shipped.
 const TESTKIT: &str = "matchlock-testkit";
 
-/// Tests may name these beside what their crate may depend on: the end-to-end tests ask core, and make
-/// images.
-const TESTS: &[(&str, &[&str])] = &[("matchlock-e2e", &["matchlock-core", "matchlock-image"])];
+/// Tests may name these beside what their crate may depend on: the end-to-end tests ask core, make
+/// images, and hold what passes unread against real servers.
+const TESTS: &[(&str, &[&str])] =
+    &[("matchlock-e2e", &["matchlock-core", "matchlock-image", "matchlock-intercept"])];
 
 /// Crates in which nothing waits for the world: they have no asynchronous runtime.
 const WITHOUT_RUNTIME: &[&str] = &[
