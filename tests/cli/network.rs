@@ -34,7 +34,9 @@ fn a_service_of_the_host_is_reached_by_its_exact_name_and_port_only() {
     let allowed = format!("host.matchlock.internal:{port}");
     let refused = format!("host.matchlock.internal:{other_port}");
     let argv = ["python3", "-c", CLIENT, &allowed, &refused, "evil.example.com:443"];
-    let finished = lab.run(&["--allow-host", &allowed, "--json"], &argv).finish().expect(0);
+    // The client's word is in no protocol that is recognised.
+    let rule = format!("{allowed}/tcp");
+    let finished = lab.run(&["--allow-host", &rule, "--json"], &argv).finish().expect(0);
     assert_eq!(finished.out(), "HELLO\nConnectionRefusedError\ngaierror\n");
     serving.join().expect("served");
     other.set_nonblocking(true).expect("non-blocking");
