@@ -91,16 +91,29 @@ async fn fetch(
     request: ImageRequest<'_>,
     printer: Printer,
 ) -> Result<Pulled, CliError> {
-    let reference: Reference = request.name.parse().map_err(|error| {
-        let why = DescribeChain(&error).to_string();
-        CliError::new(format!("invalid image reference {:?}: {why}", request.name))
-            .hinted("write [REGISTRY/]REPOSITORY[:TAG], or \"host\" for this machine's own system")
-    })?;
+    let reference = reference(request.name)?;
     let options =
         PullOptions { force: request.force, tag: request.tag.cloned(), ..PullOptions::default() };
     let proxy = Environment::proxy()?;
     let progress = printer.image_progress(request.name);
     Ok(images.pull(&reference, &options, proxy, &progress).await?)
+}
+
+/// The name of an image in a registry.
+fn reference(name: &str) -> Result<Reference, CliError> {
+    name.parse().map_err(|error| {
+        let why = DescribeChain(&error).to_string();
+        CliError::new(format!("invalid image reference {name:?}: {why}"))
+            .hinted("write [REGISTRY/]REPOSITORY[:TAG], or \"host\" for this machine's own system")
+    })
+}
+
+/// Refuses what can name neither an image of the store nor one of a registry.
+pub(crate) fn check_name(name: &str) -> Result<(), CliError> {
+    match ImageName::local(name, Source::Tag) {
+        Ok(_) => Ok(()),
+        Err(_) => reference(name).map(drop).map_err(|error| error.context("building rootfs")),
+    }
 }
 
 /// A name that the user gives to an image.

@@ -11,6 +11,7 @@ use matchlock_core::{
 
 use super::invocation::{ImageCommand, Invocation};
 use crate::cli::RunArgs;
+use crate::commands::obtain::check_name;
 use crate::environment::Environment;
 use crate::error::{CliError, given_by};
 use crate::options::network::{self, NetworkPlan};
@@ -94,7 +95,10 @@ fn wanted_image(args: &RunArgs, environment: &Environment) -> Result<WantedImage
     let image = args.image.as_deref().or(environment.image.as_deref());
     match image.filter(|image| !image.is_empty()) {
         Some("host") => Ok(WantedImage::Host),
-        Some(name) => Ok(WantedImage::Named(name.to_owned())),
+        Some(name) => {
+            check_name(name)?;
+            Ok(WantedImage::Named(name.to_owned()))
+        }
         None => {
             let error = CliError::new("required flag(s) \"image\" not set");
             Err(error.hinted(image_hint(&args.command.command)))
