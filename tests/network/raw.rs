@@ -257,7 +257,8 @@ for host, port in ('{API}', 81), ('{API}', 8443), ('11.9.9.9', 443), ('{EVIL}', 
 fn both_internet_protocols_lead_to_the_server() {
     let lab = NetLab::new();
     let six = "six.example.com";
-    let any = SocketAddr::new(Ipv6Addr::new(0x2a00, 0, 0, 0, 0, 0, 0, 1).into(), 0);
+    // The namespace has the public networks as routes: no interface has an address to bind to.
+    let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
     let other = Origin::with(&Options {
         names: vec![six.to_owned()],
         http: any,
