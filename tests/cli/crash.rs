@@ -1,14 +1,12 @@
 //! `kill -9` of `matchlock` at several moments: the monitor dies with it, and the next start
 //! removes the rest.
 
+use std::fs;
+
 use matchlock_testkit::{Lab, PATIENCE, Running, wait_until};
 use rustix::process::Signal;
-use std::time::Duration;
 
 use crate::support::{processes, sandboxes, sh, wait_for_monitor};
-
-/// How long the monitor may outlive a supervisor that was killed.
-const SOON: Duration = Duration::from_secs(5);
 
 fn sleeper(lab: &Lab) -> Running {
     sh(lab, &[], "echo up; exec sleep 600").spawn()
@@ -19,7 +17,29 @@ fn kill(lab: &Lab, running: Running) {
     running.signal(Signal::KILL);
     let finished = running.finish(PATIENCE);
     assert_eq!(finished.status.code(), None, "by the signal");
-    wait_until("all processes are gone", SOON, || processes(lab).is_empty().then_some(()));
+    wait_until("all processes are gone", PATIENCE, || processes(lab).is_empty().then_some(()));
+}
+
+#[test]
+fn the_monitor_has_no_environment_and_neither_process_leaves_a_core() {
+    let lab = Lab::new();
+    let running = sleeper(&lab);
+    wait_for_monitor(&lab);
+    let all = processes(&lab);
+    let monitor = all.iter().find(|line| line.contains("qemu")).expect("the monitor");
+    let monitor: u32 =
+        monitor["process ".len()..].split(':').next().expect("an id").parse().expect("a number");
+    let environment = fs::read_to_string(format!("/proc/{monitor}/environ")).expect("read");
+    assert_eq!(environment, "");
+    for process in [running.pid(), monitor] {
+        let limits = fs::read_to_string(format!("/proc/{process}/limits")).expect("read");
+        let core =
+            limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line");
+        let limit: Vec<&str> = core.split_whitespace().skip(4).take(2).collect();
+        assert_eq!(limit, ["0", "0"], "{process}: {core}");
+    }
+    running.signal(Signal::INT);
+    running.finish(PATIENCE).expect(128 + 2);
 }
 
 #[test]
@@ -53,7 +73,7 @@ fn one_that_runs_leaves_nothing_to_the_next_and_a_neighbour_in_peace() {
     running.signal(Signal::KILL);
     drop(running.finish(PATIENCE));
     let monitors = || processes(&lab).iter().filter(|line| line.contains("qemu")).count();
-    wait_until("one monitor is gone", SOON, || (monitors() == 1).then_some(()));
+    wait_until("one monitor is gone", PATIENCE, || (monitors() == 1).then_some(()));
     assert_eq!(sandboxes(&lab).len(), 2);
     let next = sh(&lab, &[], "echo next").finish().expect(0);
     assert_eq!(next.out(), "next\n");

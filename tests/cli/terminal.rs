@@ -42,10 +42,13 @@ fn without_a_command_there_is_a_shell() {
     let lab = Lab::new();
     let mut pty = Pty::new(24, 80);
     let running = start(lab.matchlock(&["run", "--image", "host", "-it"]), &pty);
-    wait_for_raw(&pty);
+    pty.wait_for("# ", PATIENCE);
     pty.send(b"echo $((6 * 7))-answer\r");
-    pty.wait_for("42-answer", PATIENCE);
-    // End of input, as a user leaves a shell.
+    // End of input, as a user leaves a shell: at the next prompt. Between the output of a command and the
+    // prompt it is lost, on any Linux, for the shell sets the terminal there.
+    wait_until("the prompt after the answer", PATIENCE, || {
+        pty.shown().split_once("42-answer").filter(|(_, after)| after.contains("# ")).map(drop)
+    });
     pty.send(b"\x04");
     running.finish(PATIENCE).expect(0);
     assert!(pty.is_cooked(), "restored after a program that succeeded");

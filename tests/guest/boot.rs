@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use matchlock_core::{CoreError, DescribeChain, ExitStatus};
-use matchlock_testkit::{leaks, wait_until};
+use matchlock_testkit::{PATIENCE, leaks, wait_until};
 
 use crate::lab::{Lab, spec};
 use crate::run::{Lock, sh};
@@ -14,7 +14,7 @@ cases![
     the_report_of_the_boot_is_in_order,
 ];
 
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(5);
 
 async fn a_stop_lets_programs_end_by_themselves_and_ends_the_others(lab: &Lab) {
     let sandbox = lab.own(spec().into()).await.expect("a sandbox");
@@ -30,7 +30,7 @@ async fn a_stop_lets_programs_end_by_themselves_and_ends_the_others(lab: &Lab) {
     let status = stubborn.execution.wait().await;
     assert!(matches!(status, Ok(ExitStatus::Signal(9)) | Err(_)), "{status:?}");
     let home = lab.home();
-    wait_until("nothing is left of the machine", Duration::from_secs(10), || {
+    wait_until("nothing is left of the machine", PATIENCE, || {
         leaks(home).iter().all(|line| !line.contains(&id)).then_some(())
     });
 }

@@ -7,7 +7,7 @@ use crate::run::{Lock, argv, sh};
 
 cases![
     a_cancelled_program_leaves_no_process_whatever_it_started,
-    a_cancelled_program_that_minds_ends_long_before_one_that_does_not,
+    a_cancelled_program_that_minds_ends_before_the_grace_of_one_that_does_not,
     a_cancelled_program_may_clean_up,
     a_program_that_writes_without_end_is_cancelled,
     a_program_that_waits_for_input_is_cancelled,
@@ -40,18 +40,20 @@ async fn a_cancelled_program_leaves_no_process_whatever_it_started(lab: &Lab) {
     }
 }
 
-async fn a_cancelled_program_that_minds_ends_long_before_one_that_does_not(lab: &Lab) {
+async fn a_cancelled_program_that_minds_ends_before_the_grace_of_one_that_does_not(lab: &Lab) {
     let sandbox = lab.plain().await;
     let (plain, stubborn) = (Lock::new("minds"), Lock::new("does-not-mind"));
-    let mut first = stubborn.held_after("trap '' TERM", "exec sleep 600").start(sandbox).await;
-    first.wait_for("held").await;
     let mut second = plain.held_by("exec sleep 600").start(sandbox).await;
     second.wait_for("held").await;
-    drop(first);
+    // In its own grace it sees the other one go.
+    let watch = format!("{}; echo gone >/tmp/seen-to-go; exec sleep 600", plain.wait_in_shell());
+    let mut first = stubborn.held_after("trap '' TERM", &watch).start(sandbox).await;
+    first.wait_for("held").await;
     drop(second);
+    drop(first);
     plain.free(sandbox).await;
-    assert!(stubborn.is_held(sandbox).await, "its grace is not over");
     stubborn.free(sandbox).await;
+    assert_eq!(argv(["cat", "/tmp/seen-to-go"]).text(sandbox).await, "gone");
 }
 
 async fn a_cancelled_program_may_clean_up(lab: &Lab) {

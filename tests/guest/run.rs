@@ -208,6 +208,11 @@ impl Lock {
         argv(["flock", "-n", &self.0, "true"]).status(sandbox).await == ExitStatus::Code(1)
     }
 
+    /// The words with which a shell waits until no process holds it.
+    pub(crate) fn wait_in_shell(&self) -> String {
+        format!("flock {} true", self.0)
+    }
+
     /// Waits until no process holds it.
     pub(crate) async fn free(&self, sandbox: &SandboxHandle) {
         let status = argv(["flock", &self.0, "true"]).status(sandbox).await;

@@ -40,8 +40,12 @@ seen['address'] = status('https://1.1.1.1/')
 seen['udp'] = udp('8.8.8.8', 53)
 seen['sni'] = outcome(lambda: tls('api.example.com', 443, 'evil.example.net') and 'open')
 seen['port'] = tcp('api.example.com', 4444)
-seen['malformed'] = outcome(lambda: connect('api.example.com', 80).sendall(b'GET / HTTP/1.1\r\nA : b\r\n\r\n'))
-time.sleep(0.5)
+def malformed():
+    stream = connect('api.example.com', 80)
+    stream.sendall(b'GET / HTTP/1.1\r\nA : b\r\n\r\n')
+    return read_all(stream)[9:12].decode()
+
+seen['malformed'] = outcome(malformed)
 ",
         &[],
     );

@@ -41,8 +41,8 @@ seen['TXT'] = ask(host, 16)
 seen['ANY'] = ask(host, 255)
 seen['TCP'] = ask(host, 1, over_tcp=True)
 seen['853'] = tcp(address, 853)
-seen['443/udp'] = udp(address, 443, bytes(1200), limit=3)
-seen['853/udp'] = udp(address, 853, bytes(100), limit=3)
+seen['443/udp'] = udp(address, 443, bytes(1200))
+seen['853/udp'] = udp(address, 853, bytes(100))
 ";
 
 fn lab_with_records() -> NetLab {

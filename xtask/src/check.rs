@@ -8,6 +8,7 @@ mod dependencies;
 mod documents;
 mod metadata;
 mod text;
+mod time;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,6 +27,7 @@ pub(crate) fn all(root: &Path) -> Result<()> {
     findings.extend(documents::check(root, &files)?);
     findings.extend(dependencies::check(root)?);
     findings.extend(arrows::check(root)?);
+    findings.extend(time::check(root, &files)?);
     if !findings.is_empty() {
         bail!("{} findings:\n  {}", findings.len(), findings.join("\n  "));
     }

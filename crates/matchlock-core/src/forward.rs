@@ -311,38 +311,48 @@ mod tests {
         }
     }
 
+    /// A port that nobody else is given while this lives, and that a listener can still have.
+    fn reserve(ip: IpAddr, port: u16) -> rustix::io::Result<std::net::TcpListener> {
+        let family = if ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &SocketAddr::new(ip, port))?;
+        Ok(socket.into())
+    }
+
     #[test]
     fn a_port_in_use_is_named_and_nothing_stays_bound() {
         let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
-        let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+        let free = reserve(Ipv4Addr::LOCALHOST.into(), 0).expect("a port");
         let address = free.local_addr().expect("bound");
         let taken_port = taken.local_addr().expect("bound").port();
         let forward = |port| PortForward {
             local: NonZeroU16::new(port).expect("not 0"),
             remote: NonZeroU16::MIN,
         };
-        drop(free);
         let forwards = [forward(address.port()), forward(taken_port)];
         let error = Listeners::bind(&forwards, &[Ipv4Addr::LOCALHOST.into()]).expect_err("taken");
         let text = crate::DescribeChain(&error).to_string();
         let expected = format!("start port-forward listener: 127.0.0.1:{taken_port}: ");
         assert!(text.starts_with(&expected), "{text}");
-        std::net::TcpListener::bind(address).expect("free again");
+        rustix::net::listen(&free, 1).expect("nobody listens there");
     }
 
     #[test]
     fn all_addresses_of_both_families_can_be_bound_together() {
-        let probe = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
-        let local = NonZeroU16::new(probe.local_addr().expect("bound").port()).expect("not 0");
-        drop(probe);
         let addresses: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        let forward = PortForward { local, remote: NonZeroU16::MIN };
-        let listeners = match Listeners::bind(&[forward], &addresses) {
-            Ok(listeners) => listeners,
-            // A host without IPv6, or a port that somebody else has there.
-            Err(CoreError::Listen { address, .. }) if address.is_ipv6() => return,
-            Err(error) => panic!("{error}"),
+        // Somebody else may have the port of the other family.
+        let reserve_both = |_| {
+            let one = reserve(addresses[0], 0).expect("a port");
+            let local = one.local_addr().expect("bound").port();
+            Some((one, reserve(addresses[1], local).ok()?, local))
         };
+        let Some((_one, _other, local)) = (0..16).find_map(reserve_both) else {
+            return matchlock_testkit::skip("this host has no IPv6");
+        };
+        let local = NonZeroU16::new(local).expect("not 0");
+        let forward = PortForward { local, remote: NonZeroU16::MIN };
+        let listeners = Listeners::bind(&[forward], &addresses).expect("both are free");
         let shown: Vec<String> = listeners.bindings().map(|binding| binding.to_string()).collect();
         assert_eq!(shown[0], format!("127.0.0.1:{local} -> sandbox:1"));
         assert_eq!(shown[1], format!("[::1]:{local} -> sandbox:1"));

@@ -5,7 +5,9 @@ mod support;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use matchlock_testkit::wait_until;
 
 use support::{Machine, PATIENCE, fuse};
 
@@ -107,7 +109,10 @@ fn many_connections(machine: &Machine) {
 fn slow_reader(machine: &Machine) {
     let mut stuck = machine.connect(SOURCE);
     stuck.write_all(&5_000_000u64.to_le_bytes()).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    // More than a packet waits for us: the guest sends, and nobody reads.
+    wait_until("unread data", PATIENCE, || {
+        (rustix::io::ioctl_fionread(&stuck).unwrap() > 100_000).then_some(())
+    });
     echo(&machine.connect(ECHO), 1_000_000);
     let mut received = Vec::new();
     stuck.read_to_end(&mut received).unwrap();

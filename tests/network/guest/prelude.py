@@ -10,25 +10,23 @@ if os.path.exists(AUTHORITY):
 seen, contexts = {}, {}
 
 
-def outcome(work, limit=60):
-    """What `work` returns, or the name of its error; "late" when that took longer than it may."""
-    start = time.monotonic()
+def outcome(work):
+    """What `work` returns, or the name of its error."""
     try:
-        got = work()
+        return work()
     except TimeoutError as error:
-        got = "ETIMEDOUT" if error.errno else "timeout"
+        return "ETIMEDOUT" if error.errno else "timeout"
     except ssl.SSLError as error:
-        got = "tls: " + (error.reason or str(error))
+        return "tls: " + (error.reason or str(error))
     except OSError as error:
-        got = errno.errorcode.get(error.errno, repr(error))
-    return got if time.monotonic() - start < limit else f"{got} (late)"
+        return errno.errorcode.get(error.errno, repr(error))
 
 
 def family(host):
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def connect(host, port, limit=10):
+def connect(host, port, limit=60):
     stream = socket.socket(family(host), socket.SOCK_STREAM)
     stream.settimeout(limit)
     stream.connect((host, port))
@@ -39,7 +37,7 @@ def tcp(host, port):
     def work():
         connect(host, port).close()
         return "open"
-    return outcome(work, 8)
+    return outcome(work)
 
 
 def udp(host, port, payload=b"hello", limit=10):
@@ -50,7 +48,7 @@ def udp(host, port, payload=b"hello", limit=10):
             datagrams.connect((host, port))
             datagrams.send(payload)
             return datagrams.recv(65535).hex()
-    return outcome(work, 8)
+    return outcome(work)
 
 
 def labels(name):
@@ -93,7 +91,7 @@ def read_exactly(stream, count):
     return got
 
 
-def read_all(stream, limit=10):
+def read_all(stream, limit=60):
     """All that comes until the end, or until nothing comes for a while."""
     got = b""
     stream.settimeout(limit)
@@ -115,7 +113,7 @@ def lookup(name):
         return type(error).__name__
 
 
-def curl(*arguments, limit=20):
+def curl(*arguments, limit=60):
     """Exit status and standard output of curl."""
     command = ["curl", "-sS", "--max-time", str(limit), *arguments]
     done = subprocess.run(command, capture_output=True, check=False)
@@ -128,7 +126,7 @@ def status(url, *arguments):
     return text if code == 0 else f"curl {code}"
 
 
-def tls(host, port, name, alpn=("http/1.1",), limit=10):
+def tls(host, port, name, alpn=("http/1.1",), limit=60):
     """A TLS session that trusts what the guest trusts."""
     if alpn not in contexts:
         contexts[alpn] = ssl.create_default_context(cafile=AUTHORITY)

@@ -97,11 +97,8 @@ impl Monitor {
     fn receive(&mut self) -> Header {
         self.rx.add(&self.memory, &[(RX, 4096, WRITE)]).unwrap();
         self.kicks[0].write(1).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while self.rx.take(&self.memory, 1).is_none() {
-            assert!(Instant::now() < deadline, "no packet");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let limit = Duration::from_secs(20);
+        matchlock_testkit::wait_until("a packet", limit, || self.rx.take(&self.memory, 1));
         let mut bytes = [0; HEADER_LEN];
         self.memory.read_slice(&mut bytes, GuestAddress(RX)).unwrap();
         Header::parse(&bytes)

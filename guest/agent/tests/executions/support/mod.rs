@@ -1,14 +1,12 @@
 //! A server in namespaces of its own on this machine, and a client of it.
 
-#![expect(clippy::print_stdout, reason = "says why a test was skipped")]
-
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use matchlock_agent::Guest;
 use matchlock_agent::cgroup::Cgroups;
@@ -17,9 +15,10 @@ use matchlock_proto::{
     AgentFrame, BootConfig, BootReport, Decoder, ExecFailure, ExecRequest, ExitStatus, HostFrame,
     PROTOCOL_VERSION, Request, RootConfig, StreamId, UpperLayer, WireMessage,
 };
+use matchlock_testkit::wait_until;
 
 const SOCKET: &str = "MATCHLOCK_AGENT_TEST_SOCKET";
-const TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The body of the test that is the server's process; does nothing in an ordinary run.
 pub(crate) fn serve() {
@@ -69,7 +68,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// A booted server, or `None` with a printed reason where there can be none.
+    /// A booted server, or `None`, and the test is skipped, where there can be none.
     pub(crate) fn start() -> Option<Self> {
         Self::start_with(|_| {})
     }
@@ -108,7 +107,7 @@ impl Agent {
     /// A server before its boot.
     pub(crate) fn unbooted() -> Option<Self> {
         if let Err(reason) = possible() {
-            println!("skipped: {reason}");
+            matchlock_testkit::skip(reason);
             return None;
         }
         raise_descriptor_limit();
@@ -130,14 +129,7 @@ impl Agent {
     /// A connection.
     pub(crate) fn connect(&self) -> Client {
         let path = self.directory.path().join("socket");
-        let start = Instant::now();
-        loop {
-            match UnixStream::connect(&path) {
-                Ok(stream) => return Client::new(stream),
-                Err(error) if start.elapsed() > TIMEOUT => panic!("no server: {error}"),
-                Err(_not_yet) => std::thread::sleep(Duration::from_millis(5)),
-            }
-        }
+        Client::new(wait_until("a server", TIMEOUT, || UnixStream::connect(&path).ok()))
     }
 
     /// A connection with a request sent.
@@ -180,14 +172,16 @@ impl Agent {
         Some(open.count())
     }
 
-    /// Waits until no execution is left; returns how long that took.
-    pub(crate) fn wait_until_empty(&self) -> Duration {
-        let start = Instant::now();
-        while !self.groups().is_empty() {
-            assert!(start.elapsed() < TIMEOUT, "executions left: {:?}", self.groups());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        start.elapsed()
+    /// Waits until no execution is left.
+    pub(crate) fn wait_until_empty(&self) {
+        wait_until("the end of all executions", TIMEOUT, || self.groups().is_empty().then_some(()));
+    }
+
+    /// Waits until the server has no more descriptors than this.
+    pub(crate) fn wait_for_descriptors(&self, most: usize) {
+        wait_until("the end of all connections", TIMEOUT, || {
+            self.descriptors().is_none_or(|open| open <= most).then_some(())
+        });
     }
 }
 
@@ -195,15 +189,15 @@ impl Drop for Agent {
     fn drop(&mut self) {
         let _may_have_ended = self.process.kill();
         let _reaped = self.process.wait();
-        for _ in 0..200 {
+        if std::thread::panicking() {
+            return;
+        }
+        wait_until("the end of all that the server ran", TIMEOUT, || {
             for group in self.groups() {
                 let _not_yet = std::fs::remove_dir(group);
             }
-            if !self.group.exists() || std::fs::remove_dir(&self.group).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+            (!self.group.exists() || std::fs::remove_dir(&self.group).is_ok()).then_some(())
+        });
     }
 }
 
@@ -258,14 +252,6 @@ impl Client {
                 n => self.decoder.push(&buffer[..n]),
             }
         }
-    }
-
-    /// Whether nothing arrives for a while.
-    pub(crate) fn is_silent(&mut self) -> bool {
-        self.stream.set_read_timeout(Some(Duration::from_millis(300))).expect("set");
-        let result = self.stream.read(&mut [0]);
-        self.stream.set_read_timeout(Some(TIMEOUT)).expect("set");
-        result.is_err()
     }
 
     /// The connection itself, when it carries frames no more.
