@@ -10,6 +10,7 @@ use matchlock_testkit::origin::{Received, Version};
 use sha2::{Digest, Sha256};
 
 use crate::lab::{API, EVIL, NetLab, fresh_address};
+use crate::machine::Shared;
 use crate::servers::{PYTHON, Program};
 
 cases![
@@ -31,6 +32,11 @@ const GIT: &str = "git.example.com";
 /// A sandbox that has the secret for one host.
 fn secret_for(host: &str) -> String {
     format!("API_KEY={SECRET}@{host}")
+}
+
+/// A sandbox with the secret for [`API`] that other cases use too.
+fn shared() -> Shared {
+    NetLab::shared(&["--secret", &secret_for(API)], &[API, EVIL])
 }
 
 fn bearer() -> String {
@@ -65,7 +71,7 @@ fn digest(length: usize) -> String {
 }
 
 fn curl_works_with_each_version_of_http() {
-    let lab = NetLab::new();
+    let lab = shared();
     let script = format!(
         "ask() {{ curl -sS -o /dev/null -w '%{{http_version}} %{{http_code}}\\n' \
              -H \"Authorization: Bearer $API_KEY\" \"$@\"; }}
@@ -115,10 +121,10 @@ fn curl_sends_a_secret_as_basic_query_and_form() {
 }
 
 fn pythons_clients_work() {
-    let lab = NetLab::new();
+    let lab = shared();
     let base = format!("https://{API}");
     let argv = [PYTHON, "-c", include_str!("programs/python_clients.py"), &base];
-    let finished = lab.argv(&["--secret", &secret_for(API)], &argv).finish();
+    let finished = lab.finish_argv(&["--secret", &secret_for(API)], &argv);
     let out = innocent(&lab, finished);
     let digest = digest(100_000);
     for who in ["urllib", "requests", "requests-chunked", "httpx"] {
@@ -137,11 +143,11 @@ fn pythons_clients_work() {
 }
 
 fn nodes_clients_work() {
-    let lab = NetLab::new();
+    let lab = shared();
     let base = format!("https://{API}");
     let program = include_str!("programs/node_clients.mjs");
     let argv = ["node", "--input-type=module", "-e", program, "--", &base];
-    let finished = lab.argv(&["--secret", &secret_for(API)], &argv).finish();
+    let finished = lab.finish_argv(&["--secret", &secret_for(API)], &argv);
     let out = innocent(&lab, finished);
     let digest = digest(100_000);
     for who in ["fetch", "https", "http2"] {
@@ -232,10 +238,10 @@ fn git_clones_and_pushes() {
 }
 
 fn grpc_calls_and_streams() {
-    let lab = NetLab::new();
+    let lab = shared();
     let target = format!("{API}:443");
     let argv = [PYTHON, "-c", include_str!("programs/grpc_client.py"), &target];
-    let finished = lab.argv(&["--secret", &secret_for(API)], &argv).finish();
+    let finished = lab.finish_argv(&["--secret", &secret_for(API)], &argv);
     let out = innocent(&lab, finished);
     for line in [
         "unary b'hello' StatusCode.OK fine",
@@ -255,13 +261,13 @@ fn grpc_calls_and_streams() {
 }
 
 fn a_websocket_has_the_secret_in_its_handshake_only() {
-    let lab = NetLab::new();
+    let lab = shared();
     let address = lab.address.to_string();
     let server = include_str!("programs/serve_websocket.py");
     let server = Program::python(server, &[&address, "8443", &lab.leaf_pem()]);
     let url = format!("wss://{API}:8443/chat");
     let argv = [PYTHON, "-c", include_str!("programs/websocket_client.py"), &url];
-    let finished = lab.argv(&["--secret", &secret_for(API)], &argv).finish();
+    let finished = lab.finish_argv(&["--secret", &secret_for(API)], &argv);
     let out = innocent(&lab, finished);
     assert_eq!(out, "text hello\nbinary True\nuntouched True\npong\nclosed 1000\n");
     server.wait_for(&format!("Authorization: {}", bearer()));
@@ -269,7 +275,7 @@ fn a_websocket_has_the_secret_in_its_handshake_only() {
 }
 
 fn openssl_and_wget_verify_and_ask() {
-    let lab = NetLab::new();
+    let lab = shared();
     let script = format!(
         "printf 'GET /status/200?openssl HTTP/1.1\\r\\nHost: {API}\\r\\n\
              Authorization: Bearer %s\\r\\nConnection: close\\r\\n\\r\\n' \"$API_KEY\" |

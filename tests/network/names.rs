@@ -3,7 +3,7 @@
 use matchlock_testkit::dns::Reply;
 use serde_json::json;
 
-use crate::lab::{API, NetLab, Traps};
+use crate::lab::{API, EVIL, NetLab, Traps};
 
 cases![
     data_in_names_does_not_leave,
@@ -87,7 +87,7 @@ seen['inside'] = ask('a.wild.example.comx')
 }
 
 fn a_name_has_one_spelling() {
-    let lab = NetLab::new();
+    let lab = NetLab::shared(&["--allow-host", API], &[API, EVIL]);
     let seen = lab.python(
         &["--allow-host", API],
         r"
@@ -171,7 +171,7 @@ for host in ('[::1]', '[::ffff:127.0.0.1]', '[::ffff:169.254.169.254]', '[64:ff9
 }
 
 fn host_headers_are_held_to_the_same_spelling() {
-    let lab = NetLab::new();
+    let lab = NetLab::shared(&["--allow-host", API], &[API, EVIL]);
     let seen = lab.python(
         &["--allow-host", API],
         r"

@@ -4,7 +4,8 @@ use matchlock_testkit::origin::{Options, Origin, Received, Version, pattern};
 use matchlock_testkit::{PATIENCE, Running};
 use sha2::{Digest, Sha256};
 
-use crate::lab::{API, NetLab};
+use crate::lab::{API, EVIL, NetLab};
+use crate::machine::Shared;
 
 cases![
     an_event_arrives_before_the_next_one_is_sent,
@@ -23,6 +24,11 @@ cases![
 
 const ALLOW: [&str; 2] = ["--allow-host", API];
 const VERSIONS: [&str; 2] = ["--http1.1", "--http2"];
+
+/// A sandbox that other cases use too.
+fn shared() -> Shared {
+    NetLab::shared(&ALLOW, &[API, EVIL])
+}
 
 /// Starts `curl` in a sandbox, its input and output as they come.
 fn curl(lab: &NetLab, flags: &[&str], arguments: &[&str]) -> Running {
@@ -61,7 +67,7 @@ fn both_directions_of_a_request_stream_at_once() {
 }
 
 fn interim_responses_arrive() {
-    let lab = NetLab::new();
+    let lab = shared();
     let script = format!(
         "for version in --http1.1 --http2; do
              curl -sS $version -D - https://{API}/early-hints; echo
@@ -88,7 +94,7 @@ fn interim_responses_arrive() {
 /// Over HTTP/2 it is Go's client that is asked: `curl` and Node do not read what came before the
 /// reset of a stream, with or without a sandbox.
 fn an_early_refusal_of_an_upload_arrives() {
-    let lab = NetLab::new();
+    let lab = shared();
     let script = format!(
         "head -c 20000000 /dev/zero > /tmp/zeroes
          ask() {{ curl -sS -o /dev/null -w '%{{http_code}} %{{size_upload}}\\n' \"$@\" \
@@ -103,7 +109,7 @@ fn an_early_refusal_of_an_upload_arrives() {
 }
 
 fn trailers_arrive() {
-    let lab = NetLab::new();
+    let lab = shared();
     let script = format!(
         "for version in --http1.1 --http2; do
              curl -sS $version -D /tmp/fields https://{API}/trailers?n=2; tail -n 2 /tmp/fields
@@ -121,7 +127,7 @@ fn trailers_arrive() {
 }
 
 fn responses_without_a_body_keep_their_framing() {
-    let lab = NetLab::new();
+    let lab = shared();
     let script = format!(
         "for version in --http1.1 --http2; do
              curl -sS $version -I https://{API}/bytes/1000 | grep -i content-length
@@ -139,7 +145,7 @@ fn responses_without_a_body_keep_their_framing() {
 }
 
 fn connections_are_kept_and_closed_as_the_server_says() {
-    let lab = NetLab::new();
+    let lab = shared();
     let script = format!(
         "for version in --http1.1 --http2; do
              curl -sS $version https://{API}/status/200 https://{API}/status/201 \
@@ -170,7 +176,7 @@ fn connections_are_kept_and_closed_as_the_server_says() {
 }
 
 fn a_broken_response_is_no_complete_one() {
-    let lab = NetLab::new();
+    let lab = shared();
     let script = format!(
         "for version in --http1.1 --http2; do for path in truncate abort; do
              curl -s $version -o /dev/null -w '%{{http_code}} ' https://{API}/$path; echo $?
@@ -184,7 +190,7 @@ fn a_broken_response_is_no_complete_one() {
 }
 
 fn compressed_responses_are_what_the_server_sent() {
-    let lab = NetLab::new();
+    let lab = shared();
     let script = format!(
         "for coding in gzip deflate br zstd; do
              curl -sS --compressed -D /tmp/fields https://{API}/$coding?$coding | grep -c target

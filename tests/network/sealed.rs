@@ -1,7 +1,5 @@
 //! With no flag nothing leaves, whatever root of the guest sends.
 
-use std::time::Duration;
-
 use matchlock_testkit::{PATIENCE, Pty};
 use serde_json::{Value, json};
 
@@ -28,7 +26,7 @@ fn assert_all(seen: &Value, wanted: &str) {
 }
 
 fn no_name_resolves_and_no_question_leaves() {
-    let lab = NetLab::new();
+    let lab = NetLab::shared(&[], &[API, EVIL]);
     let seen = lab.python(
         &[],
         r"
@@ -55,7 +53,7 @@ seen['reverse'] = ask('4.3.2.11.in-addr.arpa', 12)
 }
 
 fn every_connection_is_refused_at_once() {
-    let lab = NetLab::new();
+    let lab = NetLab::shared(&[], &[API, EVIL]);
     let traps = Traps::new();
     let origin = lab.address.to_string();
     let seen = lab.python(
@@ -99,7 +97,7 @@ for host, port in targets:
 }
 
 fn datagrams_are_refused_at_once() {
-    let lab = NetLab::new();
+    let lab = NetLab::shared(&["--allow-host", API], &[API, EVIL]);
     let traps = Traps::new();
     let origin = lab.address.to_string();
     let seen = lab.python(
@@ -359,7 +357,7 @@ seen['after questions'] = status('https://api.example.com/')
 }
 
 fn a_relay_in_the_guest_gets_no_more_than_its_parent() {
-    let lab = NetLab::new();
+    let lab = NetLab::shared(&["--allow-host", API], &[API, EVIL]);
     let origin = lab.address.to_string();
     let seen = lab.python(
         &["--allow-host", API],
@@ -388,13 +386,13 @@ def serve(client):
     threading.Thread(target=pump, args=(client, upstream), daemon=True).start()
     pump(upstream, client)
 
+listener = socket.create_server(('127.0.0.1', 3128))
+
 def relay():
-    listener = socket.create_server(('127.0.0.1', 3128))
     while True:
         threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 
 threading.Thread(target=relay, daemon=True).start()
-time.sleep(0.2)
 proxy = ['-x', 'http://127.0.0.1:3128', '--http1.1']
 origin = sys.argv[1]
 seen['allowed'] = status('https://api.example.com/', *proxy)
@@ -439,7 +437,7 @@ fn what_was_refused_is_told_in_every_place() {
     let shown = pty.wait_for("refused: ", PATIENCE);
     running.finish(PATIENCE).expect(3);
     drop(shown);
-    let shown = pty.wait_for("--allow-host", Duration::from_secs(5));
+    let shown = pty.wait_for("--allow-host", PATIENCE);
     let lines = shown.lines().filter(|line| line.contains("refused: ")).collect::<Vec<_>>();
     assert_eq!(lines.len(), 1, "{shown}");
     assert!(lines[0].contains(&format!("{EVIL} (--allow-host {EVIL})")), "{shown}");

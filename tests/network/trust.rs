@@ -4,7 +4,7 @@ use std::process::Command;
 
 use matchlock_testkit::Finished;
 
-use crate::lab::{API, NetLab};
+use crate::lab::{API, EVIL, NetLab};
 
 cases![
     programs_without_an_environment_trust_the_authority_through_the_system,
@@ -18,7 +18,7 @@ cases![
 const AUTHORITY: &str = "/etc/ssl/certs/matchlock-ca.crt";
 
 fn programs_without_an_environment_trust_the_authority_through_the_system() {
-    let lab = NetLab::new();
+    let lab = NetLab::shared(&["--allow-host", API], &[API, EVIL]);
     let urllib = format!(
         "import urllib.request as u; print(u.urlopen(\"https://{API}/status/200?python\").status)"
     );

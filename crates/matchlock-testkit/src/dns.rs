@@ -200,6 +200,11 @@ impl Authority {
     pub fn received(&self) -> Vec<Received> {
         lock(&self.shared.log).clone()
     }
+
+    /// Forgets the questions so far.
+    pub fn forget(&self) {
+        lock(&self.shared.log).clear();
+    }
 }
 
 impl Drop for Authority {

@@ -32,7 +32,7 @@ mod routes;
 pub(crate) mod tls;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -192,7 +192,8 @@ impl Origin {
 
     /// All requests so far, in the order of their heads.
     pub fn requests(&self) -> Vec<Received> {
-        self.state.received().clone()
+        let forgotten = self.state.forgotten_requests.load(Ordering::SeqCst);
+        self.state.received().split_at(forgotten).1.to_vec()
     }
 
     /// The last request.
@@ -200,12 +201,21 @@ impl Origin {
     /// # Panics
     /// When there was none.
     pub fn last(&self) -> Received {
-        self.state.received().last().cloned().expect("a request")
+        self.requests().pop().expect("a request")
     }
 
     /// How many connections were accepted.
     pub fn connections(&self) -> u64 {
-        self.state.connections.load(Ordering::SeqCst)
+        let all = self.state.connections.load(Ordering::SeqCst);
+        all - self.state.forgotten_connections.load(Ordering::SeqCst)
+    }
+
+    /// Forgets the requests and connections so far.
+    pub fn forget(&self) {
+        let (requests, connections) =
+            (self.state.received().len(), self.state.connections.load(Ordering::SeqCst));
+        self.state.forgotten_requests.store(requests, Ordering::SeqCst);
+        self.state.forgotten_connections.store(connections, Ordering::SeqCst);
     }
 
     /// Lets `count` steps of `/sse?wait` and `/slow` go on, now or when they come there.
@@ -238,6 +248,9 @@ type BoxedStream = Box<dyn Stream>;
 struct State {
     received: Mutex<Vec<Received>>,
     connections: AtomicU64,
+    /// How many of both came before the last [`Origin::forget`]. Running requests know theirs by number.
+    forgotten_requests: AtomicUsize,
+    forgotten_connections: AtomicU64,
     gate: Semaphore,
     extended_connect: bool,
 }
@@ -247,6 +260,8 @@ impl State {
         Self {
             received: Mutex::default(),
             connections: AtomicU64::new(0),
+            forgotten_requests: AtomicUsize::new(0),
+            forgotten_connections: AtomicU64::new(0),
             gate: Semaphore::new(0),
             extended_connect,
         }

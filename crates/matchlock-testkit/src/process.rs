@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -113,6 +113,22 @@ impl Running {
             }
             String::from_utf8_lossy(heard).contains(text).then_some(())
         });
+    }
+
+    /// Waits for the next whole line on its standard output; returns it without its end.
+    ///
+    /// # Panics
+    /// When there is none within `limit`.
+    pub fn line(&mut self, limit: Duration) -> String {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(end) = self.heard.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.heard.drain(..=end).collect();
+                return String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.heard.extend(self.seen.recv_timeout(left).expect("a line on standard output"));
+        }
     }
 
     /// Sends a signal to the process itself, not to its group.
