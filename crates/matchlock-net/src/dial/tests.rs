@@ -155,6 +155,19 @@ async fn failures_tell_what_happened() {
     assert!(matches!(error, DialError::Connect(ConnectError::Timeout)), "{error:?}");
 }
 
+/// With the bound that everybody has; the clock is the test's own.
+#[tokio::test(start_paused = true)]
+async fn dialling_ends_after_its_time() {
+    let authority = Authority::new();
+    let (_silent, port) = listener(Ipv4Addr::LOCALHOST, 0);
+    let dialer = dialer(&authority, &[("ALL_PROXY", format!("http://127.0.0.1:{port}"))]);
+    let allowed = allowed("api.example.com", 443, &[]);
+    let start = tokio::time::Instant::now();
+    let error = dialer.dial(&allowed, &[], Purpose::Tls).await.expect_err("no tunnel");
+    assert!(matches!(error, DialError::Proxy(TunnelError::Timeout)), "{error:?}");
+    assert_eq!(tokio::time::Instant::now().duration_since(start).as_secs(), 10);
+}
+
 #[tokio::test]
 async fn a_tunnel_is_asked_for_by_name_and_loses_no_byte() {
     let cases: [&'static [&'static [u8]]; 3] = [

@@ -403,6 +403,24 @@ async fn failures_differ() {
 }
 
 #[tokio::test]
+async fn questions_beyond_those_in_flight_are_refused() {
+    let server = Server::new();
+    server.authority.set("silent.example", Reply::silence());
+    let upstream = upstream(&[server.authority.address()]);
+    let silent = Query::query(Name::from_ascii("silent.example.").expect("a name"), RecordType::A);
+    let mut asked: Vec<_> = (0..256).map(|_| Box::pin(upstream.ask(&silent))).collect();
+    for question in &mut asked {
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(question.as_mut().poll(&mut context).is_pending());
+    }
+    assert!(matches!(upstream.ask(&silent).await, Err(UpstreamError::Busy)));
+    drop(asked);
+    let gone = Query::query(Name::from_ascii("gone.example.").expect("a name"), RecordType::A);
+    let answer = upstream.ask(&gone).await.expect("there is room again");
+    assert_eq!(answer.response_code, ResponseCode::NXDomain);
+}
+
+#[tokio::test]
 async fn a_server_without_edns_is_asked_without_it() {
     let server = Server::new();
     server.authority.set("old.example", Reply::addresses(&["8.8.8.8"]).plain_only());

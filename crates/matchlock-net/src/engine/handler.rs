@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::stream::BoxedStream;
 use super::tcp::Pending;
 use super::udp::{self, Replies, Verdict};
@@ -44,20 +46,21 @@ impl Handler for Engine {
                 Verdict::Refused => UdpVerdict::Refused,
             };
         }
-        // The guest's resolver asks again.
-        let Ok(permit) = Arc::clone(&self.questions).try_acquire_owned() else {
-            return UdpVerdict::Taken;
-        };
-        let engine = Arc::clone(self);
-        tokio::spawn(async move {
-            let _permit = permit;
-            if let Some(answer) = resolver::answer(&engine, &payload, Transport::Udp).await {
-                // A guest that does not read loses datagrams.
-                let _ = replies.send(&answer);
-            }
-        });
+        question(self, payload, replies);
         UdpVerdict::Taken
     }
+}
+
+/// Answers a question, unless too many are being answered: the guest's resolver asks again.
+pub(super) fn question(engine: &Arc<Engine>, payload: Bytes, replies: impl Replies) {
+    let Ok(permit) = Arc::clone(&engine.questions).try_acquire_owned() else { return };
+    let engine = Arc::clone(engine);
+    tokio::spawn(async move {
+        let _permit = permit;
+        if let Some(answer) = resolver::answer(&engine, &payload, Transport::Udp).await {
+            replies.send(&answer);
+        }
+    });
 }
 
 impl Pending for PendingFlow {

@@ -19,7 +19,7 @@ use crate::audit::Protocol;
 use crate::cause::Cause;
 
 /// Pairs of endpoints at a time; each has a socket of the host.
-const SESSIONS: usize = 256;
+pub(super) const SESSIONS: usize = 256;
 /// Datagrams that wait for a socket; more are dropped, as datagrams may be.
 const WAITING: usize = 64;
 /// A pair that is silent for so long is forgotten (RFC 4787, REQ-5, asks for minutes; programs

@@ -1,5 +1,6 @@
 //! With the public network open, the guest may know an address by any name: it proves nothing.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
 
-use super::super::udp::{self, Replies, Verdict};
+use super::super::handler::question;
+use super::super::udp::{self, Replies, SESSIONS, Verdict};
 use super::rig::{LOOPBACK, Rig, Setup, ask, certificate, handshake, listen, soon};
 
 const NAME: &str = "api.example.com";
@@ -109,6 +111,50 @@ async fn datagrams_go_there_and_back() {
     }
     let opened = rig.audit.events().len();
     assert_eq!(opened, 1, "one session for both");
+}
+
+#[tokio::test]
+async fn datagrams_beyond_all_sessions_are_dropped() {
+    let server = UdpSocket::bind((LOOPBACK, 0)).await.expect("a port");
+    let address = server.local_addr().expect("an address");
+    let rig = Rig::new(Setup { public: true, private: true, ..Setup::default() });
+    let (back, _replies) = mpsc::unbounded_channel();
+    let send = |port: u16| {
+        let guest = SocketAddr::from(([198, 18, 0, 2], port));
+        udp::relay(&rig.engine, (guest, address), Bytes::from_static(b"x"), Back(back.clone()))
+    };
+    let sessions = u16::try_from(SESSIONS).expect("few");
+    let mut sockets = HashSet::new();
+    for port in 1..=sessions {
+        assert_eq!(send(port), Verdict::Taken);
+        sockets.insert(soon(server.recv_from(&mut [0; 16])).await.expect("a datagram").1);
+    }
+    assert_eq!(sockets.len(), SESSIONS, "a socket for each");
+    assert_eq!(send(sessions + 1), Verdict::Taken);
+    assert_eq!(rig.audit.events().len(), SESSIONS, "no session was opened for one more");
+    // Those that there are go on.
+    assert_eq!(send(1), Verdict::Taken);
+    let (_, from) = soon(server.recv_from(&mut [0; 16])).await.expect("a datagram");
+    assert!(sockets.contains(&from));
+}
+
+#[tokio::test]
+async fn questions_beyond_those_that_are_being_answered_are_dropped() {
+    // For A of a.example.com, with recursion desired.
+    let query = Bytes::from_static(
+        b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x07example\x03com\x00\x00\x01\x00\x01",
+    );
+    let rig = Rig::sealed(&[NAME], Vec::new());
+    let (back, mut replies) = mpsc::unbounded_channel();
+    let all = rig.engine.questions.try_acquire_many(256).expect("none is being answered");
+    question(&rig.engine, query.clone(), Back(back.clone()));
+    assert_eq!(rig.audit.events().len(), 0);
+    drop(all);
+    question(&rig.engine, query, Back(back));
+    let answer = soon(replies.recv()).await.expect("an answer");
+    assert_eq!(answer[..2], [0x12, 0x34]);
+    assert_eq!(rig.audit.events().len(), 1, "the first was dropped, and not answered later");
+    assert!(rig.engine.questions.try_acquire_many(257).is_err(), "no more than so many");
 }
 
 #[tokio::test]
