@@ -45,7 +45,7 @@ pub(super) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     All,
-    /// What follows its first `#[cfg(test)]`.
+    /// Its module that is compiled for tests only, which is at its end.
     Unit,
 }
 
@@ -73,8 +73,10 @@ fn is_allowed(name: &str) -> bool {
 fn found(text: &str, part: Part) -> Vec<(usize, &'static str)> {
     let mut is_test = part == Part::All;
     let mut found = Vec::new();
+    let mut is_marked = false;
     for (number, line) in (1..).zip(text.lines()) {
-        is_test |= line.trim_start().starts_with("#[cfg(test)]");
+        is_test |= is_marked && line.starts_with("mod ");
+        is_marked = line.starts_with("#[cfg(test)]");
         if is_test && !line.trim_start().starts_with("//") {
             let line = format!(" {line}");
             found.extend(
