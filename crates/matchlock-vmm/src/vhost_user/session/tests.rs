@@ -271,14 +271,11 @@ fn messages_that_hang_hold_up_no_others_and_not_the_end() {
         if node == 1 {
             return;
         }
-        let deadline = soon();
-        loop {
-            match monitor.tx.take(&monitor.memory, 2) {
-                Some(answer) => break assert_eq!(answer, (head, 24)),
-                None => assert!(Instant::now() < deadline, "no answer"),
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let answer =
+            matchlock_testkit::wait_until("an answer", matchlock_testkit::PATIENCE, || {
+                monitor.tx.take(&monitor.memory, 2)
+            });
+        assert_eq!(answer, (head, 24));
     };
     for round in 0..50 {
         ask(1, round * 2);
