@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::fmt;
 
 /// What the person who sees an error does next.
 pub type Hint = Cow<'static, str>;
@@ -68,21 +67,5 @@ impl<E: Classified> Classified for std::sync::Arc<E> {
 
     fn hint(&self) -> Option<Hint> {
         E::hint(self)
-    }
-}
-
-/// Shows an error with all its causes on one line.
-#[derive(Debug)]
-pub struct DescribeChain<'a>(pub &'a dyn Error);
-
-impl fmt::Display for DescribeChain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }

@@ -47,7 +47,7 @@ pub mod volume;
 
 pub use artefacts::{Artefacts, DiskTemplate, GuestFiles, KernelSource};
 pub use boot::BootTimes;
-pub use classified::{Classified, DescribeChain, ErrorKind, Hint};
+pub use classified::{Classified, ErrorKind, Hint};
 pub use error::CoreError;
 pub use exec::{ExecControl, ExecError, Execution, Output, StdinSender, Streams};
 pub use export::{BlockingExport, Export, ExportError};
@@ -62,6 +62,7 @@ pub use matchlock_net as net;
 pub use matchlock_policy as policy;
 pub use matchlock_proto::{ExecFailure, ExecRequest, ExitStatus, Stdin, WindowSize};
 pub use matchlock_text as text;
+pub use matchlock_text::DescribeChain;
 pub use matchlock_vmm as vmm;
 pub use phase::{EndCause, Ending, Phase};
 pub use registry_dial::RegistryDial;

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use matchlock_net::AuditLost;
 use matchlock_proto::{ExecRequest, ExitStatus};
+use matchlock_text::DescribeChain;
 
 use super::Trail;
 use super::record::{Exec, ExecEnd, Lifecycle};
-use crate::classified::DescribeChain;
 
 /// The records of one execution. Dropping it before its end is a cancellation.
 #[derive(Debug)]
