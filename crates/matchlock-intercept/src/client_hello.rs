@@ -68,7 +68,12 @@ pub struct HelloReader {
 
 impl HelloReader {
     /// Takes the next bytes. Once it is clear what they are, more change nothing.
-    pub fn read(&mut self, more: &[u8]) -> Peek {
+    pub fn read(&mut self, mut more: &[u8]) -> Peek {
+        self.advance(&mut more)
+    }
+
+    /// The same; what follows a hello is left.
+    pub(crate) fn advance(&mut self, more: &mut &[u8]) -> Peek {
         if self.decided.is_none() {
             self.decided = match self.take(more) {
                 Ok(true) => Some(hello(&self.message[4..]).map_or(Peek::Malformed, Peek::Hello)),
@@ -80,7 +85,7 @@ impl HelloReader {
     }
 
     /// Whether the message is complete.
-    fn take(&mut self, mut more: &[u8]) -> Result<bool, Peek> {
+    fn take(&mut self, more: &mut &[u8]) -> Result<bool, Peek> {
         loop {
             if self.missing == 0 {
                 let wanted = (RECORD_HEADER - self.header.len()).min(more.len());

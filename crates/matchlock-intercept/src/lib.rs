@@ -8,5 +8,6 @@ pub mod client_hello;
 pub mod h1;
 pub mod headers;
 pub mod hooks;
+pub mod retry;
 pub mod rewrite;
 pub mod speech;

@@ -14,6 +14,7 @@ use std::ops::Deref;
 use matchlock_intercept::h1::{AuthorityError, EncodeError, H1Error, InvalidHead, InvalidTarget};
 use matchlock_intercept::headers::InvalidHeader;
 use matchlock_intercept::hooks::{CallbackError, EditError};
+use matchlock_intercept::retry::Unexpected;
 use matchlock_intercept::rewrite::{Leak, Undecodable};
 use matchlock_intercept::speech::Cut;
 use matchlock_policy::{Denied, DenyReason, RequestRefused};
@@ -113,6 +114,7 @@ const OURS: &[fn(&(dyn Error + 'static)) -> Option<String>] = &[
     ours::<Leak>,
     ours::<RequestRefused>,
     ours::<Undecodable>,
+    ours::<Unexpected>,
     ours::<crate::audit::AuditLost>,
     ours::<stack::OutOfStep>,
     ours::<dial::ConnectError>,

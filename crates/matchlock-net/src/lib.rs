@@ -17,6 +17,8 @@ mod dial;
 mod dns;
 mod engine;
 mod http;
+#[cfg(test)]
+mod lines;
 mod network;
 mod own_addresses;
 mod refusals;

@@ -240,7 +240,8 @@ fn hello(name: &str) -> Vec<u8> {
     [&[22, 3, 1, 0, size + 4, 1, 0, 0, size][..], &body].concat()
 }
 
-const SERVER_HELLO: &[u8] = b"\x16\x03\x03\0\x7a\x02\0\0\x76\x03\x03abcdefgh";
+const SERVER_HELLO: &[u8] =
+    b"\x16\x03\x03\0\x2a\x02\0\0\x26\x03\x03abcdefghijklmnopqrstuvwxyz012345\0\x13\x01\0";
 
 /// The server names that are seen, until the flow is cut or all of it has passed.
 fn watched(steps: &[(bool, &[u8])], size: usize) -> Result<Vec<String>, Cut> {
@@ -281,6 +282,25 @@ fn the_name_of_an_upgrade_to_tls_is_seen() {
         for steps in [smtp, sql] {
             assert_eq!(watched(steps, size), Ok(vec!["mail.example.com".to_owned()]), "{size}");
         }
+    }
+}
+
+#[test]
+fn a_second_hello_of_an_upgrade_is_seen_where_the_server_asks_for_it() {
+    let random = b"\xcf\x21\xad\x74\xe5\x9a\x61\x11\xbe\x1d\x8c\x02\x1e\x65\xb8\x91\
+                   \xc2\xa2\x11\x16\x7a\xbb\x8c\x5e\x07\x9e\x09\xe2\xc8\xa8\x33\x9c";
+    let asks = [&SERVER_HELLO[..11], random, &SERVER_HELLO[43..]].concat();
+    let (first, second) = (hello("mail.example.com"), hello("other.example.com"));
+    let both = [first.clone(), second.clone()].concat();
+    let go: (bool, &[u8]) = (false, b"220 go\r\n");
+    let asked = [go, (true, &*first), (false, &*asks), (true, &*second), (false, SERVER_HELLO)];
+    let unasked = [go, (true, &*first), (true, &*second), (false, SERVER_HELLO)];
+    let together = [go, (true, &*both), (false, &*asks)];
+    for size in [1, 2, 5, 13, 1000] {
+        let names = ["mail.example.com", "other.example.com"].map(str::to_owned).to_vec();
+        assert_eq!(watched(&asked, size), Ok(names), "{size}");
+        assert_eq!(watched(&unasked, size), Err(Cut::Tls), "{size}");
+        assert_eq!(watched(&together, size), Err(Cut::Tls), "{size}");
     }
 }
 

@@ -6,6 +6,7 @@
 //! is not heard, and neither is one that speaks HTTP.
 
 use crate::client_hello::{ClientHello, HelloReader, Peek};
+use crate::retry::Retry;
 
 /// As much of a ServerHello as tells it: the header of the record, kind and length of the message, and
 /// its version (RFC 8446, section 4.1.3).
@@ -22,8 +23,13 @@ pub struct Watch {
     hello: Option<HelloReader>,
     /// A hello was seen, and the server has not answered.
     seen: bool,
-    /// The server has answered a hello that was seen. From here on all is encrypted.
+    /// The server has answered a hello that was seen. From here on all is encrypted, unless it asks for
+    /// another hello.
     secured: bool,
+    /// What comes after a hello that was seen.
+    retry: Retry,
+    /// The client has sent what no handshake has there: the server is not heard.
+    lost: bool,
     /// The last bytes of the server.
     tail: Vec<u8>,
 }
@@ -51,7 +57,10 @@ impl Watch {
     /// Takes bytes of the client. A complete ClientHello is to be judged before the bytes are passed
     /// on.
     pub fn client(&mut self, mut bytes: &[u8]) -> Option<ClientHello> {
-        if self.secured || bytes.is_empty() {
+        if self.secured {
+            return self.again(bytes);
+        }
+        if bytes.is_empty() {
             return None;
         }
         if self.turn != Turn::Client {
@@ -59,6 +68,9 @@ impl Watch {
             self.start.clear();
             self.seen = false;
             self.hello = Some(HelloReader::default());
+        }
+        if self.seen {
+            return self.again(bytes);
         }
         let is_request = |start: &[u8]| start.starts_with(&[MYSQL_REQUEST as u8 - 4, 0, 0]);
         while self.start.len() < MYSQL_REQUEST
@@ -75,8 +87,19 @@ impl Watch {
                 return Some(hello);
             }
         }
-        let peek = self.hello.as_mut()?.read(bytes);
-        self.told(peek)
+        let peek = self.hello.as_mut()?.advance(&mut bytes);
+        let hello = self.told(peek)?;
+        // There is no answer yet that could ask for more.
+        self.again(bytes);
+        Some(hello)
+    }
+
+    /// A second hello, if these bytes of the client complete one.
+    fn again(&mut self, bytes: &[u8]) -> Option<ClientHello> {
+        self.retry.client(bytes).unwrap_or_else(|_unexpected| {
+            self.lost = true;
+            None
+        })
     }
 
     fn told(&mut self, peek: Peek) -> Option<ClientHello> {
@@ -91,6 +114,8 @@ impl Watch {
             Peek::Hello(hello) => {
                 self.hello = None;
                 self.seen = true;
+                self.retry = Retry::default();
+                self.lost = false;
                 Some(hello)
             }
         }
@@ -101,7 +126,10 @@ impl Watch {
     /// # Errors
     /// When they must not be passed on.
     pub fn server(&mut self, bytes: &[u8]) -> Result<(), Cut> {
-        if self.secured || bytes.is_empty() {
+        if self.secured {
+            return self.answered(bytes);
+        }
+        if bytes.is_empty() {
             return Ok(());
         }
         if self.turn != Turn::Server {
@@ -112,10 +140,10 @@ impl Watch {
         self.start.extend_from_slice(&bytes[..more]);
         if self.seen {
             match *self.start {
-                [0x14..=0x16] => return Ok(()),
+                [0x14..=0x16] => return self.answered(bytes),
                 [0x14..=0x16, 3, ..] => {
                     self.secured = true;
-                    return Ok(());
+                    return self.answered(bytes);
                 }
                 _ => self.seen = false,
             }
@@ -127,6 +155,12 @@ impl Watch {
             return Err(Cut::Http);
         }
         self.look_for_hello(bytes)
+    }
+
+    /// Bytes of the server in a handshake whose hello was seen.
+    fn answered(&mut self, bytes: &[u8]) -> Result<(), Cut> {
+        self.lost |= self.retry.server(bytes).is_err();
+        if self.lost { Err(Cut::Tls) } else { Ok(()) }
     }
 
     /// A ServerHello anywhere: the client may have sent its own in a way that was not seen.

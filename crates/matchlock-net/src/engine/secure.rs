@@ -69,14 +69,14 @@ async fn pass_through(
     read: BytesMut,
     sides: Sides,
 ) -> io::Result<()> {
-    let by_name = hello.sni.as_ref().and_then(|sni| named.allowed.passthrough(sni));
+    let by_name = hello.sni.clone().and_then(|sni| Some((named.allowed.passthrough(&sni)?, sni)));
     let ground = match (named.allowed.opaque(), by_name) {
         (Some(unread), _) => Ground::Opaque(unread),
         // The real name could be another one.
         (None, _) if hello.ech => {
             return refuse(flow, sides.guest, hello.sni.as_ref(), &HelloRefused::Encrypted).await;
         }
-        (None, Some(unread)) => Ground::Passthrough(unread),
+        (None, Some((unread, name))) => Ground::Passthrough(unread, name),
         (None, None) => {
             return refuse(flow, sides.guest, hello.sni.as_ref(), &HelloRefused::NoName).await;
         }
@@ -190,7 +190,8 @@ impl Inner<'_> {
     }
 }
 
-async fn accept(
+/// Makes the session with the guest.
+pub(super) async fn accept(
     engine: &Engine,
     target: &Target,
     guest: BoxedStream,

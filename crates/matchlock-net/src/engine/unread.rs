@@ -3,8 +3,9 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
+use matchlock_intercept::retry::Retry;
 use matchlock_intercept::speech::{Cut, Opening, Speech, Watch};
-use matchlock_policy::{Carriage, Endpoint, Policy, Unread};
+use matchlock_policy::{Carriage, Endpoint, HostName, Policy, Unread};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Engine;
@@ -28,8 +29,8 @@ type Answered<'a> = dyn Fn(&[u8]) -> Option<bool> + Sync + 'a;
 pub(crate) enum Ground {
     /// The rule says that they may be anything.
     Opaque(Unread),
-    /// The rule says that TLS passes through to this server name.
-    Passthrough(Unread),
+    /// The rule says that TLS passes through to this server name, which the guest's hello has.
+    Passthrough(Unread, HostName),
     /// Both sides speak a protocol of the closed list.
     Known(Opening),
     /// The server spoke first, and neither HTTP nor TLS.
@@ -45,7 +46,7 @@ impl Ground {
     fn spoken(&self) -> String {
         match self {
             Self::Opaque(_) => "opaque".to_owned(),
-            Self::Passthrough(_) => "tls".to_owned(),
+            Self::Passthrough(..) => "tls".to_owned(),
             Self::Known(opening) => opening.protocol().to_string(),
             Self::ServerFirst => "server first".to_owned(),
             Self::Silent => "nothing".to_owned(),
@@ -101,9 +102,17 @@ pub(crate) async fn carry(
     }
     let answered: Option<&Answered<'_>> = match ground {
         Ground::Known(opening) => Some(&|answer| opening.is_answered(answer)),
-        Ground::Passthrough(_) => Some(&is_tls_record),
+        Ground::Passthrough(..) => Some(&is_tls_record),
         _ => None,
     };
+    let mut named = None;
+    if let Ground::Passthrough(_, name) = ground {
+        let Ok(retry) = Retry::after(&read) else {
+            flow.refuse(Some(name), Cause::of(&HelloRefused::Malformed));
+            return Ok(());
+        };
+        named = Some(Named { flow, name, retry });
+    }
     if let Some(answered) = answered {
         let first = match ground {
             Ground::Known(opening) => read.split_to(opening.length()),
@@ -119,10 +128,9 @@ pub(crate) async fn carry(
         read = held.freeze();
     }
     let Sides { mut guest, mut upstream, .. } = sides.prefixed(read.into());
-    match ground {
-        Ground::Opaque(_) | Ground::Passthrough(_) => {
-            relay(&mut guest, &mut upstream, &mut ()).await
-        }
+    match (ground, named) {
+        (Ground::Opaque(_), _) => relay(&mut guest, &mut upstream, &mut ()).await,
+        (_, Some(mut named)) => relay(&mut guest, &mut upstream, &mut named).await,
         _ => {
             let policy = engine.shared.policy();
             let mut watched = Watched { flow, target, policy, watch: Watch::default() };
@@ -210,6 +218,35 @@ impl Tap for Watched<'_> {
             let flag = self.target.allowed.flag(Carriage::Opaque);
             self.flow.refuse_unread(Cause::of(&cut), flag);
             io::Error::new(io::ErrorKind::PermissionDenied, cut)
+        })
+    }
+}
+
+/// A TLS session that passes through, of which the first hello was judged. A second one has to name
+/// the same server (RFC 8446, section 4.1.2).
+struct Named<'a> {
+    flow: &'a Flow,
+    name: &'a HostName,
+    retry: Retry,
+}
+
+impl Tap for Named<'_> {
+    fn up(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let refused = match self.retry.client(bytes) {
+            Ok(None) => return Ok(()),
+            Ok(Some(hello)) if hello.ech => HelloRefused::Encrypted,
+            Ok(Some(hello)) if hello.sni.as_ref() == Some(self.name) => return Ok(()),
+            Ok(Some(_)) => HelloRefused::OtherName,
+            Err(_) => HelloRefused::Malformed,
+        };
+        self.flow.refuse(Some(self.name), Cause::of(&refused));
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, refused))
+    }
+
+    fn down(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.retry.server(bytes).map_err(|unexpected| {
+            self.flow.refuse(Some(self.name), Cause::of(&unexpected));
+            io::Error::new(io::ErrorKind::InvalidData, unexpected)
         })
     }
 }

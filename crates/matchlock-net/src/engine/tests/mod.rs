@@ -1,6 +1,7 @@
 //! Flows against real servers on the loopback interface; the guest is a stream in memory.
 
 mod fronting;
+mod handshake;
 mod lifecycle;
 mod open;
 mod rig;

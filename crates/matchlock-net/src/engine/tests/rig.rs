@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use matchlock_intercept::hooks::Rules;
 use matchlock_policy::{DefaultEgress, Policy, PolicyConfig, PrivateAccess};
 use matchlock_testkit::dns;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -272,8 +273,16 @@ impl Identity {
     }
 
     pub(super) fn acceptor(&self, alpn: &[&str]) -> TlsAcceptor {
+        self.acceptor_with(provider(), alpn)
+    }
+
+    pub(super) fn acceptor_with(
+        &self,
+        provider: Arc<CryptoProvider>,
+        alpn: &[&str],
+    ) -> TlsAcceptor {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
-        let mut config = ServerConfig::builder_with_provider(provider())
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider has all versions")
             .with_no_client_auth()

@@ -1,50 +1,18 @@
 //! Servers that say a secret's value wherever they can: it is in no event and in no line of the log,
 //! and where it is to be scrubbed the guest does not see it.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex};
 
 use http::{Request, Version};
 use matchlock_intercept::hooks::Rules;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tracing::field::{Field, Visit};
-use tracing::span;
-use tracing::{Event, Metadata, Subscriber};
 
 use super::bench::{Bench, VALUE, bounded};
 use super::raw::{
     self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, frame,
 };
-
-/// What our own code logs in this thread.
-#[derive(Clone, Debug, Default)]
-struct Lines(Arc<Mutex<String>>);
-
-impl Subscriber for Lines {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("matchlock")
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        struct Fields<'a>(&'a mut String);
-        impl Visit for Fields<'_> {
-            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-                write!(self.0, "{field}={value:?} ").unwrap();
-            }
-        }
-        event.record(&mut Fields(&mut self.0.lock().unwrap()));
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
+use crate::lines::Lines;
 
 /// Has a guest ask a server, and looks at all that was said.
 async fn check(what: &str, guest: impl AsyncFn(&Bench) -> String) {
@@ -56,7 +24,7 @@ async fn check(what: &str, guest: impl AsyncFn(&Bench) -> String) {
             guest(&bench).await
         };
         super::bench::eventually("a record", || bench.responses().len() == 1).await;
-        let kept = format!("{:?} {}", bench.events(), lines.0.lock().unwrap());
+        let kept = format!("{:?} {}", bench.events(), lines.text());
         let first = VALUE.escape_default().to_string();
         assert!(!kept.contains(&first), "{what}, scrubbed {scrub}: {kept}");
         assert!(!scrub || !seen.contains(&first), "{what}: {seen}");
