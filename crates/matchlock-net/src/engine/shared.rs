@@ -9,6 +9,7 @@ use matchlock_policy::Policy;
 use tokio::sync::watch;
 
 use crate::audit::{Audit, AuditLost, Event};
+use crate::http::Budget;
 use crate::own_addresses::Watched;
 use crate::refusals::{Refusal, Refusals};
 
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     callback_socket: Option<PathBuf>,
     flows: AtomicU64,
     requests: AtomicU64,
+    http2: Budget,
 }
 
 impl Shared {
@@ -44,6 +46,7 @@ impl Shared {
             callback_socket,
             flows: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            http2: Budget::default(),
         }
     }
 
@@ -108,6 +111,11 @@ impl Shared {
     /// Where callbacks of hooks are served.
     pub(crate) fn callback_socket(&self) -> Option<&Path> {
         self.callback_socket.as_deref()
+    }
+
+    /// What connections of HTTP/2 hold together.
+    pub(crate) fn http2(&self) -> &Budget {
+        &self.http2
     }
 
     /// A number for a flow; the first is 1.

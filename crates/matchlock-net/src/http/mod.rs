@@ -35,7 +35,7 @@ pub(crate) use answer::Stop;
 pub(crate) use callback::CallError;
 pub(crate) use download::DownloadError;
 pub(crate) use h1::{ReceiveError, SendError};
-pub(crate) use h2::{Failure, MalformedHead};
+pub(crate) use h2::{Budget, Failure, MalformedHead};
 pub(crate) use interim::TooManyInterims;
 
 /// A head that has begun must be complete after this: a guest cannot hold a connection by a byte

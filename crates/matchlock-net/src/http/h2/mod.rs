@@ -3,16 +3,20 @@
 //! Both sides agreed on it, so that a stream of the guest is a stream upstream: flow control, resets
 //! and trailers of one are those of the other.
 
+mod budget;
 mod convert;
 mod failure;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod outlet;
 mod paced;
 mod pipe;
 mod receive;
 mod stream;
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,18 +27,15 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+use self::outlet::Outlet;
 use self::paced::Paced;
 use self::pipe::Chunk;
 use super::{Exchange, HEAD_TIMEOUT, IDLE_TIMEOUT};
 use crate::cause::Cause;
 use crate::engine::stream::BoxedStream;
+pub(crate) use budget::Budget;
 pub(crate) use convert::MalformedHead;
 pub(crate) use failure::Failure;
-
-/// What a stream may have on the way to us, and all streams of a connection together: this is also
-/// what is held of bodies whose receiver is slow.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// What may wait to be sent on one stream.
 const SEND_BUFFER: usize = 256 << 10;
@@ -48,7 +49,7 @@ const HEADER_LIST: u32 = 64 << 10;
 /// Streams that a guest may reset before we have got to them; more are an attack.
 const RESETS: usize = 50;
 
-/// How long a server may take to answer its first ping.
+/// How long a server may take to answer its first ping, and a guest to go when it is told to.
 const PING: Duration = Duration::from_secs(30);
 
 /// Serves a connection of the guest until it ends.
@@ -78,19 +79,13 @@ async fn run<G>(guest: G, upstream: BoxedStream, exchange: Exchange) -> io::Resu
 where
     G: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let (sender, driver, mut tunnels) = connect(upstream).await?;
+    let shared = Arc::clone(&exchange.shared);
+    let budget = shared.http2();
+    let seat = budget.seat().await?;
+    let (sender, driver, mut tunnels) = connect(upstream, seat.window).await?;
     let context = Arc::new(Context { exchange, drained: Notify::new() });
-    let mut handshake = h2::server::Builder::new();
-    handshake
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(HEADER_LIST)
-        .max_pending_accept_reset_streams(RESETS)
-        .max_concurrent_reset_streams(RESETS)
-        .max_send_buffer_size(SEND_BUFFER);
-    let handshake = tokio::time::timeout(HEAD_TIMEOUT, handshake.handshake::<_, Chunk>(guest));
-    let mut guest = handshake.await?.map_err(io_error)?;
+    let (guest, blocked) = Outlet::new(guest);
+    let mut guest = accept(guest, seat.window).await?;
 
     let mut ping = guest.ping_pong().expect("it is asked for once");
     // Settings must wait for the acknowledgement of those before them, and a slow guest may not have
@@ -103,44 +98,85 @@ where
     tokio::pin!(opening);
     let mut opened = false;
     let mut streams = JoinSet::new();
+    let mut places = budget.places();
     let mut draining = false;
     let mut idle_until = Instant::now() + IDLE_TIMEOUT;
     loop {
-        if !streams.is_empty() {
-            idle_until = Instant::now() + IDLE_TIMEOUT;
+        let (running, idle) = (streams.len(), streams.is_empty());
+        if !idle {
+            idle_until = Instant::now() + if draining { PING } else { IDLE_TIMEOUT };
         }
-        tokio::select! {
-            accepted = guest.accept() => match accepted {
-                Some(Ok((request, respond))) => {
-                    let context = Arc::clone(&context);
-                    streams.spawn(stream::serve(request, respond, sender.clone(), context));
+        let accepting = async {
+            let mut accepting = pin!(guest.accept());
+            poll_fn(|cx| {
+                let accepted = accepting.as_mut().poll(cx);
+                // Everything is sent, of streams that have ended too.
+                if accepted.is_pending() && !blocked.now() {
+                    places.keep(running);
+                }
+                accepted
+            })
+            .await
+        };
+        let drain = tokio::select! {
+            accepted = accepting => match accepted {
+                Some(Ok((request, mut respond))) => {
+                    if places.take() {
+                        let context = Arc::clone(&context);
+                        streams.spawn(stream::serve(request, respond, sender.clone(), context));
+                    } else {
+                        tracing::warn!("a sandbox has too many HTTP/2 streams; one is refused");
+                        respond.send_reset(Reason::REFUSED_STREAM);
+                    }
+                    false
                 }
                 // Once it is told to go, a guest need not wait for our last words.
-                Some(Err(error)) if draining && error.is_io() && streams.is_empty() => break,
+                Some(Err(error)) if draining && error.is_io() && idle => break,
                 Some(Err(error)) => return Err(io_error(error)),
                 None => break,
             },
-            Some(_) = streams.join_next(), if !streams.is_empty() => {}
+            Some(_) = streams.join_next(), if !idle => false,
             () = &mut opening, if !opened => {
                 opened = true;
                 // RFC 8441 section 3: it may be enabled at any time.
                 guest.enable_connect_protocol().map_err(io_error)?;
+                false
             }
-            () = driver.ended(), if !draining => {
-                draining = true;
-                guest.graceful_shutdown();
+            () = driver.ended(), if !draining => true,
+            () = context.drained.notified(), if !draining => true,
+            () = budget.wanted(), if idle && !draining => true,
+            () = tokio::time::sleep_until(idle_until), if idle => {
+                if draining {
+                    break;
+                }
+                true
             }
-            () = context.drained.notified(), if !draining => {
-                draining = true;
-                guest.graceful_shutdown();
-            }
-            () = tokio::time::sleep_until(idle_until), if streams.is_empty() && !draining => {
-                draining = true;
-                guest.graceful_shutdown();
-            }
+        };
+        if drain {
+            draining = true;
+            idle_until = Instant::now() + PING;
+            guest.graceful_shutdown();
         }
     }
     Ok(())
+}
+
+/// Begins HTTP/2 with the guest.
+async fn accept<G>(guest: G, window: u32) -> io::Result<h2::server::Connection<G, Chunk>>
+where
+    G: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(window / 4)
+        .initial_connection_window_size(window)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_LIST)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_concurrent_reset_streams(RESETS)
+        .max_send_buffer_size(SEND_BUFFER);
+    let handshake = tokio::time::timeout(HEAD_TIMEOUT, builder.handshake(guest));
+    handshake.await?.map_err(io_error)
 }
 
 /// The task that keeps the connection to the outside going; it ends with the value.
@@ -164,11 +200,12 @@ impl Drop for Driver {
 /// Begins HTTP/2 upstream. The receiver changes once if tunnels (extended CONNECT) may be asked for.
 async fn connect(
     upstream: BoxedStream,
+    window: u32,
 ) -> io::Result<(SendRequest<Chunk>, Driver, watch::Receiver<()>)> {
     let mut builder = h2::client::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(window / 4)
+        .initial_connection_window_size(window)
         .max_concurrent_streams(0)
         .enable_push(false)
         .max_header_list_size(HEADER_LIST)

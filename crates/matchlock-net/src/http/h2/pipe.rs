@@ -8,9 +8,14 @@ use h2::{Reason, RecvStream, SendStream};
 use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::budget::Budget;
+
 /// Frames of data that may wait to be sent on one stream, however short they are: a frame in h2's
 /// queue takes hundreds of bytes for each one that it may carry.
 const FRAMES: usize = 64;
+
+/// The most data of a frame (RFC 9113 section 4.2, and what h2 sends).
+const FRAME: usize = 16 << 10;
 
 /// Why a body does not go on.
 #[derive(Debug)]
@@ -33,11 +38,20 @@ pub(super) fn taken(body: &mut RecvStream, length: usize) -> Result<(), PipeErro
     body.flow_control().release_capacity(length).map_err(PipeError::Source)
 }
 
-/// Data that waits to be sent, and has its place among the [`FRAMES`] until it is.
+/// Data that waits to be sent. Until it is, it has its place among the [`FRAMES`] of its stream, and
+/// its bytes count among those of all connections.
 #[derive(Debug)]
 pub(super) struct Chunk {
     data: Bytes,
     _place: Option<OwnedSemaphorePermit>,
+    _bytes: Option<OwnedSemaphorePermit>,
+}
+
+impl Chunk {
+    /// Of nothing, or of an answer of our own.
+    fn short(data: &'static str) -> Self {
+        Self { data: Bytes::from_static(data.as_bytes()), _place: None, _bytes: None }
+    }
 }
 
 impl Buf for Chunk {
@@ -59,11 +73,14 @@ impl Buf for Chunk {
 pub(super) struct Sink {
     stream: SendStream<Chunk>,
     places: Arc<Semaphore>,
+    /// For the bytes that wait on all connections of the sandbox.
+    queued: Arc<Semaphore>,
 }
 
 impl Sink {
-    pub(super) fn new(stream: SendStream<Chunk>) -> Self {
-        Self { stream, places: Arc::new(Semaphore::new(FRAMES)) }
+    pub(super) fn new(stream: SendStream<Chunk>, budget: &Budget) -> Self {
+        let places = Arc::new(Semaphore::new(FRAMES));
+        Self { stream, places, queued: Arc::clone(budget.queued()) }
     }
 
     /// Sends data as the receiver allows.
@@ -77,7 +94,10 @@ impl Sink {
                 Some(Err(error)) => return Err(PipeError::Sink(error)),
                 None => return Err(PipeError::SinkReset(self.reset().await)),
             };
-            let chunk = Chunk { data: data.split_to(length), _place: Some(place) };
+            let length = length.min(FRAME);
+            let bytes = self.room(length).await?;
+            let data = data.split_to(length);
+            let chunk = Chunk { data, _place: Some(place), _bytes: bytes };
             self.stream.send_data(chunk, false).map_err(PipeError::Sink)?;
         }
         Ok(())
@@ -85,13 +105,12 @@ impl Sink {
 
     /// Says that there is no more.
     pub(super) fn end(&mut self) -> Result<(), h2::Error> {
-        self.stream.send_data(Chunk { data: Bytes::new(), _place: None }, true)
+        self.stream.send_data(Chunk::short(""), true)
     }
 
     /// Says the last that there is: an answer of our own, which is short.
     pub(super) fn end_with(&mut self, data: &'static str) -> Result<(), h2::Error> {
-        let data = Bytes::from_static(data.as_bytes());
-        self.stream.send_data(Chunk { data, _place: None }, true)
+        self.stream.send_data(Chunk::short(data), true)
     }
 
     /// Says so with fields.
@@ -124,6 +143,26 @@ impl Sink {
         let places = Arc::clone(&self.places);
         tokio::select! {
             place = places.acquire_owned() => Ok(place.expect("it is never closed")),
+            reason = self.reset() => Err(PipeError::SinkReset(reason)),
+        }
+    }
+
+    /// Waits until so many bytes may wait with those of all connections. One frame may always wait, so
+    /// that no stream has to stop for others that nobody reads.
+    async fn room(&mut self, length: usize) -> Result<Option<OwnedSemaphorePermit>, PipeError> {
+        // One place is that of the frame itself.
+        const OTHERS: usize = FRAMES - 1;
+        if self.places.available_permits() == OTHERS {
+            return Ok(None);
+        }
+        let bytes = u32::try_from(length).expect("a frame");
+        if let Ok(bytes) = Arc::clone(&self.queued).try_acquire_many_owned(bytes) {
+            return Ok(Some(bytes));
+        }
+        let (queued, places) = (Arc::clone(&self.queued), Arc::clone(&self.places));
+        tokio::select! {
+            bytes = queued.acquire_many_owned(bytes) => Ok(bytes.ok()),
+            _ = places.acquire_many(OTHERS as u32) => Ok(None),
             reason = self.reset() => Err(PipeError::SinkReset(reason)),
         }
     }

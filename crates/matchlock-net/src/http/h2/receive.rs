@@ -65,7 +65,8 @@ impl Stream<'_> {
     fn begin(&mut self, head: &ResponseHead, ends: bool) -> Result<(), Failure> {
         let response = convert::to_response(head)?;
         let body = self.answer.respond.send_response(response, ends).map_err(Failure::Guest)?;
-        self.answer.body = Some(Sink::new(body));
+        let budget = self.context.exchange.shared.http2();
+        self.answer.body = Some(Sink::new(body, budget));
         Ok(())
     }
 

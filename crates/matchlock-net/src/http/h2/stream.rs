@@ -17,6 +17,7 @@ use super::convert::{self, MalformedHead};
 use super::failure::Failure;
 use super::pipe::{self, Chunk, Sink};
 use crate::cause::Cause;
+use crate::engine::Shared;
 use crate::http::HELD_BODY;
 use crate::http::judge::{self, Admitted, Verdict};
 use crate::http::local::Local;
@@ -27,6 +28,7 @@ pub(super) struct Answer {
     pub(super) respond: SendResponse<Chunk>,
     /// Once the head of the response is sent.
     pub(super) body: Option<Sink>,
+    shared: Arc<Shared>,
 }
 
 /// Serves one stream.
@@ -37,9 +39,13 @@ pub(super) async fn serve(
     context: Arc<Context>,
 ) {
     let (parts, body) = request.into_parts();
-    let mut answer = Answer { respond, body: None };
     let exchange = &context.exchange;
-    let head = match convert::request_head(&parts, exchange.tls) {
+    let mut answer = Answer { respond, body: None, shared: Arc::clone(&exchange.shared) };
+    let head = convert::request_head(&parts, exchange.tls);
+    let tunnel = parts.extensions.get::<Protocol>().cloned();
+    // Heads may be long, and a copy of this one is made.
+    drop(parts);
+    let head = match head {
         Ok(head) => head,
         Err(error) => {
             let Ok(record) = judge::malformed(exchange, &error) else { return };
@@ -53,7 +59,6 @@ pub(super) async fn serve(
     };
     let is_head = head.method.is("HEAD");
     let known = head.headers.clone();
-    let tunnel = parts.extensions.get::<Protocol>().cloned();
     match judge::judge(exchange, head).await {
         // The connection is about to be cut.
         Err(_lost) => answer.reset(Reason::INTERNAL_ERROR),
@@ -76,7 +81,7 @@ impl Answer {
         if let Ok(body) = self.respond.send_response(response, is_head)
             && !is_head
         {
-            let _ = Sink::new(body).end_with(local.body);
+            let _ = Sink::new(body, self.shared.http2()).end_with(local.body);
         }
     }
 
@@ -180,7 +185,8 @@ impl Stream<'_> {
             ready = upstream.ready() => ready.and_then(|mut ready| ready.send_request(head, ends)),
             failure = self.answer.cancelled() => return Err(failure),
         };
-        opened.map(|(response, sink)| (response, Sink::new(sink))).map_err(|_error| {
+        let budget = self.context.exchange.shared.http2();
+        opened.map(|(response, sink)| (response, Sink::new(sink, budget))).map_err(|_error| {
             // Nothing was sent, so that the guest may ask again on another connection.
             self.context.drained.notify_one();
             Failure::UpstreamReset(Reason::REFUSED_STREAM)

@@ -9,4 +9,5 @@ mod properties;
 mod raw;
 mod secrets;
 mod settings;
+mod together;
 mod words;
