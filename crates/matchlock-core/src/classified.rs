@@ -69,3 +69,37 @@ impl<E: Classified> Classified for std::sync::Arc<E> {
         E::hint(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ErrorKind as K;
+
+    #[test]
+    fn the_words_of_the_guide_are_those_of_the_kinds() {
+        let kinds = [
+            K::InvalidArgument,
+            K::NotFound,
+            K::Conflict,
+            K::Unavailable,
+            K::Denied,
+            K::Timeout,
+            K::Cancelled,
+            K::Guest,
+            K::Vmm,
+            K::Io,
+            K::Internal,
+        ];
+        // A new kind has its place in the list above.
+        let known = |kind| match kind {
+            K::InvalidArgument | K::NotFound | K::Conflict | K::Unavailable | K::Denied => true,
+            K::Timeout | K::Cancelled | K::Guest | K::Vmm | K::Io | K::Internal => true,
+        };
+        assert!(kinds.into_iter().all(known));
+        let words = kinds.map(|kind| serde_json::to_string(&kind).expect("a word"));
+        let guide = include_str!("../../../docs/json.md");
+        let (_, table) = guide.split_once("| `error.kind` | |\n|---|---|\n").expect("the table");
+        let rows = table.lines().take_while(|line| line.starts_with('|'));
+        let told: Vec<_> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+        assert_eq!(told, words.each_ref().map(|word| word.trim_matches('"')));
+    }
+}
