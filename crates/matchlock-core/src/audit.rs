@@ -40,6 +40,7 @@ pub use self::verify::{Broken, Problem, Summary, verify};
 use self::line::{GENESIS, Hash};
 use crate::classified::{Classified, ErrorKind, Hint};
 use crate::id::SandboxId;
+use crate::phase::EndCause;
 
 /// Bytes that one sandbox may write: about four million records. A guest can make records as fast as
 /// it can ask for names, and must not fill the host's disk with them.
@@ -202,14 +203,15 @@ impl Trail {
         }
     }
 
-    /// Writes the last record. Later ones are refused.
+    /// Writes the last record, with what led to the end. Later ones are refused.
     ///
     /// # Errors
     /// [`AuditLost`] when not every record is in the file.
-    pub fn close(&self, reason: EndReason) -> Result<(), AuditLost> {
+    pub fn close(&self, reason: EndReason, cause: &EndCause) -> Result<(), AuditLost> {
         let mut state = self.state();
         let totals = state.totals;
-        let written = self.append(&mut state, &Lifecycle::End { reason, totals });
+        let written =
+            self.append(&mut state, &Lifecycle::End { reason, cause: cause.word(), totals });
         if matches!(state.phase, Phase::Open) {
             state.phase = Phase::Closed;
             // A file that goes with the sandbox need not survive a power failure.

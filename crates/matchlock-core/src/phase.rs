@@ -93,6 +93,26 @@ pub struct Ending {
     pub disk_fault: Option<DiskFault>,
 }
 
+impl EndCause {
+    /// What it is called in the audit trail.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::CommandEnded => "command_ended",
+            Self::CommandLost => "command_lost",
+            Self::Signal(_) => "signal",
+            Self::Deadline => "deadline",
+            Self::Stopped => "stopped",
+            Self::Killed => "killed",
+            Self::OutputClosed => "output_closed",
+            Self::AuditLost => "audit_lost",
+            Self::GuestGone => "guest_gone",
+            Self::MonitorDied(_) => "monitor_died",
+            Self::StartFailed => "start_failed",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 impl Ending {
     /// Of a sandbox that never ran, or whose supervisor went with its runtime.
     pub(crate) fn of_nothing(cause: EndCause) -> Self {

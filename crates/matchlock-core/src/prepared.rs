@@ -22,6 +22,7 @@ use crate::id::{SandboxId, random};
 use crate::launcher::Parts;
 use crate::machine::{FirstConnection, Machine};
 use crate::network::{self, NetworkSettings, Running};
+use crate::phase::EndCause;
 use crate::spec::{Attachments, ImageSpec, SandboxSpec};
 use crate::state::StateDir;
 pub(crate) use storage::Defaults;
@@ -58,12 +59,13 @@ pub(crate) struct Live {
 struct Recording {
     trail: Arc<Trail>,
     reason: EndReason,
+    cause: EndCause,
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
         // A loss stays with the trail, where its reader finds it.
-        let _ = self.trail.close(self.reason);
+        let _ = self.trail.close(self.reason, &self.cause);
     }
 }
 
@@ -86,7 +88,11 @@ impl Prepared {
         };
         let trail = Arc::new(trail);
         trail.lifecycle(&Lifecycle::Start(summary(spec, settings.as_ref())))?;
-        let recording = Recording { trail: Arc::clone(&trail), reason: EndReason::StartFailed };
+        let recording = Recording {
+            trail: Arc::clone(&trail),
+            reason: EndReason::StartFailed,
+            cause: EndCause::StartFailed,
+        };
         let upper = crate::disk::create(state.path(), parts.artefacts.disk_templates, spec.disk)?;
         let storage = Storage::new(spec, with, upper)?;
         let started = settings.map(|settings| network::start(settings, trail));
@@ -147,13 +153,13 @@ impl Live {
     }
 
     /// Ends everything, in the order in which it must go.
-    pub(crate) fn end(self, reason: EndReason) -> Remains {
+    pub(crate) fn end(self, reason: EndReason, cause: EndCause) -> Remains {
         let Self { machine, network, mut recording, _state } = self;
         let disk_fault = machine.vm.disk_fault();
         drop(machine);
         let refused = network.as_deref().map(Network::refusals).unwrap_or_default();
         drop(network);
-        recording.reason = reason;
+        (recording.reason, recording.cause) = (reason, cause);
         let trail = Arc::clone(&recording.trail);
         drop(recording);
         Remains { refused, audit_lost: trail.lost(), disk_fault }

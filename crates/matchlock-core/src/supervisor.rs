@@ -82,6 +82,15 @@ enum Stillborn {
     CalledOff(EndCause),
 }
 
+impl Stillborn {
+    fn cause(&self) -> EndCause {
+        match self {
+            Self::Error(_) => EndCause::StartFailed,
+            Self::CalledOff(cause) => cause.clone(),
+        }
+    }
+}
+
 impl Supervisor {
     /// The whole life.
     pub(crate) async fn run(
@@ -125,7 +134,7 @@ impl Supervisor {
             Ok(booted) => booted,
             Err(why) => {
                 self.progress.advance(Phase::Unwinding);
-                end(live, EndReason::StartFailed).await;
+                end(live, EndReason::StartFailed, why.cause()).await;
                 return self.fail(why);
             }
         };
@@ -142,17 +151,19 @@ impl Supervisor {
             published.close().await;
         }
         let reason = if stopped { EndReason::Stopped } else { EndReason::Ended };
-        let Remains { refused, audit_lost, disk_fault } = end(live, reason).await;
-        self.progress.advance(Phase::Ended);
         let Verdict { cause, status, .. } = verdict;
+        let remains = end(live, reason, cause.clone()).await;
+        let Remains { refused, audit_lost, disk_fault } = remains;
+        self.progress.advance(Phase::Ended);
         self.over.send_replace(Some(Ending { cause, status, refused, audit_lost, disk_fault }));
     }
 
     /// Publishes that nothing came of it, when nothing is left of it.
     fn fail(self, why: Stillborn) {
-        let (cause, error) = match why {
-            Stillborn::Error(error) => (EndCause::StartFailed, error),
-            Stillborn::CalledOff(cause) => (cause, CoreError::CalledOff),
+        let cause = why.cause();
+        let error = match why {
+            Stillborn::Error(error) => error,
+            Stillborn::CalledOff(_) => CoreError::CalledOff,
         };
         self.progress.advance(Phase::Failed);
         self.over.send_replace(Some(Ending::of_nothing(cause)));
@@ -235,9 +246,9 @@ impl Supervisor {
 }
 
 /// Ends what runs, on a thread that may block.
-async fn end(live: Live, reason: EndReason) -> Remains {
+async fn end(live: Live, reason: EndReason, cause: EndCause) -> Remains {
     // A panic of it was reported by the panic itself.
-    spawn_blocking(move || live.end(reason)).await.unwrap_or_default()
+    spawn_blocking(move || live.end(reason, cause)).await.unwrap_or_default()
 }
 
 /// The next wish for an end at once. Wishes for anything else come too late.

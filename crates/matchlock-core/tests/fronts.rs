@@ -141,6 +141,29 @@ async fn each_end_has_its_cause() {
 }
 
 #[tokio::test]
+async fn the_trail_tells_the_cause_of_the_end_last() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let causes = [
+        (EndCause::Deadline, "deadline"),
+        (EndCause::OutputClosed, "output_closed"),
+        (EndCause::Killed, "killed"),
+        (EndCause::Signal(2), "signal"),
+    ];
+    for (cause, word) in causes {
+        let log = home.path().join(word);
+        let spec = SandboxSpec { audit_log: Some(log.clone()), ..once() };
+        let sandbox = start(spec, Attachments::default(), home.path(), &obedient()).await;
+        let sandbox = sandbox.expect("up");
+        sandbox.end_because(cause);
+        sandbox.ended().await;
+        let trail = std::fs::read_to_string(log).expect("a trail");
+        let last = trail.lines().last().expect("a record");
+        let expected = format!(r#""cause":"{word}""#);
+        assert!(last.contains(r#""event":"end""#) && last.contains(&expected), "{last}");
+    }
+}
+
+#[tokio::test]
 async fn a_second_signal_is_not_kept_waiting_by_the_grace() {
     let home = tempfile::tempdir().expect("tempdir");
     let (report, signals) = mpsc::channel();

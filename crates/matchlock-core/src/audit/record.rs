@@ -33,6 +33,8 @@ pub(crate) enum Lifecycle<'a> {
     /// The last record.
     End {
         reason: EndReason,
+        /// What led to it.
+        cause: &'a str,
         #[serde(flatten)]
         totals: Totals,
     },

@@ -86,7 +86,7 @@ fn trail(sandboxes: &[Vec<Event>]) -> Vec<u8> {
         for event in events {
             trail.record(event).expect("record");
         }
-        trail.close(EndReason::Ended).expect("close");
+        trail.close(EndReason::Ended, &EndCause::Killed).expect("close");
     }
     fs::read(&path).expect("read")
 }
@@ -227,7 +227,7 @@ fn a_file_has_one_writer_at_a_time() {
     drop(first);
     let second = Trail::keep(&path, &SandboxId::random().expect("random")).expect("open");
     second.lifecycle(&start()).expect("start");
-    second.close(EndReason::Stopped).expect("close");
+    second.close(EndReason::Stopped, &EndCause::Killed).expect("close");
     let summary = check(&fs::read(&path).expect("read")).expect("intact");
     assert_eq!((summary.sandboxes, summary.unclosed, summary.closed), (2, 1, true));
 }
@@ -237,10 +237,10 @@ fn nothing_is_recorded_after_the_end() {
     let (_dir, path, id) = opened();
     let trail = Trail::create(&path, &id).expect("open");
     trail.lifecycle(&start()).expect("start");
-    trail.close(EndReason::Ended).expect("close");
+    trail.close(EndReason::Ended, &EndCause::Killed).expect("close");
     let late = Lifecycle::ExecEnd { exec: 1, end: ExecEnd::Signal(9) };
     assert!(trail.lifecycle(&late).is_err());
-    assert!(trail.close(EndReason::Ended).is_err());
+    assert!(trail.close(EndReason::Ended, &EndCause::Killed).is_err());
     assert_eq!(trail.lost(), None, "the file is whole");
     assert_eq!(check(&fs::read(&path).expect("read")).expect("intact").records, 2);
 }
@@ -257,7 +257,7 @@ fn a_record_that_cannot_be_written_is_the_last() {
     // For ever: no record after a lost one could be trusted to be the next.
     trail.state().file = tempfile::tempfile().expect("tempfile");
     assert!(trail.lifecycle(&start()).is_err());
-    assert!(trail.close(EndReason::Ended).is_err());
+    assert!(trail.close(EndReason::Ended, &EndCause::Killed).is_err());
 }
 
 #[test]
