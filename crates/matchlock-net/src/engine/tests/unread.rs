@@ -1,5 +1,9 @@
 //! What passes unread, and what does not.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -92,6 +96,41 @@ async fn a_server_that_does_not_speak_it_gets_no_more_and_is_not_heard() {
         assert_eq!(soon(serving).await.expect("it ends"), b"*1\r\n$4\r\nPING\r\n");
         assert_eq!(flags(&rig), [format!("--allow-host {NAME}:{port}/tcp")]);
     }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_server_to_confirm_is_bounded_and_arrives() {
+    const OPENING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+    // What the stream of the guest holds, and twice what is held of it.
+    const MOST: usize = (256 << 10) + 2 * (64 << 10);
+    let (listener, port) = listen().await;
+    let (answer, answered) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut got = Vec::new();
+        stream.read_buf(&mut got).await.expect("the opening");
+        let _ = answered.await;
+        stream.write_all(b"+PONG\r\n").await.expect("an answer");
+        stream.read_to_end(&mut got).await.expect("the rest");
+        got.len()
+    });
+    let rig = rig(&[NAME]);
+    let mut guest = rig.dial(NAME, port).await.expect("the flow is accepted");
+    guest.write_all(OPENING).await.expect("the flow is open");
+    // What a thousand turns of everybody else do not take, nobody takes.
+    let (mut sent, mut turns) = (0, 0);
+    while turns < 1000 {
+        let mut writing = pin!(guest.write(&[b'x'; 4096]));
+        match poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await {
+            Poll::Ready(written) => (sent, turns) = (sent + written.expect("it is open"), 0),
+            Poll::Pending => turns += 1,
+        }
+        assert!(sent <= MOST, "{sent} bytes");
+        tokio::task::yield_now().await;
+    }
+    let _ = answer.send(());
+    assert_eq!(say(&mut guest, &[]).await, b"+PONG\r\n");
+    assert_eq!(soon(serving).await.expect("it ends"), OPENING.len() + sent);
 }
 
 #[tokio::test]

@@ -163,3 +163,49 @@ async fn pings_of_a_server_that_does_not_read_hold_it_back() {
         assert!(taken < 50_000, "{taken} frames of type {kind}");
     }
 }
+
+#[tokio::test]
+async fn a_server_that_breaks_the_rules_of_http2_gives_no_whole_response() {
+    const PUSH_PROMISE: u8 = 5;
+    const WINDOW_UPDATE: u8 = 8;
+    const CONTINUATION: u8 = 9;
+    let window = |by: u32| frame(WINDOW_UPDATE, 0, 0, &by.to_be_bytes());
+    let head = raw::field(":status", "200");
+    let whole = frame(HEADERS, END_HEADERS, 1, &head);
+    let long = raw::field("x", &"y".repeat(120)).repeat(100);
+    let promise = [&2_u32.to_be_bytes()[..], &raw::field(":method", "GET")].concat();
+    let trailers = [
+        frame(HEADERS, END_STREAM, 1, &long),
+        frame(CONTINUATION, 0, 1, &long).repeat(9),
+        frame(CONTINUATION, END_HEADERS, 1, &long),
+    ];
+    for (what, answer) in [
+        ("a push", frame(PUSH_PROMISE, END_HEADERS, 1, &promise)),
+        ("a window of nothing", window(0)),
+        ("windows beyond the largest", window(0x7fff_ffff).repeat(2)),
+        ("a head that does not end", {
+            let more = frame(CONTINUATION, 0, 1, &long).repeat(10_000);
+            [frame(HEADERS, 0, 1, &head), more].concat()
+        }),
+        ("a head of empty parts", {
+            let more = frame(CONTINUATION, 0, 1, &[]).repeat(1_000_000);
+            [frame(HEADERS, 0, 1, &head), more].concat()
+        }),
+        ("a continuation of nothing", frame(CONTINUATION, END_HEADERS, 1, &head)),
+        ("long trailers", [whole.clone(), trailers.concat()].concat()),
+    ] {
+        let bench = Bench::new();
+        let (send, _connection) = connect(&bench, raw::h2(answer, 1)).await;
+        let mut send = bounded(send.ready()).await.unwrap();
+        let (response, _) = send.send_request(get(), true).unwrap();
+        if let Ok(response) = bounded(response).await
+            && response.status() == 200
+        {
+            let mut body = response.into_body();
+            while let Some(Ok(_)) = bounded(body.data()).await {}
+            assert!(bounded(body.trailers()).await.is_err(), "{what}");
+        }
+        let ended = || bench.responses().first().is_some_and(|response| response.1.is_some());
+        super::bench::eventually(what, ended).await;
+    }
+}
