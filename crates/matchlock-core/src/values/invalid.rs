@@ -187,4 +187,18 @@ mod tests {
         assert_eq!(flag, "--disk-size must be from 64 to 1048576 MB, not 1");
         assert_eq!(InvalidConfig::Cpus.to_string(), "cpus must be a finite number > 0");
     }
+
+    #[test]
+    fn a_secret_that_would_never_be_put_in_is_told_with_its_host_and_the_rule() {
+        let error = InvalidConfig::UselessSecret {
+            secret: "API_KEY".into(),
+            host: "api.openai.com".into(),
+            rule: "allow-host api.openai.com:443/tls".into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "secret \"API_KEY\" is for api.openai.com, but the rule allow-host api.openai.com:443/tls \
+             passes the bytes on unread, and a secret is put into HTTP only"
+        );
+    }
 }
