@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "matchlock-vmm",
         ],
     ),
+    ("matchlock-api", &[]),
     ("matchlock-build", &["matchlock-image", "matchlock-text"]),
     ("matchlock-image", &["matchlock-policy", "matchlock-text"]),
     ("matchlock-net", &["matchlock-intercept", "matchlock-policy", "matchlock-text"]),
@@ -44,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "matchlock-fuzz",
         &[
+            "matchlock-api",
             "matchlock-build",
             "matchlock-fs",
             "matchlock-image",
@@ -67,6 +69,7 @@ const TESTS: &[(&str, &[&str])] =
 /// Crates in which nothing waits for the world: they have no asynchronous runtime.
 const WITHOUT_RUNTIME: &[&str] = &[
     "matchlock-agent",
+    "matchlock-api",
     "matchlock-build",
     "matchlock-fs",
     "matchlock-intercept",
