@@ -1,10 +1,12 @@
 //! Every host system call that needs `unsafe`, behind a safe function.
 //!
 //! It knows nothing of sandboxes. What `rustix` or `std` offer safely is called directly where it is
-//! needed and has no wrapper here.
+//! needed; only what several crates do with files in the same way is here, too.
 
 mod child;
+mod files;
 mod tsc;
 
 pub use child::{BoundChild, spawn_bound};
+pub use files::{is_locked, link, lock_file, private_dir, unnamed};
 pub use tsc::TscReading;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Replaces `file` by `content` at once, so that no reader sees half of it. Failures are ignored:
@@ -11,10 +11,7 @@ pub(crate) fn replace(file: &Path, content: &[u8]) {
     let Some(dir) = file.parent() else { return };
     // Two writers race harmlessly: each renames a whole file of its own.
     let temporary = file.with_extension(format!("tmp.{}", std::process::id()));
-    let written = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
+    let written = matchlock_sys::private_dir(dir)
         .and_then(|()| {
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)
         })
