@@ -12,43 +12,43 @@ impl Pattern {
 
     /// Whether the pattern covers the whole of a path, given as its components.
     pub(crate) fn matches(&self, components: &[&[u8]]) -> bool {
-        matches_path(&self.0, components)
+        covers(
+            &self.0,
+            components,
+            |part| part == b"**",
+            |part, name| covers(part, name, |byte| *byte == b'*', u8::eq_ignore_ascii_case),
+        )
     }
 }
 
-fn matches_path(pattern: &[Vec<u8>], path: &[&[u8]]) -> bool {
-    match (pattern.split_first(), path.split_first()) {
-        (None, None) => true,
-        (Some((first, rest)), _) if first == b"**" => {
-            (0..=path.len()).any(|skipped| matches_path(rest, &path[skipped..]))
-        }
-        (Some((first, rest)), Some((name, below))) => {
-            matches_name(first, name) && matches_path(rest, below)
-        }
-        _ => false,
-    }
-}
-
-/// The usual two-pointer walk: on a mismatch the last `*` takes one byte more.
-fn matches_name(pattern: &[u8], name: &[u8]) -> bool {
+/// Whether a pattern covers all of `items`. On a mismatch its last star takes one item more, so this takes
+/// no more steps than the product of both lengths.
+fn covers<P, T>(
+    pattern: &[P],
+    items: &[T],
+    is_star: impl Fn(&P) -> bool,
+    fits: impl Fn(&P, &T) -> bool,
+) -> bool {
     let (mut at, mut pos) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
-    while pos < name.len() {
-        if pattern.get(at) == Some(&b'*') {
-            star = Some((at, pos));
-            at += 1;
-        } else if pattern.get(at).is_some_and(|byte| byte.eq_ignore_ascii_case(&name[pos])) {
-            at += 1;
-            pos += 1;
-        } else if let Some((star_at, taken)) = star {
-            star = Some((star_at, taken + 1));
-            at = star_at + 1;
-            pos = taken + 1;
-        } else {
-            return false;
+    while let Some(item) = items.get(pos) {
+        match pattern.get(at) {
+            Some(part) if is_star(part) => {
+                at += 1;
+                star = Some((at, pos));
+            }
+            Some(part) if fits(part, item) => {
+                at += 1;
+                pos += 1;
+            }
+            _ => {
+                let Some((after, taken)) = &mut star else { return false };
+                *taken += 1;
+                (at, pos) = (*after, *taken);
+            }
         }
     }
-    pattern[at..].iter().all(|byte| *byte == b'*')
+    pattern.iter().skip(at).all(is_star)
 }
 
 #[cfg(test)]
@@ -77,5 +77,12 @@ mod tests {
             let components: Vec<&[u8]> = path.split('/').map(str::as_bytes).collect();
             assert_eq!(Pattern::new(pattern).matches(&components), expected, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn many_stars_do_not_multiply() {
+        let pattern = format!("{}b", "**/a*a*a*/".repeat(20));
+        let components = [b"aaaaaaaaaaaaaaaaaaaa".as_slice(); 100];
+        assert!(!Pattern::new(&pattern).matches(&components));
     }
 }
