@@ -1,6 +1,6 @@
 //! Signals to `matchlock` itself: one ends the command, another one everything.
 
-use matchlock_testkit::{Lab, PATIENCE};
+use matchlock_testkit::{Lab, PATIENCE, wait_until, write_program};
 use rustix::process::Signal;
 
 use crate::support::{sh, wait_for_monitor};
@@ -60,4 +60,22 @@ fn a_signal_during_the_boot_ends_it() {
     let finished = running.finish(PATIENCE).expect(128 + 2);
     assert_eq!(finished.err(), "");
     assert_eq!(lab.leaks(), Vec::<String>::new(), "gone when we are");
+}
+
+/// Issue 9: a QEMU that was asked for its version outlived us.
+#[test]
+fn a_signal_while_qemu_is_asked_for_its_version_leaves_no_process() {
+    let lab = Lab::new();
+    let (qemu, started) = (lab.home().join("qemu"), lab.home().join("started"));
+    write_program(&qemu, &format!("#!/bin/sh\necho $$ > {}\nexec sleep 600\n", started.display()));
+    let running = lab.run(&[], &["true"]).env("MATCHLOCK_QEMU", &qemu).spawn();
+    let pid = wait_until("QEMU is asked", PATIENCE, || {
+        std::fs::read_to_string(&started).ok().filter(|text| text.ends_with('\n'))
+    });
+    running.signal(Signal::INT);
+    running.finish(PATIENCE).expect(128 + 2);
+    let arguments = format!("/proc/{}/cmdline", pid.trim());
+    wait_until("it is gone", PATIENCE, || {
+        std::fs::read(&arguments).unwrap_or_default().is_empty().then_some(())
+    });
 }

@@ -41,7 +41,6 @@ mod source;
 mod sources;
 mod stage;
 mod state;
-mod time;
 mod variables;
 mod words;
 

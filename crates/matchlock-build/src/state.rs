@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::error::Problem;
 use super::instruction::{Command, Healthcheck};
-use super::time::rfc3339;
 use matchlock_image::digest::Digest;
+use matchlock_text::rfc3339;
 
 /// What a process finds programs by when an image says nothing.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -29,7 +29,7 @@ fn an_image_is_built_and_stored_under_its_name() {
     assert_eq!(config["config"]["Entrypoint"], json!(["python"]));
     assert!(config["config"].get("Cmd").is_none(), "it belonged to another entry point");
     assert_eq!(config["config"]["ExposedPorts"], json!({ "80/tcp": {} }));
-    assert_eq!(config["created"], "2023-11-14T22:13:20Z");
+    assert_eq!(config["created"], "2023-11-14T22:13:20.000000Z");
     assert_eq!(config["history"].as_array().expect("a list").len(), 10);
     assert_eq!(config["history"][2]["created_by"], "COPY app.py .");
     assert_eq!(config["history"][4]["empty_layer"], true);

@@ -17,7 +17,6 @@ mod record;
 mod span;
 #[cfg(test)]
 mod tests;
-mod time;
 mod verify;
 
 use std::fs::{File, OpenOptions};
@@ -28,13 +27,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use matchlock_net::{Audit, AuditLost, Event};
-use rustix::fs::{FlockOperation, flock};
+use matchlock_sys::is_locked;
+use matchlock_text::rfc3339;
 use serde::Serialize;
 
 pub use self::record::{EndReason, Totals};
 pub(crate) use self::record::{Lifecycle, Network, SecretSummary, Start};
 pub(crate) use self::span::{ExecSpan, ForwardSpan};
-pub use self::time::rfc3339;
 pub use self::verify::{Broken, Problem, Summary, verify};
 
 use self::line::{GENESIS, Hash};
@@ -102,8 +101,7 @@ impl Classified for OpenError {
 
     fn hint(&self) -> Option<Hint> {
         let (Self::Broken { path, .. } | Self::Full { path }) = self else { return None };
-        let file = path.display();
-        Some(format!("name a new file; `matchlock audit verify {file}` checks this one").into())
+        Some(Hint::CheckTrail(path.clone()))
     }
 }
 
@@ -163,12 +161,8 @@ impl Trail {
         if kind.is_fifo() || !kind.is_file() {
             return Err(OpenError::NotAFile { path: path.to_owned() });
         }
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(OpenError::InUse { path: path.to_owned() });
-            }
-            Err(errno) => return Err(failed(errno.into())),
+        if !is_locked(file.try_lock()).map_err(failed)? {
+            return Err(OpenError::InUse { path: path.to_owned() });
         }
         let (seq, prev) = match file.metadata().map_err(failed)?.len() {
             0 => (0, GENESIS),
@@ -236,7 +230,7 @@ impl Trail {
         }
         let header = line::Header {
             seq: state.seq,
-            time: &time::rfc3339(SystemTime::now()),
+            time: &rfc3339(SystemTime::now()),
             sandbox: self.sandbox.as_str(),
         };
         let written = line::seal(&header, event, &state.prev)

@@ -107,7 +107,7 @@ impl Classified for RunnerError {
     fn hint(&self) -> Option<Hint> {
         match self {
             Self::Start(error) => error.hint(),
-            Self::Disk(fault) => fault.hint().map(Hint::Borrowed),
+            Self::Disk(fault) => fault.hint().map(Hint::Text),
             _ => None,
         }
     }
@@ -157,12 +157,12 @@ impl SandboxRunner<'_> {
     /// What the sandbox has written.
     async fn layer(&self, sandbox: &SandboxHandle) -> Result<Layer, RunnerError> {
         let archive = sandbox.export().await.map_err(RunnerError::Export)?.blocking();
-        let blob = BlobWriter::new(self.store.new_blob()?).map_err(LayerError::Write)?;
+        let store = self.store.clone();
         let unpacking = tokio::task::spawn_blocking(move || {
-            unpack(archive, Compression::None, None, blob, &Limits::default())
+            let blob = BlobWriter::new(store.new_blob()?).map_err(LayerError::Write)?;
+            Ok(unpack(archive, Compression::None, None, blob, &Limits::default())?)
         });
-        let layer = unpacking.await.map_err(|error| RunnerError::Thread(error.to_string()))??;
-        Ok(layer)
+        unpacking.await.map_err(|error| RunnerError::Thread(error.to_string()))?
     }
 }
 

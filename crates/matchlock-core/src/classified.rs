@@ -1,10 +1,37 @@
 //! What every error says beside its text, and how a chain of errors is shown.
 
-use std::borrow::Cow;
 use std::error::Error;
+use std::path::PathBuf;
 
-/// What the person who sees an error does next.
-pub type Hint = Cow<'static, str>;
+/// What the person who sees an error does next. Where that is a command or a setting, its name is known to
+/// the front, which says it in its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// In words that hold for every front.
+    Text(&'static str),
+    /// Check this machine.
+    CheckHost,
+    /// Verify the trail in this file, and use another file.
+    CheckTrail(PathBuf),
+    /// Let matchlock choose the accelerator.
+    ChooseAccelerator,
+    /// Let matchlock find QEMU, or name its program.
+    FindQemu,
+    /// Remove images that are not needed.
+    FreeImages,
+    /// Bring an archive in one of the forms that are read.
+    ImportArchive,
+    /// Install QEMU, or name one.
+    InstallQemu,
+    /// See which images are here.
+    ListImages,
+    /// See which volumes there are.
+    ListVolumes,
+    /// Use the kernel that matchlock carries.
+    OwnKernel,
+    /// Ask the registry for the image again.
+    PullAgain,
+}
 
 /// What a program does about an error depends on its kind. The texts are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]

@@ -2,10 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-
-use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::artefacts::DiskTemplate;
 use crate::error::CoreError;
@@ -63,18 +61,17 @@ fn read_or_end(pieces: &mut impl Read, buffer: &mut [u8; 8]) -> io::Result<bool>
 
 /// A file that has no name and vanishes with its last descriptor.
 fn nameless(dir: &Path) -> io::Result<File> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::EXCL;
-    match openat(CWD, dir, flags, Mode::RUSR | Mode::WUSR) {
-        Ok(fd) => Ok(File::from(fd)),
+    use io::ErrorKind::{IsADirectory, Unsupported};
+    match matchlock_sys::unnamed(dir) {
         // Some file systems (NFS, older overlayfs) cannot: a name for an instant then.
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {
+        Err(error) if matches!(error.kind(), Unsupported | IsADirectory) => {
             let path = dir.join("upper.ext4");
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-            let fd = openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR)?;
+            let mut options = File::options();
+            let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
             std::fs::remove_file(&path)?;
-            Ok(File::from(fd))
+            Ok(file)
         }
-        Err(errno) => Err(errno.into()),
+        opened => opened,
     }
 }
 

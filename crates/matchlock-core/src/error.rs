@@ -123,19 +123,17 @@ impl Classified for CoreError {
     }
 
     fn hint(&self) -> Option<Hint> {
-        Some(Hint::Borrowed(match self {
+        Some(match self {
             Self::Config(error) => return error.hint(),
-            Self::Vmm(error) | Self::Monitor(error) => return Classified::hint(error),
+            Self::Vmm(error) | Self::Monitor(error) => return error.hint(),
             Self::AuditLog(error) => return error.hint(),
-            Self::Kernel { .. } => {
-                "unset MATCHLOCK_KERNEL and --kernel to use the kernel that matchlock carries"
-            }
+            Self::Kernel { .. } => Hint::OwnKernel,
             Self::OpenFiles { .. } => {
-                "raise the limit of open files in this shell: `ulimit -n 1024`"
+                Hint::Text("raise the limit of open files in this shell: `ulimit -n 1024`")
             }
-            Self::NoGuest => "build it with `cargo xtask build`",
-            Self::Boot { .. } => "run `matchlock diagnose` to check this machine",
-            Self::File { .. } => "matchlock keeps its state below $HOME/.matchlock",
+            Self::NoGuest => Hint::Text("build it with `cargo xtask build`"),
+            Self::Boot { .. } => Hint::CheckHost,
+            Self::File { .. } => Hint::Text("matchlock keeps its state below $HOME/.matchlock"),
             Self::Host { .. }
             | Self::CalledOff
             | Self::Thread(_)
@@ -145,7 +143,7 @@ impl Classified for CoreError {
             | Self::Policy(_)
             | Self::Listen { .. }
             | Self::GuestSetup(_) => return None,
-        }))
+        })
     }
 }
 
@@ -164,7 +162,13 @@ impl Classified for VmmError {
     }
 
     fn hint(&self) -> Option<Hint> {
-        Self::hint(self).map(Hint::Borrowed)
+        Some(match self {
+            Self::QemuMissing | Self::QemuTooOld { .. } => Hint::InstallQemu,
+            Self::QemuUnusable { .. } | Self::NotQemu { .. } => Hint::FindQemu,
+            Self::KvmUnusable { .. } => Hint::ChooseAccelerator,
+            Self::TooManyDevices { .. } => Hint::Text("attach fewer disks"),
+            _ => return None,
+        })
     }
 }
 

@@ -38,8 +38,8 @@ pub struct ImagePlaces {
     pub path: OsString,
 }
 
-/// The images of a user. Nothing here touches the network but [`Images::pull`].
-#[derive(Debug)]
+/// The images of a user. Nothing here touches the network but [`Images::pull`], and all else may block.
+#[derive(Debug, Clone)]
 pub struct Images {
     store: Store,
     places: ImagePlaces,
@@ -60,8 +60,8 @@ impl Images {
         &self.store
     }
 
-    /// A client of the registries, which connects to nothing yet. Settings and credentials are read
-    /// only here, so that a broken settings file does not affect commands that need no registry.
+    /// A client of the registries, which connects to nothing yet. The settings are read only here, so that a
+    /// broken settings file does not affect commands that need no registry.
     ///
     /// # Errors
     /// [`ImagesError::Registries`].
@@ -82,13 +82,12 @@ impl Images {
     /// attempt.
     pub async fn pull(
         &self,
+        client: &Client,
         reference: &Reference,
         options: &PullOptions,
-        proxy: ProxySettings,
         progress: &dyn Progress,
     ) -> Result<Pulled, ImagesError> {
-        let client = self.client(proxy)?;
-        pull(&self.store, &client, reference, options, progress)
+        pull(&self.store, client, reference, options, progress)
             .await
             .map_err(|error| Box::new(error).into())
     }

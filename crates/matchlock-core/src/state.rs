@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use matchlock_sys::{lock_file, private_dir};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +65,7 @@ impl StateRoot {
         let entries = fs::read_dir(&self.vms).map_err(CoreError::file("read", &self.vms))?;
         for entry in entries.flatten() {
             let path = entry.path();
-            if path.is_dir() && abandoned(&path) {
+            if path.is_dir() && try_lock(&path).is_ok() {
                 end_recorded_vmm(&path);
                 if fs::remove_dir_all(&path).is_ok() {
                     swept.removed.push(entry.file_name().to_string_lossy().into_owned());
@@ -80,7 +80,7 @@ impl StateRoot {
         let _guard = self.guard()?;
         let path = self.vms.join(id.as_str());
         DirBuilder::new().mode(0o700).create(&path).map_err(CoreError::file("create", &path))?;
-        lock_file(&path.join("lock"), FlockOperation::NonBlockingLockExclusive)
+        try_lock(&path)
             .map(|lock| StateDir { path: path.clone(), _lock: lock })
             .map_err(|source| {
                 drop(fs::remove_dir_all(&path));
@@ -91,13 +91,10 @@ impl StateRoot {
     /// Serialises creation and sweeping: a directory that is made but not yet locked must not look
     /// abandoned.
     fn guard(&self) -> Result<File, CoreError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.vms)
-            .map_err(CoreError::file("create", &self.vms))?;
+        private_dir(&self.vms).map_err(CoreError::file("create", &self.vms))?;
         let path = self.vms.join(".lock");
-        lock_file(&path, FlockOperation::LockExclusive).map_err(CoreError::file("lock", path))
+        let locked = lock_file(&path).and_then(|file| file.lock().map(|()| file));
+        locked.map_err(CoreError::file("lock", path))
     }
 }
 
@@ -129,16 +126,11 @@ impl Drop for StateDir {
     }
 }
 
-fn lock_file(path: &Path, operation: FlockOperation) -> io::Result<File> {
-    let file =
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    flock(&file, operation)?;
+/// The lock of a sandbox's directory, unless somebody has it.
+fn try_lock(directory: &Path) -> io::Result<File> {
+    let file = lock_file(&directory.join("lock"))?;
+    file.try_lock()?;
     Ok(file)
-}
-
-/// Whether nobody holds the lock of this directory.
-fn abandoned(path: &Path) -> bool {
-    lock_file(&path.join("lock"), FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
 /// Kills the recorded monitor if it is still that very process.

@@ -9,12 +9,10 @@ mod name;
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, linkat, openat, unlink};
-use rustix::io::Errno;
+use rustix::fs::{OFlags, unlink};
 
 pub use cache::attach_cache;
 pub use name::VolumeName;
@@ -79,13 +77,13 @@ impl Classified for VolumeError {
     }
 
     fn hint(&self) -> Option<Hint> {
-        Some(Hint::Borrowed(match self {
-            Self::InUse(_) => {
-                "end that sandbox first; several may use it at a time if each attaches it with :ro"
-            }
-            Self::NotFound(_) => "`matchlock volume ls` lists them",
+        Some(match self {
+            Self::InUse(_) => Hint::Text(
+                "end that sandbox first; several may use it at a time if each attaches it read-only",
+            ),
+            Self::NotFound(_) => Hint::ListVolumes,
             _ => return None,
-        }))
+        })
     }
 }
 
@@ -262,19 +260,13 @@ fn publish(
     path: &Path,
     fill: impl FnOnce(&File) -> Result<(), VolumeError>,
 ) -> Result<bool, VolumeError> {
-    let mut builder = std::fs::DirBuilder::new();
-    let created = builder.recursive(true).mode(0o700).create(directory);
-    created.map_err(failed("create", directory))?;
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR);
-    let file = file.map_err(|errno| failed("create", path)(errno.into()))?;
-    let file = File::from(file);
+    matchlock_sys::private_dir(directory).map_err(failed("create", directory))?;
+    let file = matchlock_sys::unnamed(directory).map_err(failed("create", path))?;
     fill(&file)?;
-    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
-    match linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+    match matchlock_sys::link(&file, path) {
         Ok(()) => Ok(true),
-        Err(Errno::EXIST) => Ok(false),
-        Err(errno) => Err(failed("create", path)(errno.into())),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(failed("create", path)(error)),
     }
 }
 
@@ -311,15 +303,10 @@ fn open(path: &Path, access: Access) -> io::Result<File> {
 
 /// False when somebody has a lock that does not go together with this one.
 fn lock(file: &File, access: Access) -> io::Result<bool> {
-    let operation = match access {
-        Access::ReadOnly => FlockOperation::NonBlockingLockShared,
-        Access::ReadWrite => FlockOperation::NonBlockingLockExclusive,
-    };
-    match flock(file, operation) {
-        Ok(()) => Ok(true),
-        Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(errno) => Err(errno.into()),
-    }
+    matchlock_sys::is_locked(match access {
+        Access::ReadOnly => file.try_lock_shared(),
+        Access::ReadWrite => file.try_lock(),
+    })
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VolumeError {

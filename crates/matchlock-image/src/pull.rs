@@ -66,18 +66,20 @@ pub async fn pull(
     options: &PullOptions,
     progress: &dyn Progress,
 ) -> Result<Pulled, PullError> {
-    if !options.force
-        && let Some(image) = stored(store, reference, options)?
-    {
-        return Ok(Pulled { image, fresh: false });
+    if !options.force {
+        let (store, reference, tag) = (store.clone(), reference.clone(), options.tag.clone());
+        if let Some(image) = blocking(move || stored(&store, &reference, tag.as_ref())).await? {
+            return Ok(Pulled { image, fresh: false });
+        }
     }
     progress.event(Event::Resolving);
     let resolved = resolve::resolve(client, reference, &options.platform).await?;
     let bytes = resolved.manifest.layers.iter().map(|layer| layer.blob.size).sum();
     let layers = resolved.manifest.layers.len();
     progress.event(Event::Resolved { digest: resolved.digest, layers, bytes });
-    let lease = store.lease(needed(&resolved.config.diff_ids))?;
-    let lease = std::sync::Arc::new(lease);
+    let needed: Vec<_> = needed(&resolved.config.diff_ids).collect();
+    let leasing = store.clone();
+    let lease = std::sync::Arc::new(blocking(move || leasing.lease(needed)).await?);
     let source = layers::Source { client, reference, resolved: &resolved, limits: &options.limits };
     layers::fetch(store, &source, &lease, progress).await?;
     progress.event(Event::Merging);
@@ -95,7 +97,7 @@ pub async fn pull(
 fn stored(
     store: &Store,
     reference: &Reference,
-    options: &PullOptions,
+    tag: Option<&ImageName>,
 ) -> Result<Option<StoredImage>, StoreError> {
     let Some(mut image) = store.find(reference)? else { return Ok(None) };
     if image.scope == Scope::Registry {
@@ -106,7 +108,7 @@ fn stored(
             image = store.tag(&image, &ImageName::registry(reference))?;
         }
     }
-    if let Some(tag) = &options.tag {
+    if let Some(tag) = tag {
         store.tag(&image, tag)?;
     }
     Ok(Some(image))

@@ -73,7 +73,8 @@ impl Store {
     /// [`StoreError`]: the directory or its database cannot be used.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         for name in ["blobs", "ingest", "leases"] {
-            files::make_dir(&dir.join(name))?;
+            let dir = dir.join(name);
+            matchlock_sys::private_dir(&dir).map_err(StoreError::file("create", &dir))?;
         }
         let lock = files::lock(&dir.join(".lock"))?;
         let database = database::open(&dir.join("metadata.db"))?;

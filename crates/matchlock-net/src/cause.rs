@@ -18,6 +18,7 @@ use matchlock_intercept::retry::Unexpected;
 use matchlock_intercept::rewrite::{Leak, Undecodable};
 use matchlock_intercept::speech::Cut;
 use matchlock_policy::{Denied, DenyReason, RequestRefused};
+use matchlock_text::causes;
 use serde::Serialize;
 
 use crate::{dial, dns, engine, http, stack, tls};
@@ -37,24 +38,8 @@ impl Cause {
     /// What an error and its causes say, as far as the words are ours. An error of another crate
     /// says what kind it is, or nothing.
     pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
-        let mut story = String::new();
-        let mut next = Some(error);
-        while let Some(error) = next {
-            // The error in an I/O error speaks for it.
-            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-            next = match inner {
-                Some(inner) => Some(inner),
-                None => {
-                    if let Some(words) = words(error) {
-                        let separator = if story.is_empty() { "" } else { ": " };
-                        story.push_str(separator);
-                        story.push_str(&words);
-                    }
-                    error.source()
-                }
-            };
-        }
-        if story.is_empty() { Self::from("it failed") } else { Self::bounded(story) }
+        let texts: Vec<String> = causes(error).filter_map(words).collect();
+        if texts.is_empty() { Self::from("it failed") } else { Self::bounded(texts.join(": ")) }
     }
 
     /// The same, after words that say what became of it.
@@ -146,8 +131,11 @@ fn ours<E: Error + 'static>(error: &(dyn Error + 'static)) -> Option<String> {
 
 fn words(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<io::Error>() {
-        // The system's words, or those of the standard library.
-        return Some(error.to_string());
+        // The system's words, or those of the standard library; or else those of the error in it.
+        return match error.get_ref() {
+            Some(inner) => words(inner),
+            None => Some(error.to_string()),
+        };
     }
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
         return Some(tls::describe(error).to_owned());

@@ -3,6 +3,13 @@
 use std::error::Error;
 use std::fmt;
 
+/// An error, then the causes of it, from the outermost to the innermost.
+pub fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
 /// Shows an error with all its causes on one line: `cannot start: cannot open /x: no such file`.
 #[derive(Debug)]
 pub struct DescribeChain<'a>(pub &'a dyn Error);
@@ -10,12 +17,7 @@ pub struct DescribeChain<'a>(pub &'a dyn Error);
 impl fmt::Display for DescribeChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        self.0.source().into_iter().flat_map(causes).try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
 

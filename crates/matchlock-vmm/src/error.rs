@@ -3,11 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Names the packages that hold QEMU's x86 system emulator.
-const INSTALL_QEMU: &str = "install QEMU 7.2 or newer (Debian and Ubuntu: qemu-system-x86, Fedora: \
-qemu-system-x86-core, Arch: qemu-system-x86, Alpine: qemu-system-x86_64), or point MATCHLOCK_QEMU \
-to it";
-
 /// Why a machine could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -75,22 +70,6 @@ pub enum VmmError {
 }
 
 impl VmmError {
-    /// The next step for the person who sees the error, if there is a usual one.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::QemuMissing | Self::QemuTooOld { .. } => Some(INSTALL_QEMU),
-            Self::QemuUnusable { .. } | Self::NotQemu { .. } => {
-                Some("MATCHLOCK_QEMU must name a qemu-system-x86_64 program; unset it to use PATH")
-            }
-            Self::KvmUnusable { .. } => {
-                Some("unset MATCHLOCK_ACCEL to let matchlock fall back to software emulation")
-            }
-            Self::TooManyDevices { .. } => Some("attach fewer disks"),
-            Self::Host { .. } | Self::Disk { .. } => None,
-        }
-    }
-
     /// Wraps the cause of a failed host operation.
     pub(crate) fn host(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Host { action, source }

@@ -61,17 +61,21 @@ impl Environment {
         self.home().map(|home| home.join(".cache").join("matchlock"))
     }
 
-    /// The store of images, with what is said about registries.
+    /// The store of images, for commands without an event loop.
     pub(crate) fn images(&self) -> Result<Images, CliError> {
+        Ok(Images::open(self.image_places()?)?)
+    }
+
+    /// Where images are, and what is said about registries.
+    pub(crate) fn image_places(&self) -> Result<ImagePlaces, CliError> {
         let home = self.home()?;
         let docker = self.docker_config.clone().unwrap_or_else(|| home.join(".docker"));
-        let places = ImagePlaces {
+        Ok(ImagePlaces {
             store: self.cache()?.join("images"),
             registries: home.join(".matchlock").join("registries.json"),
             docker_config: docker.join("config.json"),
             path: self.path.clone().unwrap_or_default(),
-        };
-        Ok(Images::open(places)?)
+        })
     }
 
     /// Disks that outlive sandboxes.

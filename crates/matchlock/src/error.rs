@@ -130,7 +130,7 @@ impl std::error::Error for CliError {}
 impl<E: Classified> From<E> for CliError {
     fn from(error: E) -> Self {
         let this = Self::new(DescribeChain(&error).to_string()).of_kind(error.kind());
-        Self { hint: error.hint().map(Hint::into_owned), ..this }
+        Self { hint: error.hint().map(words), ..this }
     }
 }
 
@@ -140,6 +140,42 @@ pub(crate) fn given_by(flag: &str) -> impl FnOnce(InvalidConfig) -> CliError {
         let message = escape::one_line(&error.named(flag).to_string());
         CliError { message, ..error.into() }
     }
+}
+
+/// A hint in the words of the command line.
+pub(crate) fn words(hint: Hint) -> String {
+    let text = match hint {
+        Hint::Text(text) => text,
+        Hint::CheckHost => "run `matchlock diagnose` to check this machine",
+        Hint::CheckTrail(path) => {
+            let file = path.display();
+            return format!("name a new file; `matchlock audit verify {file}` checks this one");
+        }
+        Hint::ChooseAccelerator => {
+            "unset MATCHLOCK_ACCEL to let matchlock fall back to software emulation"
+        }
+        Hint::FindQemu => {
+            "MATCHLOCK_QEMU must name a qemu-system-x86_64 program; unset it to use PATH"
+        }
+        Hint::FreeImages => "`matchlock image rm` and `matchlock image gc` free space",
+        Hint::ImportArchive => {
+            "`docker save IMAGE | matchlock image import TAG`; OCI layouts in a tar do too"
+        }
+        Hint::InstallQemu => {
+            "install QEMU 7.2 or newer (Debian and Ubuntu: qemu-system-x86, Fedora: \
+             qemu-system-x86-core, Arch: qemu-system-x86, Alpine: qemu-system-x86_64), or point \
+             MATCHLOCK_QEMU to it"
+        }
+        Hint::ListImages => {
+            "`matchlock image ls` lists the images that are here; they need no network"
+        }
+        Hint::ListVolumes => "`matchlock volume ls` lists them",
+        Hint::OwnKernel => {
+            "unset MATCHLOCK_KERNEL and --kernel to use the kernel that matchlock carries"
+        }
+        Hint::PullAgain => "`matchlock pull --force IMAGE` fetches what is missing",
+    };
+    text.to_owned()
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn what_the_base_says_stays() {
     assert_eq!(json["config"]["Labels"]["k"], "v");
     assert_eq!(json["config"]["Env"], json!(["B=1", "A=2", format!("PATH={PATH}")]));
     assert_eq!(json["history"][0]["created_by"], "base");
-    assert_eq!(json["created"], "1970-01-01T00:00:00Z");
+    assert_eq!(json["created"], "1970-01-01T00:00:00.000000Z");
     assert!(json.get("container").is_none());
 }
 

@@ -180,10 +180,7 @@ fn sendable<T: Send>(task: T) -> T {
 
 /// With all causes.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
+    matchlock_text::DescribeChain(error).to_string()
 }
 
 fn root(image: RootImage) -> Root {

@@ -9,7 +9,7 @@ use matchlock_image::store::StoreError;
 
 use crate::classified::{Classified, ErrorKind, Hint};
 
-const AGAIN: &str = "run it again; the download resumes where it stopped";
+const AGAIN: Hint = Hint::Text("run it again; the download resumes where it stopped");
 
 /// Why an image could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -65,15 +65,15 @@ impl Classified for StoreError {
     }
 
     fn hint(&self) -> Option<Hint> {
-        Some(Hint::Borrowed(match self {
-            Self::NotFound(_) => "`matchlock image ls` lists the images that are here",
-            Self::Damaged(_) => "`matchlock pull --force IMAGE` fetches what is missing",
-            Self::NoSpace(_) => "`matchlock image rm` and `matchlock image gc` free space",
+        Some(match self {
+            Self::NotFound(_) => Hint::ListImages,
+            Self::Damaged(_) => Hint::PullAgain,
+            Self::NoSpace(_) => Hint::FreeImages,
             Self::File { .. } | Self::Database { .. } => {
-                "matchlock keeps its images in $HOME/.cache/matchlock/images"
+                Hint::Text("matchlock keeps its images in $HOME/.cache/matchlock/images")
             }
             _ => return None,
-        }))
+        })
     }
 }
 
@@ -90,7 +90,7 @@ impl Classified for PullError {
         match self {
             Self::Store(error) => error.hint(),
             Self::Registry(error) => error.hint(),
-            Self::Truncated { .. } => Some(AGAIN.into()),
+            Self::Truncated { .. } => Some(AGAIN),
             _ => None,
         }
     }
@@ -106,19 +106,17 @@ impl Classified for RegistryError {
     }
 
     fn hint(&self) -> Option<Hint> {
-        Some(Hint::Borrowed(match self {
+        Some(match self {
             Self::NotFound { .. } | Self::NoSuchTag { .. } => {
-                "check the name and the tag: [REGISTRY/]REPOSITORY[:TAG]"
+                Hint::Text("check the name and the tag: [REGISTRY/]REPOSITORY[:TAG]")
             }
-            Self::RateLimited { .. } => {
-                "log in with `docker login`, or name a mirror in $HOME/.matchlock/registries.json"
-            }
-            Self::Connect { .. } => {
-                "images that are here need no network: `matchlock image ls` lists them"
-            }
+            Self::RateLimited { .. } => Hint::Text(
+                "log in with `docker login`, or name a mirror in $HOME/.matchlock/registries.json",
+            ),
+            Self::Connect { .. } => Hint::ListImages,
             Self::Broken { .. } => AGAIN,
             _ => return None,
-        }))
+        })
     }
 }
 
@@ -134,10 +132,7 @@ impl Classified for ImportError {
     fn hint(&self) -> Option<Hint> {
         match self {
             Self::Store(error) => error.hint(),
-            Self::Form(_) => Some(
-                "`docker save IMAGE | matchlock image import TAG`; OCI layouts in a tar do too"
-                    .into(),
-            ),
+            Self::Form(_) => Some(Hint::ImportArchive),
             _ => None,
         }
     }

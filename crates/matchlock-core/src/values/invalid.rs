@@ -164,7 +164,7 @@ impl Classified for InvalidConfig {
     }
 
     fn hint(&self) -> Option<Hint> {
-        Some(Hint::Borrowed(match self {
+        Some(Hint::Text(match self {
             Self::Cpus => "a fraction is fine: 0.5 is half of one CPU's time",
             Self::NoMtu | Self::Mtu { .. } => {
                 "1500 is the default; below 1280 the sandbox has no IPv6"

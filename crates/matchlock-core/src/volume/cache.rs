@@ -5,9 +5,6 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-
 use super::{Access, Attached, VolumeError, failed, lock, open, publish};
 use crate::artefacts::DiskTemplate;
 use crate::values::DiskSize;
@@ -42,7 +39,7 @@ pub fn attach_cache(
             if let Some(waiting) = waiting.take() {
                 waiting();
             }
-            wait(&file).map_err(failed("lock", path))?;
+            file.lock().map_err(failed("lock", path))?;
         }
         let metadata = file.metadata().map_err(failed("read", path))?;
         // Deleted, by someone who wants a new one, before the lock was had.
@@ -64,13 +61,4 @@ fn create(path: &Path, size: DiskSize, template: &DiskTemplate) -> Result<(), Vo
         crate::disk::fill(file, template.image, size.bytes()).map_err(failed("fill", path))
     });
     made.map(drop)
-}
-
-fn wait(file: &std::fs::File) -> io::Result<()> {
-    loop {
-        match flock(file, FlockOperation::LockExclusive) {
-            Err(Errno::INTR) => {}
-            locked => return Ok(locked?),
-        }
-    }
 }

@@ -138,12 +138,17 @@ impl Fetch<'_> {
     async fn part(&self) -> Result<Option<PartFile>, PullError> {
         let mut waited = false;
         loop {
-            if let Some(part) = self.store.part(&self.layer.blob.digest)? {
-                if !self.store.has_blob(&self.diff_id)? {
-                    return Ok(Some(part));
+            let (store, digest, diff_id) =
+                (self.store.clone(), self.layer.blob.digest, self.diff_id);
+            let looking = blocking(move || -> Result<_, StoreError> {
+                let Some(part) = store.part(&digest)? else { return Ok(None) };
+                if !store.has_blob(&diff_id)? {
+                    return Ok(Some(Some(part)));
                 }
-                part.remove()?;
-                return Ok(None);
+                part.remove().map(|()| Some(None))
+            });
+            if let Some(part) = looking.await? {
+                return Ok(part);
             }
             if !std::mem::replace(&mut waited, true) {
                 self.report(LayerState::Waiting);

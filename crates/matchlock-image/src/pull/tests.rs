@@ -349,6 +349,28 @@ fn a_full_device_is_said_and_nothing_is_stored() {
     lab.pull("v1").expect("with space");
 }
 
+/// Issue 9: the lock of the store was waited for on the event loop.
+#[test]
+fn a_pull_that_waits_for_the_store_keeps_no_other_task_waiting() {
+    let lab = Lab::new();
+    publish(&lab.registry, "v1", &archives(1));
+    let lock = matchlock_sys::lock_file(&lab.dir.path().join(".lock")).expect("open");
+    lock.lock().expect("lock");
+    let (client, reference, options) = (client(), lab.reference("v1"), PullOptions::default());
+    let events = Events::default();
+    let resolved = || matches!(events.0.lock().expect("lock").last(), Some(Event::Resolved { .. }));
+    let pulled = runtime().block_on(async {
+        let release = async {
+            while !resolved() {
+                tokio::task::yield_now().await;
+            }
+            drop(lock);
+        };
+        tokio::join!(pull(&lab.store, &client, &reference, &options, &events), release).0
+    });
+    assert!(pulled.expect("pull").fresh);
+}
+
 #[test]
 fn a_pull_may_move_between_threads() {
     fn moves(_: &impl Send) {}

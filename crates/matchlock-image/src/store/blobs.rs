@@ -50,7 +50,7 @@ impl Store {
     /// [`StoreError`].
     pub fn new_blob(&self) -> Result<File, StoreError> {
         let dir = self.dir().join("blobs");
-        files::nameless(&dir).map_err(StoreError::file("create a file in", &dir))
+        matchlock_sys::unnamed(&dir).map_err(StoreError::file("create a file in", &dir))
     }
 
     /// Stores a layer, unless it is there already. The lease must name it.

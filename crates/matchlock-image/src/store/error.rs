@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use matchlock_db::DbError;
+use matchlock_text::causes;
+
 use crate::digest::Digest;
 use crate::erofs;
 use crate::manifest::ManifestError;
@@ -37,9 +40,9 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
-    /// A newer version of this program changed the database.
-    #[error("the database of images is of version {0}, which a newer matchlock made")]
-    Newer(i64),
+    /// The database is not one of this program, or of a newer one.
+    #[error(transparent)]
+    Schema(DbError),
     /// A blob that the image needs is missing or has another length.
     #[error("files of the image are missing or damaged ({0}): pull or import it again")]
     Damaged(Digest),
@@ -85,16 +88,19 @@ impl StoreError {
     }
 }
 
+impl From<DbError> for StoreError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::File { action, path, source } => Self::file(action, &path)(source),
+            DbError::Sqlite { path, source } => Self::database(&path)(source),
+            DbError::Foreign(_) | DbError::Newer { .. } => Self::Schema(error),
+        }
+    }
+}
+
 /// Whether the device was full, at whatever depth: writers of other layers wrap what they met.
 pub(crate) fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<io::Error>()
-            && matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    causes(error).filter_map(|error| error.downcast_ref::<io::Error>()).any(|error| {
+        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    })
 }

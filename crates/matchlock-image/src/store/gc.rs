@@ -61,7 +61,7 @@ impl Locked<'_> {
         let dir = self.store.dir().join("ingest");
         for entry in std::fs::read_dir(&dir).map_err(StoreError::file("read", &dir))? {
             let path = entry.map_err(StoreError::file("read", &dir))?.path();
-            let Ok(file) = files::lockable(&path) else { continue };
+            let Ok(file) = matchlock_sys::lock_file(&path) else { continue };
             // A download that takes the lock after us finds the name gone, and begins anew.
             if files::try_lock(&file).map_err(StoreError::file("lock", &path))? {
                 report.bytes += files::allocated(&path).unwrap_or(0);

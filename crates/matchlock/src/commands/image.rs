@@ -3,8 +3,8 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use matchlock_core::audit::rfc3339;
 use matchlock_core::images::{Digest, ImageSummary, ImagesError, Pulled, Source, import};
+use matchlock_core::text::rfc3339;
 use serde::Serialize;
 
 use super::obtain::local_name;
@@ -103,8 +103,9 @@ fn read(tag: &str, environment: &Environment, printer: Printer) -> Result<u8, Cl
     event_loop::block_on(async {
         let mut interrupts = Interrupts::listen()?;
         let watched = Arc::clone(&progress);
-        let importing = tokio::task::spawn_blocking(move || {
-            import(&store, std::io::stdin(), &name, &*watched).map_err(Box::new)
+        let importing = event_loop::beside(move || {
+            let imported = import(&store, std::io::stdin(), &name, &*watched).map_err(Box::new);
+            Ok(imported.map_err(ImagesError::from)?)
         });
         let imported = tokio::select! {
             imported = importing => imported,
@@ -114,9 +115,7 @@ fn read(tag: &str, environment: &Environment, printer: Printer) -> Result<u8, Cl
             }
         };
         progress.clear();
-        let imported = imported
-            .map_err(|error| CliError::internal("the import has stopped", &error))?
-            .map_err(|error| CliError::from(ImagesError::from(error)).context("importing image"))?;
+        let imported = imported.map_err(|error| error.context("importing image"))?;
         let report = Imported::new(tag, &imported);
         report.print(printer);
         printer.json(&report)?;

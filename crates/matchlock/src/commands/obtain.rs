@@ -95,8 +95,10 @@ async fn fetch(
     let options =
         PullOptions { force: request.force, tag: request.tag.cloned(), ..PullOptions::default() };
     let proxy = Environment::proxy()?;
+    let asked = images.clone();
+    let client = event_loop::beside(move || Ok(asked.client(proxy)?)).await?;
     let progress = printer.image_progress(request.name);
-    Ok(images.pull(&reference, &options, proxy, &progress).await?)
+    Ok(images.pull(&client, &reference, &options, &progress).await?)
 }
 
 /// The name of an image in a registry.

@@ -7,7 +7,7 @@ use matchlock_core::{Classified, DescribeChain, MountPoint};
 
 use super::lists;
 use crate::environment::Environment;
-use crate::error::CliError;
+use crate::error::{CliError, words};
 
 /// A disk to attach, and where the sandbox has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ fn attach_one(
     let refused = |error: VolumeError| {
         let refused = invalid(&spec.text, &describe(&error));
         match error.hint() {
-            Some(hint) => refused.hinted(hint),
+            Some(hint) => refused.hinted(words(hint)),
             None => refused,
         }
     };

@@ -171,8 +171,7 @@ pub(super) fn stock(registry: FakeRegistry) -> FakeRegistry {
 
 /// The chain of an error, as people see it.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let next = error.source().map(|source| format!(": {}", chain(source)));
-    format!("{error}{}", next.unwrap_or_default())
+    matchlock_text::DescribeChain(error).to_string()
 }
 
 /// Bytes that are nowhere alike.

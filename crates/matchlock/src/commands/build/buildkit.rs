@@ -16,6 +16,7 @@ use crate::commands::run::refused::Refused;
 use crate::embedded::ARTEFACTS;
 use crate::environment::Environment;
 use crate::error::{CliError, given_by};
+use crate::event_loop;
 use crate::printer::{BuildLog, Printer};
 
 /// The image that is meant when none is named.
@@ -84,13 +85,12 @@ async fn cache(
     printer: Printer,
 ) -> Result<Attached, CliError> {
     let path = environment.cache()?.join(CACHE);
-    let attaching = tokio::task::spawn_blocking(move || {
-        attach_cache(&path, size, &ARTEFACTS.volume_template, || {
+    let attaching = event_loop::beside(move || {
+        Ok(attach_cache(&path, size, &ARTEFACTS.volume_template, || {
             printer.note("waiting for another build: it uses BuildKit's cache");
-        })
+        })?)
     });
-    let attached = attaching.await.map_err(|error| stopped(&error))?;
-    attached.map_err(|error| CliError::from(error).context("taking BuildKit's cache"))
+    attaching.await.map_err(|error| error.context("taking BuildKit's cache"))
 }
 
 async fn in_sandbox(sandbox: SandboxHandle, files: BuildFiles, job: Job) -> Outcome {
@@ -125,17 +125,16 @@ async fn build_and_import(
     let (store, progress) =
         (job.images.store().clone(), job.printer.image_progress(name.as_typed()));
     let most = job.settings.disk.bytes();
-    let importing = tokio::task::spawn_blocking(move || {
+    let importing = event_loop::beside(move || {
         // No more than its disk can hold is taken from the guest.
         let archive = std::io::Read::take(archive, most);
         let imported = import(&store, archive, &name, &progress).map_err(Box::new);
         progress.clear();
-        imported
+        Ok(imported.map_err(ImagesError::from)?)
     });
-    let imported = importing.await.map_err(|error| stopped(&error))?;
-    let Pulled { image, .. } = imported.map_err(|error| {
-        CliError::from(ImagesError::from(error)).context("importing what BuildKit has built")
-    })?;
+    let Pulled { image, .. } = importing
+        .await
+        .map_err(|error| error.context("importing what BuildKit has built"))?;
     // How many steps there were, and which of them came from its cache, BuildKit says only to people.
     Ok(Built { image, cached: 0, steps: 0 })
 }
@@ -160,8 +159,4 @@ fn describe(error: &BuildKitError) -> CliError {
         ),
         _ => described,
     }
-}
-
-fn stopped(error: &tokio::task::JoinError) -> CliError {
-    CliError::internal("the build has failed", error)
 }

@@ -5,11 +5,12 @@ use std::error::Error;
 use matchlock_core::build::RunnerError;
 use matchlock_core::dockerfile::{BuildError, Built};
 use matchlock_core::images::{Digest, ImagesError};
-use matchlock_core::{Classified, DescribeChain, Hint};
+use matchlock_core::text::causes;
+use matchlock_core::{Classified, DescribeChain};
 use serde::Serialize;
 
 use crate::commands::run::refused::Refused;
-use crate::error::CliError;
+use crate::error::{CliError, words};
 use crate::printer::{Printer, megabytes};
 
 /// With `--json`.
@@ -77,22 +78,16 @@ pub(super) fn describe(error: &BuildError) -> CliError {
     }
 }
 
-fn hint(error: &(dyn Error + 'static)) -> Option<Hint> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let own = if let Some(error) = error.downcast_ref::<CliError>() {
-            error.hint().map(|hint| hint.to_owned().into())
+fn hint(error: &(dyn Error + 'static)) -> Option<String> {
+    causes(error).find_map(|error| {
+        if let Some(error) = error.downcast_ref::<CliError>() {
+            error.hint().map(str::to_owned)
         } else if let Some(error) = error.downcast_ref::<RunnerError>() {
-            error.hint()
+            error.hint().map(words)
         } else {
-            error.downcast_ref::<ImagesError>().and_then(Classified::hint)
-        };
-        if own.is_some() {
-            return own;
+            error.downcast_ref::<ImagesError>()?.hint().map(words)
         }
-        next = error.source();
-    }
-    None
+    })
 }
 
 #[cfg(test)]
@@ -129,12 +124,9 @@ mod tests {
         assert_eq!(error.message(), "Dockerfile:3: RUN make all: no such image");
         assert_eq!(error.hint(), Some("look again"));
         let vmm = VmmError::TooManyDevices { wanted: 9 };
-        let hint = vmm.hint().map(str::to_owned);
         let source = RunnerError::Start(matchlock_core::CoreError::Vmm(vmm).into());
         let source = Box::new(StepError::Run(source.into()));
-        assert_eq!(
-            describe(&BuildError::Step { at: at(), source }).hint().map(str::to_owned),
-            hint
-        );
+        let error = describe(&BuildError::Step { at: at(), source });
+        assert_eq!(error.hint(), Some("attach fewer disks"));
     }
 }

@@ -1,7 +1,7 @@
 //! The root file system of a run.
 
 use matchlock_core::ImageSpec;
-use matchlock_core::images::{Pulled, RootImage};
+use matchlock_core::images::{Images, Pulled, RootImage};
 
 use super::invocation::ImageCommand;
 use super::plan::WantedImage;
@@ -45,7 +45,9 @@ pub(super) async fn obtain(
 ) -> Result<Root, CliError> {
     let WantedImage::Named(name) = image else { return Ok(Root::Host) };
     let doing = |error: CliError| error.context("building rootfs");
-    let images = environment.images().map_err(doing)?;
+    let places = environment.image_places().map_err(doing)?;
+    let opening = event_loop::beside(move || Ok(Images::open(places)?));
+    let images = opening.await.map_err(doing)?;
     let request = ImageRequest { name, force: pull, tag: None };
     let Pulled { image, fresh } = obtain_image(&images, request, printer).await?;
     let (store, size) = (images.store().clone(), image.size);
