@@ -64,6 +64,8 @@ fn bare(arguments: &[String], kernel: &Path, initramfs: &Path) -> Result<Vec<Str
         let value = rest.next_if(|next| !next.starts_with('-')).map(String::as_str);
         let value = match (option.as_str(), value) {
             ("-add-fd" | "-blockdev", _) => continue,
+            // It speaks over one of the sockets that are left out.
+            ("-mon", _) => continue,
             ("-device", Some(device))
                 if device.starts_with("vhost-user-") || device.starts_with("virtio-blk-") =>
             {
