@@ -2,7 +2,7 @@
 //!
 //! A target is a plain function of bytes that panics when a property does not hold. `cargo fuzz`
 //! runs it by way of a file of one line in `fuzz_targets/`; `tests/smoke.rs` runs it on the stable
-//! compiler over `corpus/<target>/seed-*` and mutations of that. To add one: the function, a line in
+//! compiler over `corpus/<target>` and mutations of that. To add one: the function, a line in
 //! [`TARGETS`], the file, its `[[bin]]`, and at least one seed. The smoke test finds what is missing.
 
 mod client_hello;

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use matchlock_fuzz::TARGETS;
+use matchlock_fuzz::{TARGETS, Target};
 
 /// Mutated inputs for each target; `MATCHLOCK_FUZZ_RUNS` asks for another number.
 const RUNS: u64 = 3000;
@@ -14,19 +16,30 @@ const MAX_LEN: usize = 256 * 1024;
 #[test]
 fn targets_hold_for_seeds_and_their_mutations() {
     let runs = std::env::var("MATCHLOCK_FUZZ_RUNS").ok().and_then(|runs| runs.parse().ok());
-    for &(name, target) in TARGETS {
-        let seeds = seeds(name);
-        for seed in &seeds {
-            target(seed);
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(&(name, target)) = TARGETS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    println!("{name}");
+                    try_inputs(&inputs(name), target, runs.unwrap_or(RUNS));
+                }
+            });
         }
-        for run in 0..runs.unwrap_or(RUNS) {
-            let mut random = Random(run);
-            let mut input = seeds[random.below(seeds.len())].clone();
-            for _ in 0..=random.below(4) {
-                mutate(&mut input, &seeds, &mut random);
-            }
-            target(&input);
+    });
+}
+
+fn try_inputs(inputs: &[Vec<u8>], target: Target, runs: u64) {
+    for input in inputs {
+        target(input);
+    }
+    for run in 0..runs {
+        let mut random = Random(run);
+        let mut input = inputs[random.below(inputs.len())].clone();
+        for _ in 0..=random.below(4) {
+            mutate(&mut input, inputs, &mut random);
         }
+        target(&input);
     }
 }
 
@@ -54,26 +67,23 @@ fn stems(directory: &str) -> BTreeSet<String> {
 }
 
 /// In the order of their names, so that a run can be repeated.
-fn seeds(name: &str) -> Vec<Vec<u8>> {
+fn inputs(name: &str) -> Vec<Vec<u8>> {
     let directory = path("corpus").join(name);
     let entries = fs::read_dir(&directory).unwrap_or_else(|_| panic!("no corpus for {name}"));
     let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    files.retain(|file| {
-        file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seed-"))
-    });
     files.sort();
-    assert!(!files.is_empty(), "no seeds for {name}");
-    files.iter().map(|file| fs::read(file).expect("a seed")).collect()
+    assert!(!files.is_empty(), "no inputs for {name}");
+    files.iter().map(|file| fs::read(file).expect("an input")).collect()
 }
 
-fn mutate(input: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
+fn mutate(input: &mut Vec<u8>, others: &[Vec<u8>], random: &mut Random) {
     let at = random.below(input.len() + 1);
     match random.below(7) {
         0 => input.truncate(at),
         1 => input.insert(at, random.byte()),
         2 => input.extend_from_within(at..),
         3 => {
-            let other = &seeds[random.below(seeds.len())];
+            let other = &others[random.below(others.len())];
             input.splice(at..at, other.iter().copied());
         }
         // A number that says how long something is likes to be at an edge.

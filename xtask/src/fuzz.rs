@@ -1,44 +1,85 @@
-//! `cargo xtask fuzz`: runs every fuzz target for a short time.
+//! `cargo xtask fuzz`: searches for inputs that break a decoder, guided by the coverage of its code.
 //!
-//! The targets are plain functions in the library of `fuzz/`, so an ordinary test can run them too,
-//! over the committed inputs and mutations of them. That is what `cargo xtask test` does, for it
-//! needs no nightly toolchain; this command fuzzes for real where `cargo-fuzz` is installed.
+//! The targets are plain functions in the library of `fuzz/`. `cargo xtask test` runs them as an
+//! ordinary test over the inputs in `fuzz/corpus` and mutations of those. This command builds them
+//! with libFuzzer, by `cargo-fuzz` and the pinned toolchain: what cargo-fuzz wants of a nightly
+//! compiler is instrumentation, which a stable one has behind `RUSTC_BOOTSTRAP`.
+//!
+//! A fuzzer works on a corpus of its own in the target directory, which grows from call to call.
+//! `--keep` brings the smallest inputs that cover the same code into the repository.
 
+mod kept;
+mod session;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::run;
+use crate::setup::{self, Need};
 use crate::workspace::Workspace;
+use crate::run;
+use session::Session;
+
+/// What cargo-fuzz calls the platform of this machine.
+const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Seconds for each target.
-    #[arg(long, default_value_t = 30)]
-    seconds: u32,
+    /// Minutes for each target; as many targets run at once as there are processors.
+    #[arg(long, default_value_t = 1)]
+    minutes: u32,
+    /// Bring the smallest inputs that cover the same code into `fuzz/corpus`.
+    #[arg(long)]
+    keep: bool,
     /// Only these targets; all when none is named.
     targets: Vec<String>,
 }
 
-/// Fuzzes, or runs the targets as tests where there is no fuzzer.
+/// Fuzzes.
+///
+/// # Errors
+/// When a target broke; the message says which, and with what input.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    if let Err(reason) = fuzzer() {
-        println!("fuzz: {reason:#}");
-        println!("fuzz: running the targets as ordinary tests instead; for the fuzzer:");
-        println!("  rustup toolchain install nightly && cargo install --locked cargo-fuzz");
-        return run::checked(&mut smoke_test(workspace));
-    }
     let known = targets(workspace)?;
     for target in &args.targets {
         ensure!(known.contains(target), "no fuzz target {target}; there are {}", known.join(", "));
     }
-    let chosen = if args.targets.is_empty() { &known } else { &args.targets };
-    for target in chosen {
-        println!("fuzz: {target} for {} s", args.seconds);
-        let limit = format!("-max_total_time={}", args.seconds);
-        let mut cargo = nightly_fuzz();
-        cargo.current_dir(workspace.root());
-        run::checked(cargo.args(["run", target, "--", &limit]))?;
+    let chosen = if args.targets.is_empty() { known } else { args.targets.clone() };
+    let programs = build(workspace)?;
+    let queue = Mutex::new(VecDeque::from(chosen));
+    let broken = Mutex::new(Vec::new());
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(target) = next(&queue) {
+                    let session = Session::new(workspace, &programs, &target);
+                    if let Err(error) = fuzz(&session, args) {
+                        eprintln!("fuzz: {target}: {error:#}");
+                        broken.lock().unwrap_or_else(PoisonError::into_inner).push(target);
+                    }
+                }
+            });
+        }
+    });
+    let broken = broken.into_inner().unwrap_or_else(PoisonError::into_inner);
+    ensure!(broken.is_empty(), "{} did not hold", broken.join(", "));
+    Ok(())
+}
+
+fn next(queue: &Mutex<VecDeque<String>>) -> Option<String> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+}
+
+fn fuzz(session: &Session<'_>, args: &Args) -> Result<()> {
+    let figures = session.search(args.minutes)?;
+    println!("fuzz: {}: {figures}", session.target());
+    if args.keep {
+        let kept = kept::renew(session)?;
+        println!("fuzz: {}: {kept}", session.target());
     }
     Ok(())
 }
@@ -52,21 +93,65 @@ pub(crate) fn smoke_test(workspace: &Workspace) -> Command {
     cargo
 }
 
+/// The names of the targets, in the order of the alphabet.
 fn targets(workspace: &Workspace) -> Result<Vec<String>> {
-    let list = nightly_fuzz().current_dir(workspace.root()).arg("list").output()?;
-    Ok(String::from_utf8_lossy(&list.stdout).lines().map(str::to_owned).collect())
+    let directory = workspace.path("fuzz/fuzz_targets");
+    let mut names = Vec::new();
+    for entry in directory.read_dir().context("cannot list the fuzz targets")? {
+        let path = entry?.path();
+        names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+    }
+    names.sort();
+    Ok(names)
 }
 
-fn nightly_fuzz() -> Command {
-    // By way of rustup, for the `cargo` that runs us belongs to the pinned toolchain.
-    let mut command = Command::new("rustup");
-    command.args(["run", "nightly", "cargo", "fuzz"]).env_remove("RUSTUP_TOOLCHAIN");
-    command
+/// Builds all targets with instrumentation, and says where their programs are.
+fn build(workspace: &Workspace) -> Result<PathBuf> {
+    setup::ensure(&[Need::CxxCompiler])?;
+    let cargo_fuzz = cargo_fuzz(workspace)?;
+    let target = directory(workspace).join("build");
+    // Debian's compiler has no address sanitizer for Rust's targets on a stable toolchain; the
+    // targets hold safe code, which panics where other languages would overrun.
+    let mut build = Command::new(cargo_fuzz);
+    build.current_dir(workspace.root()).env("RUSTC_BOOTSTRAP", "1");
+    build.args(["fuzz", "build", "--sanitizer", "none", "--target", PLATFORM, "--target-dir"]);
+    build.arg(&target);
+    for variable in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
+        build.env_remove(variable);
+    }
+    run::checked(&mut build)?;
+    Ok(target.join(PLATFORM).join("release"))
 }
 
-fn fuzzer() -> Result<()> {
-    run::find_program("cargo-fuzz").context("cargo-fuzz is not installed")?;
-    run::output(Command::new("rustup").args(["run", "nightly", "cargo", "--version"]))
-        .context("there is no nightly toolchain")
-        .map(drop)
+/// The program of cargo-fuzz, installed for this repository alone where there is none.
+fn cargo_fuzz(workspace: &Workspace) -> Result<PathBuf> {
+    if let Some(program) = run::find_program("cargo-fuzz") {
+        return Ok(program);
+    }
+    let tools = directory(workspace).join("tools");
+    let program = tools.join("bin/cargo-fuzz");
+    if !program.exists() {
+        println!("fuzz: installing cargo-fuzz");
+        let mut cargo = workspace.cargo();
+        cargo.args(["install", "--locked", "--quiet", "cargo-fuzz", "--root"]).arg(&tools);
+        run::checked(&mut cargo)?;
+    }
+    Ok(program)
+}
+
+/// Everything of the fuzzers that is not in the repository.
+fn directory(workspace: &Workspace) -> PathBuf {
+    workspace.target().join("fuzz")
+}
+
+/// The files of a directory with their lengths in bytes, the shortest first.
+fn files(directory: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let mut files = Vec::new();
+    let entries = directory.read_dir();
+    for entry in entries.with_context(|| format!("cannot list {}", directory.display()))? {
+        let entry = entry?;
+        files.push((entry.metadata()?.len(), entry.path()));
+    }
+    files.sort();
+    Ok(files)
 }

@@ -21,6 +21,7 @@ mod image;
 mod kernel;
 mod lint;
 mod run;
+mod sanitize;
 mod setup;
 mod template;
 mod test;
@@ -56,8 +57,10 @@ enum Command {
     Test(test::Args),
     /// Check the format, the lints, the dependencies and the documents.
     Lint,
-    /// Run every fuzz target for a short time.
+    /// Search for inputs that break a decoder, guided by coverage; installs the fuzzer.
     Fuzz(fuzz::Args),
+    /// Run the tests of the crates with unsafe code under the address sanitizer.
+    Sanitize,
     /// Make the images of the tests, and import one of Debian.
     Image(image::Args),
     /// Make or check the empty ext4 image that becomes the writable layer of a sandbox.
@@ -87,6 +90,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Test(args) => test::run(&workspace, &args),
         Command::Lint => lint::run(&workspace),
         Command::Fuzz(args) => fuzz::run(&workspace, &args),
+        Command::Sanitize => sanitize::run(&workspace),
         Command::Image(args) => image::run(&workspace, &args),
         Command::Template(args) => template::run(&workspace, &args),
         Command::Kernel(args) => kernel::run(&args),

@@ -22,6 +22,8 @@ const GNU: &str = "x86_64-unknown-linux-gnu";
 pub(crate) enum Need {
     /// A C compiler for the host: the linker of Rust programs, and the C code of zstd.
     CCompiler,
+    /// A C++ compiler for the host: libFuzzer is C++.
+    CxxCompiler,
     /// The C compiler for musl, for the C code in the static binary.
     MuslCompiler,
     /// The C compiler for aarch64: crates with C code compile it even to be checked.
@@ -95,6 +97,7 @@ impl Need {
     fn program(self) -> &'static str {
         match self {
             Self::CCompiler => "cc",
+            Self::CxxCompiler => "c++",
             Self::MuslCompiler => "musl-gcc",
             Self::Aarch64Compiler => "aarch64-linux-gnu-gcc",
             Self::Qemu => "qemu-system-x86_64",
@@ -145,6 +148,9 @@ impl Need {
             (Self::CCompiler, APT) => "gcc libc6-dev",
             (Self::CCompiler, APK) => "gcc musl-dev",
             (Self::CCompiler, _) => "gcc",
+            (Self::CxxCompiler, DNF) => "gcc-c++",
+            (Self::CxxCompiler, PACMAN) => "gcc",
+            (Self::CxxCompiler, _) => "g++",
             (Self::MuslCompiler, APT) => "musl-tools",
             (Self::MuslCompiler, DNF) => "musl-gcc",
             (Self::MuslCompiler, _) => "musl",
