@@ -20,7 +20,8 @@ fn targets_hold_for_seeds_and_their_mutations() {
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some(&(name, target)) = TARGETS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(&(name, target)) = TARGETS.get(next.fetch_add(1, Ordering::Relaxed))
+                {
                     println!("{name}");
                     try_inputs(&inputs(name), target, runs.unwrap_or(RUNS));
                 }

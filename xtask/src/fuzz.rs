@@ -18,9 +18,9 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::run;
 use crate::setup::{self, Need};
 use crate::workspace::Workspace;
-use crate::run;
 use session::Session;
 
 /// What cargo-fuzz calls the platform of this machine.

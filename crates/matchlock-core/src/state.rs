@@ -80,12 +80,10 @@ impl StateRoot {
         let _guard = self.guard()?;
         let path = self.vms.join(id.as_str());
         DirBuilder::new().mode(0o700).create(&path).map_err(CoreError::file("create", &path))?;
-        try_lock(&path)
-            .map(|lock| StateDir { path: path.clone(), _lock: lock })
-            .map_err(|source| {
-                drop(fs::remove_dir_all(&path));
-                CoreError::file("lock", &path)(source)
-            })
+        try_lock(&path).map(|lock| StateDir { path: path.clone(), _lock: lock }).map_err(|source| {
+            drop(fs::remove_dir_all(&path));
+            CoreError::file("lock", &path)(source)
+        })
     }
 
     /// Serialises creation and sweeping: a directory that is made but not yet locked must not look

@@ -60,7 +60,11 @@ fn an_old_database_gets_what_is_missing_and_keeps_its_rows() {
 fn a_migration_that_fails_half_way_leaves_the_old_version() {
     const BROKEN: Schema = Schema {
         module: "test",
-        migrations: &[FIRST, SECOND, ("broken", "CREATE TABLE half (a); INSERT INTO none VALUES (1);")],
+        migrations: &[
+            FIRST,
+            SECOND,
+            ("broken", "CREATE TABLE half (a); INSERT INTO none VALUES (1);"),
+        ],
     };
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("state.db");
@@ -106,7 +110,8 @@ fn a_database_of_another_program_is_not_touched() {
 fn what_is_no_database_is_an_error() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("state.db");
-    std::fs::write(&path, "not a database, but longer than its header would be".repeat(9)).expect("write");
+    std::fs::write(&path, "not a database, but longer than its header would be".repeat(9))
+        .expect("write");
     assert!(matches!(ONE.open(&path), Err(DbError::Sqlite { .. })));
     let missing = dir.path().join("none").join("state.db");
     assert!(matches!(ONE.open(&missing), Err(DbError::File { action: "lock", .. })));

@@ -30,10 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("matchlock-api", &[]),
     ("matchlock-build", &["matchlock-image", "matchlock-text"]),
-    (
-        "matchlock-image",
-        &["matchlock-db", "matchlock-policy", "matchlock-sys", "matchlock-text"],
-    ),
+    ("matchlock-image", &["matchlock-db", "matchlock-policy", "matchlock-sys", "matchlock-text"]),
     ("matchlock-net", &["matchlock-intercept", "matchlock-policy", "matchlock-text"]),
     ("matchlock-intercept", &["matchlock-policy", "matchlock-text"]),
     ("matchlock-policy", &["matchlock-text"]),

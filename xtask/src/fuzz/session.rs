@@ -83,7 +83,8 @@ impl<'a> Session<'a> {
                 .with_context(|| format!("cannot make {}", directory.display()))?;
         }
         let limit = format!("-max_total_time={}", minutes.saturating_mul(60));
-        let log = self.fuzzer(&[&limit, "-print_final_stats=1"], &[self.working(), self.committed()])?;
+        let log =
+            self.fuzzer(&[&limit, "-print_final_stats=1"], &[self.working(), self.committed()])?;
         figures(&log).with_context(|| format!("no figures in {}", self.log().display()))
     }
 

@@ -26,7 +26,8 @@ impl Store {
     pub(crate) fn part(&self, digest: &Digest) -> Result<Option<PartFile>, StoreError> {
         let path = self.dir().join("ingest").join(format!("{}.part", digest.hex()));
         loop {
-            let file = matchlock_sys::lock_file(&path).map_err(StoreError::file("create", &path))?;
+            let file =
+                matchlock_sys::lock_file(&path).map_err(StoreError::file("create", &path))?;
             if !files::try_lock(&file).map_err(StoreError::file("lock", &path))? {
                 return Ok(None);
             }

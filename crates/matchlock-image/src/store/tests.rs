@@ -348,7 +348,10 @@ fn a_database_of_a_newer_version_is_not_touched() {
     let database = Connection::open(dir.path().join("metadata.db")).expect("open");
     let insert = "INSERT INTO schema_migrations VALUES ('matchlock-image', 99, 'later', '')";
     database.execute(insert, []).expect("insert");
-    assert!(matches!(Store::open(dir.path()), Err(StoreError::Schema(DbError::Newer { found: 99, .. }))));
+    assert!(matches!(
+        Store::open(dir.path()),
+        Err(StoreError::Schema(DbError::Newer { found: 99, .. }))
+    ));
 }
 
 #[test]

@@ -138,8 +138,8 @@ fn remember(file: &Path, value: &Remembered) {
 }
 
 fn ask(path: &Path) -> Result<(u32, u32), VmmError> {
-    let said = said_by(path)
-        .map_err(|source| VmmError::QemuUnusable { path: path.to_owned(), source })?;
+    let said =
+        said_by(path).map_err(|source| VmmError::QemuUnusable { path: path.to_owned(), source })?;
     let said = String::from_utf8_lossy(&said);
     let first = said.lines().next().unwrap_or_default();
     parse_version(first).ok_or_else(|| VmmError::NotQemu {

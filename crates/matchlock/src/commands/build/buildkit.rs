@@ -132,9 +132,8 @@ async fn build_and_import(
         progress.clear();
         Ok(imported.map_err(ImagesError::from)?)
     });
-    let Pulled { image, .. } = importing
-        .await
-        .map_err(|error| error.context("importing what BuildKit has built"))?;
+    let Pulled { image, .. } =
+        importing.await.map_err(|error| error.context("importing what BuildKit has built"))?;
     // How many steps there were, and which of them came from its cache, BuildKit says only to people.
     Ok(Built { image, cached: 0, steps: 0 })
 }
