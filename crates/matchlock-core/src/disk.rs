@@ -62,7 +62,7 @@ fn read_or_end(pieces: &mut impl Read, buffer: &mut [u8; 8]) -> io::Result<bool>
 /// A file that has no name and vanishes with its last descriptor.
 fn nameless(dir: &Path) -> io::Result<File> {
     use io::ErrorKind::{IsADirectory, Unsupported};
-    match matchlock_sys::unnamed(dir) {
+    match matchlock_sys::unnameable(dir) {
         // Some file systems (NFS, older overlayfs) cannot: a name for an instant then.
         Err(error) if matches!(error.kind(), Unsupported | IsADirectory) => {
             let path = dir.join("upper.ext4");

@@ -14,7 +14,19 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 /// # Errors
 /// Those of `open`; `EOPNOTSUPP` or `EISDIR` where the file system has no such files.
 pub fn unnamed(dir: &Path) -> io::Result<File> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    tmpfile(dir, OFlags::empty())
+}
+
+/// The same for a file that nobody can give a name later, not even a process that inherits it (`O_EXCL`).
+///
+/// # Errors
+/// As [`unnamed`].
+pub fn unnameable(dir: &Path) -> io::Result<File> {
+    tmpfile(dir, OFlags::EXCL)
+}
+
+fn tmpfile(dir: &Path, more: OFlags) -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC | more;
     Ok(openat(CWD, dir, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
@@ -75,6 +87,14 @@ mod tests {
         let error = link(&other, &path).expect_err("the name is taken");
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(entries(dir.path()), 1);
+    }
+
+    #[test]
+    fn some_files_never_get_a_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = unnameable(dir.path()).expect("a file");
+        let error = link(&file, &dir.path().join("name")).expect_err("it may have none");
+        assert_eq!((error.kind(), entries(dir.path())), (io::ErrorKind::NotFound, 0));
     }
 
     #[test]
