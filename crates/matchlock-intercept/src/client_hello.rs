@@ -12,8 +12,8 @@ pub const MAX_RECORDS: usize = 64;
 
 /// The most bytes of a record of plain text (RFC 8446, section 5.1).
 const MAX_RECORD: usize = 1 << 14;
-const RECORD_HEADER: usize = 5;
-const HANDSHAKE: u8 = 22;
+pub(crate) const RECORD_HEADER: usize = 5;
+pub(crate) const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 
 /// What the first bytes of a connection are. Only [`NeedMore`](Peek::NeedMore) changes when more bytes

@@ -1,6 +1,6 @@
 //! A second ClientHello, which a server may ask for (RFC 8446, section 4.1.4).
 
-use crate::client_hello::{ClientHello, HelloReader, Peek};
+use crate::client_hello::{ClientHello, HANDSHAKE, HelloReader, Peek, RECORD_HEADER};
 
 /// The random of a ServerHello that asks for it: SHA-256 of `HelloRetryRequest` (section 4.1.3).
 const ASKS_AGAIN: [u8; 32] = [
@@ -14,7 +14,6 @@ const SERVER_HELLO: u8 = 2;
 
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 
 /// What has no place in a handshake between a ClientHello and its answer.
@@ -128,7 +127,7 @@ struct Records {
 struct Part<'a> {
     kind: u8,
     /// If the record begins here.
-    header: Option<[u8; 5]>,
+    header: Option<[u8; RECORD_HEADER]>,
     content: &'a [u8],
 }
 
@@ -140,9 +139,9 @@ impl Records {
         }
         let mut header = None;
         if self.missing == 0 {
-            let wanted = (5 - self.header.len()).min(bytes.len());
+            let wanted = (RECORD_HEADER - self.header.len()).min(bytes.len());
             self.header.extend_from_slice(bytes.split_off(..wanted)?);
-            let &whole = self.header.first_chunk::<5>()?;
+            let &whole = self.header.first_chunk::<RECORD_HEADER>()?;
             self.header.clear();
             self.kind = whole[0];
             self.missing = usize::from(u16::from_be_bytes([whole[3], whole[4]]));

@@ -59,6 +59,13 @@ async fn a_second_hello_for_the_same_name_passes_through() {
     soon(serving).await.expect("it ends").expect("a session");
 }
 
+/// A client's session, without a connection.
+fn begin(identity: &Identity) -> ClientConnection {
+    let config = Arc::new(client(identity.ca.clone(), &[]));
+    let name = ServerName::try_from(NAME).expect("a server name");
+    ClientConnection::new(config, name).expect("a session")
+}
+
 /// What a client sends next; what it got was its cause.
 async fn flight(session: &mut ClientConnection, guest: &mut DuplexStream) -> Vec<u8> {
     while !session.wants_write() {
@@ -88,9 +95,7 @@ async fn a_second_hello_for_another_name_does_not_arrive() {
         let (serving, port) = asking(&identity).await;
         let rig = passing(port);
         let mut guest = rig.dial(NAME, port).await.expect("the flow is accepted");
-        let config = Arc::new(client(identity.ca.clone(), &[]));
-        let name = ServerName::try_from(NAME).expect("a server name");
-        let mut session = ClientConnection::new(config, name).expect("a session");
+        let mut session = begin(&identity);
         let first = flight(&mut session, &mut guest).await;
         guest.write_all(&first).await.expect("the flow is open");
         let second = replace(&flight(&mut session, &mut guest).await, NAME, "qq.example.net");
@@ -111,9 +116,7 @@ async fn a_second_hello_that_nobody_asked_for_ends_the_flow() {
     let (serving, port) = asking(&identity).await;
     let rig = passing(port);
     let mut guest = rig.dial(NAME, port).await.expect("the flow is accepted");
-    let config = Arc::new(client(identity.ca.clone(), &[]));
-    let name = ServerName::try_from(NAME).expect("a server name");
-    let mut session = ClientConnection::new(config, name).expect("a session");
+    let mut session = begin(&identity);
     let first = flight(&mut session, &mut guest).await;
     let other = replace(&first, NAME, "qq.example.net");
     guest.write_all(&[first, other].concat()).await.expect("the flow is open");

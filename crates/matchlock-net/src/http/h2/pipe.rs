@@ -49,7 +49,7 @@ pub(super) struct Chunk {
 
 impl Chunk {
     /// Of nothing, or of an answer of our own.
-    fn short(data: &'static str) -> Self {
+    pub(super) fn short(data: &'static str) -> Self {
         Self { data: Bytes::from_static(data.as_bytes()), _place: None, _bytes: None }
     }
 }
@@ -106,11 +106,6 @@ impl Sink {
     /// Says that there is no more.
     pub(super) fn end(&mut self) -> Result<(), h2::Error> {
         self.stream.send_data(Chunk::short(""), true)
-    }
-
-    /// Says the last that there is: an answer of our own, which is short.
-    pub(super) fn end_with(&mut self, data: &'static str) -> Result<(), h2::Error> {
-        self.stream.send_data(Chunk::short(data), true)
     }
 
     /// Says so with fields.

@@ -17,7 +17,6 @@ use super::convert::{self, MalformedHead};
 use super::failure::Failure;
 use super::pipe::{self, Chunk, Sink};
 use crate::cause::Cause;
-use crate::engine::Shared;
 use crate::http::HELD_BODY;
 use crate::http::judge::{self, Admitted, Verdict};
 use crate::http::local::Local;
@@ -28,7 +27,6 @@ pub(super) struct Answer {
     pub(super) respond: SendResponse<Chunk>,
     /// Once the head of the response is sent.
     pub(super) body: Option<Sink>,
-    shared: Arc<Shared>,
 }
 
 /// Serves one stream.
@@ -40,7 +38,7 @@ pub(super) async fn serve(
 ) {
     let (parts, body) = request.into_parts();
     let exchange = &context.exchange;
-    let mut answer = Answer { respond, body: None, shared: Arc::clone(&exchange.shared) };
+    let mut answer = Answer { respond, body: None };
     let head = convert::request_head(&parts, exchange.tls);
     let tunnel = parts.extensions.get::<Protocol>().cloned();
     // Heads may be long, and a copy of this one is made.
@@ -78,10 +76,10 @@ impl Answer {
     fn local(&mut self, local: Local, is_head: bool) {
         let head = local.head();
         let Ok(response) = convert::to_response(&head) else { return };
-        if let Ok(body) = self.respond.send_response(response, is_head)
+        if let Ok(mut body) = self.respond.send_response(response, is_head)
             && !is_head
         {
-            let _ = Sink::new(body, self.shared.http2()).end_with(local.body);
+            let _ = body.send_data(Chunk::short(local.body), true);
         }
     }
 
