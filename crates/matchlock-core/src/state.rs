@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use matchlock_sys::{lock_file, private_dir};
+use matchlock_sys::{lock_file, locked_file, private_dir};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -91,8 +91,7 @@ impl StateRoot {
     fn guard(&self) -> Result<File, CoreError> {
         private_dir(&self.vms).map_err(CoreError::file("create", &self.vms))?;
         let path = self.vms.join(".lock");
-        let locked = lock_file(&path).and_then(|file| file.lock().map(|()| file));
-        locked.map_err(CoreError::file("lock", path))
+        locked_file(&path).map_err(CoreError::file("lock", path))
     }
 }
 

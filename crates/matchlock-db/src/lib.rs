@@ -136,9 +136,7 @@ impl Schema {
 fn lock(database: &Path) -> io::Result<File> {
     let mut name = database.as_os_str().to_owned();
     name.push(".init.lock");
-    let file = matchlock_sys::lock_file(Path::new(&name))?;
-    file.lock()?;
-    Ok(file)
+    matchlock_sys::locked_file(Path::new(&name))
 }
 
 /// The files that SQLite puts beside the database have its permissions.

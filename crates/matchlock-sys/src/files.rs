@@ -57,6 +57,16 @@ pub fn lock_file(path: &Path) -> io::Result<File> {
     options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
+/// Opens such a file, and waits for its lock.
+///
+/// # Errors
+/// Those of `open` and flock(2).
+pub fn locked_file(path: &Path) -> io::Result<File> {
+    let file = lock_file(path)?;
+    file.lock()?;
+    Ok(file)
+}
+
 /// Whether the lock that was tried is had now; false when somebody else has one.
 ///
 /// # Errors

@@ -8,5 +8,5 @@ mod files;
 mod tsc;
 
 pub use child::{BoundChild, spawn_bound};
-pub use files::{is_locked, link, lock_file, private_dir, unnameable, unnamed};
+pub use files::{is_locked, link, lock_file, locked_file, private_dir, unnameable, unnamed};
 pub use tsc::TscReading;
