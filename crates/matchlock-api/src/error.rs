@@ -57,27 +57,6 @@ impl ErrorCode {
             Self::Other(number) => number,
         }
     }
-
-    /// What it means, in a few words.
-    #[must_use]
-    pub fn meaning(self) -> &'static str {
-        match self {
-            Self::Parse => "the line is not JSON; the answer has no id",
-            Self::InvalidRequest => {
-                "the line is JSON, but no request, or it lacks the id that its method needs"
-            }
-            Self::MethodNotFound => "there is no such method",
-            Self::InvalidParams => {
-                "a parameter is missing, has a wrong type, or asks for what cannot be"
-            }
-            Self::Internal => "a mistake of matchlock's own",
-            Self::Sandbox => "the sandbox failed, or there is none yet",
-            Self::Exec => "a command could not be run",
-            Self::File => "a file or the log could not be read or written",
-            Self::Cancelled => "the request was cancelled",
-            Self::Other(_) => "of a newer version",
-        }
-    }
 }
 
 impl From<i64> for ErrorCode {

@@ -43,9 +43,7 @@ impl Resources {
     #[must_use]
     pub fn limits(&self) -> Limits {
         let default = Limits::default();
-        let given = |value: Option<i64>, default| {
-            value.and_then(|value| u64::try_from(value).ok()).filter(|n| *n > 0).unwrap_or(default)
-        };
+        let given = |value, default| above_0(value).unwrap_or(default);
         Limits {
             cpus: self.cpus.filter(|cpus| *cpus > 0.0).unwrap_or(default.cpus),
             memory_mb: given(self.memory_mb, default.memory_mb),
@@ -53,6 +51,11 @@ impl Resources {
             timeout_seconds: given(self.timeout_seconds, default.timeout_seconds),
         }
     }
+}
+
+/// What is not above 0 is as if it were absent.
+pub(super) fn above_0(value: Option<i64>) -> Option<u64> {
+    value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0)
 }
 
 #[cfg(test)]

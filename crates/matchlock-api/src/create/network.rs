@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use super::limits::above_0;
+
 /// What the sandbox reaches.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Network {
@@ -54,7 +56,7 @@ impl Network {
     /// The largest packet in bytes.
     #[must_use]
     pub fn mtu(&self) -> u64 {
-        self.mtu.and_then(|mtu| u64::try_from(mtu).ok()).filter(|mtu| *mtu > 0).unwrap_or(1500)
+        above_0(self.mtu).unwrap_or(1500)
     }
 }
 
