@@ -11,10 +11,9 @@
 mod kept;
 mod session;
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -22,9 +21,6 @@ use crate::run;
 use crate::setup::{self, Need};
 use crate::workspace::Workspace;
 use session::Session;
-
-/// What cargo-fuzz calls the platform of this machine.
-const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -49,29 +45,30 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     let chosen = if args.targets.is_empty() { known } else { args.targets.clone() };
     let programs = build(workspace)?;
-    let queue = Mutex::new(VecDeque::from(chosen));
+    let queue = Mutex::new(chosen.into_iter());
     let broken = Mutex::new(Vec::new());
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                while let Some(target) = next(&queue) {
+                loop {
+                    let Some(target) = locked(&queue).next() else { return };
                     let session = Session::new(workspace, &programs, &target);
                     if let Err(error) = fuzz(&session, args) {
                         eprintln!("fuzz: {target}: {error:#}");
-                        broken.lock().unwrap_or_else(PoisonError::into_inner).push(target);
+                        locked(&broken).push(target);
                     }
                 }
             });
         }
     });
-    let broken = broken.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let broken = locked(&broken);
     ensure!(broken.is_empty(), "{} did not hold", broken.join(", "));
     Ok(())
 }
 
-fn next(queue: &Mutex<VecDeque<String>>) -> Option<String> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn fuzz(session: &Session<'_>, args: &Args) -> Result<()> {
@@ -110,17 +107,13 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
     setup::ensure(&[Need::CxxCompiler])?;
     let cargo_fuzz = cargo_fuzz(workspace)?;
     let target = directory(workspace).join("build");
-    // Debian's compiler has no address sanitizer for Rust's targets on a stable toolchain; the
-    // targets hold safe code, which panics where other languages would overrun.
-    let mut build = Command::new(cargo_fuzz);
-    build.current_dir(workspace.root()).env("RUSTC_BOOTSTRAP", "1");
-    build.args(["fuzz", "build", "--sanitizer", "none", "--target", PLATFORM, "--target-dir"]);
-    build.arg(&target);
-    for variable in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
-        build.env_remove(variable);
-    }
+    // The targets are safe code, which panics where other languages would overrun: an address
+    // sanitizer would only slow them down.
+    let mut build = workspace.cargo_as(cargo_fuzz);
+    build.args(["fuzz", "build", "--sanitizer", "none", "--target", setup::GNU, "--target-dir"]);
+    build.arg(&target).env("RUSTC_BOOTSTRAP", "1");
     run::checked(&mut build)?;
-    Ok(target.join(PLATFORM).join("release"))
+    Ok(target.join(setup::GNU).join("release"))
 }
 
 /// The program of cargo-fuzz, installed for this repository alone where there is none.

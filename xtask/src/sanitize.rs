@@ -12,9 +12,6 @@ use crate::workspace::Workspace;
 /// Those that call the kernel without a wrapper of another crate's.
 const PACKAGES: [&str; 2] = ["matchlock-sys", "matchlock-agent"];
 
-/// The sanitizer has a runtime for it, and it links dynamically, which the runtime wants.
-const PLATFORM: &str = "x86_64-unknown-linux-gnu";
-
 /// Builds in a directory of its own, for every crate is compiled with the sanitizer, and runs.
 ///
 /// # Errors
@@ -22,7 +19,8 @@ const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     setup::ensure(&[Need::CCompiler])?;
     let mut cargo = workspace.cargo();
-    cargo.args(["test", "--no-fail-fast", "--lib", "--bins", "--target", PLATFORM]);
+    // The sanitizer's runtime is there for this target, which links dynamically, as that wants.
+    cargo.args(["test", "--no-fail-fast", "--lib", "--bins", "--target", setup::GNU]);
     cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
     cargo.arg("--target-dir").arg(workspace.target().join("sanitize"));
     cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address");

@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 
 const MUSL: &str = "x86_64-unknown-linux-musl";
 const AARCH64: &str = "aarch64-unknown-linux-musl";
-const GNU: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const GNU: &str = "x86_64-unknown-linux-gnu";
 
 /// A program that something here runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

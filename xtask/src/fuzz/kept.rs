@@ -4,6 +4,7 @@
 //! shortest inputs that cover code which no shorter one covers, within a bound, for they are there
 //! to start from and not to be complete.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -45,9 +46,12 @@ pub(super) fn renew(session: &Session<'_>) -> Result<Kept> {
     session.minimise(minimal.path())?;
     let found = files(minimal.path())?;
     let directory = session.committed();
+    let mut seeds = BTreeSet::new();
     for (_, path) in files(&directory)? {
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX)) {
             fs::remove_file(&path)?;
+        } else {
+            seeds.insert(fs::read(&path)?);
         }
     }
     let mut kept = Kept { files: 0, bytes: 0, of: found.len() };
@@ -55,23 +59,19 @@ pub(super) fn renew(session: &Session<'_>) -> Result<Kept> {
         if kept.files == FILES || kept.bytes + length > BYTES {
             break;
         }
-        keep(path, &directory)?;
-        kept.files += 1;
-        kept.bytes += length;
+        let input = fs::read(path)?;
+        if !seeds.contains(&input) {
+            keep(&input, &directory)?;
+            kept.files += 1;
+            kept.bytes += length;
+        }
     }
     Ok(kept)
 }
 
-/// Copies an input under a name that its content makes, unless a seed is the same.
-fn keep(input: &Path, directory: &Path) -> Result<()> {
-    let content = fs::read(input)?;
-    for (_, path) in files(directory)? {
-        if fs::read(path)? == content {
-            return Ok(());
-        }
-    }
-    let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(&content));
-    let name = format!("{PREFIX}{}", digest.get(..12).unwrap_or(&digest));
-    let path = directory.join(name);
-    fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
+/// Writes an input under a name that its content makes.
+fn keep(input: &[u8], directory: &Path) -> Result<()> {
+    let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(input));
+    let path = directory.join(format!("{PREFIX}{}", digest.get(..12).unwrap_or(&digest)));
+    fs::write(&path, input).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -83,24 +83,23 @@ impl<'a> Session<'a> {
                 .with_context(|| format!("cannot make {}", directory.display()))?;
         }
         let limit = format!("-max_total_time={}", minutes.saturating_mul(60));
-        let log =
-            self.fuzzer(&[&limit, "-print_final_stats=1"], &[self.working(), self.committed()])?;
+        let log = self.fuzzer(&limit, &[self.working(), self.committed()])?;
         figures(&log).with_context(|| format!("no figures in {}", self.log().display()))
     }
 
     /// Copies the smallest inputs that together cover what all inputs cover into a directory.
     pub(super) fn minimise(&self, into: &Path) -> Result<()> {
         let directories = [into.to_owned(), self.working(), self.committed()];
-        self.fuzzer(&["-merge=1"], &directories).map(drop)
+        self.fuzzer("-merge=1", &directories).map(drop)
     }
 
     /// Calls the target's program, and returns what it wrote.
-    fn fuzzer(&self, options: &[&str], directories: &[PathBuf]) -> Result<String> {
+    fn fuzzer(&self, option: &str, directories: &[PathBuf]) -> Result<String> {
         let path = self.log();
         fs::create_dir_all(path.parent().context("a log has a directory")?)?;
         let log = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let mut command = Command::new(&self.program);
-        command.args(options).args([
+        command.arg(option).args([
             format!("-timeout={TIMEOUT}"),
             format!("-rss_limit_mb={MEMORY}"),
             format!("-max_len={MAX_LEN}"),
