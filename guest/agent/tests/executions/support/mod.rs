@@ -193,12 +193,20 @@ impl Drop for Agent {
             return;
         }
         wait_until("the end of all that the server ran", TIMEOUT, || {
-            for group in self.groups() {
-                let _not_yet = std::fs::remove_dir(group);
-            }
-            (!self.group.exists() || std::fs::remove_dir(&self.group).is_ok()).then_some(())
+            remove_groups(&self.group);
+            (!self.group.exists()).then_some(())
         });
     }
+}
+
+/// Removes a control group and those in it, as far as no process lives there.
+fn remove_groups(group: &Path) {
+    for entry in std::fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&entry.path());
+        }
+    }
+    let _not_yet = std::fs::remove_dir(group);
 }
 
 /// One connection.
