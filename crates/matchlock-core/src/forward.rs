@@ -16,7 +16,7 @@ use matchlock_proto::{AgentFrame, Decoder, HostFrame, Request, WireMessage};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::audit::{ForwardSpan, Trail};
@@ -24,7 +24,8 @@ use crate::error::CoreError;
 use crate::exec::ExecError;
 use crate::guest::Line;
 
-/// Connections at a time over all published ports of a sandbox; more wait in the backlog.
+/// Connections at a time over all published ports of a sandbox. One more for each listener waits
+/// accepted, others in its backlog.
 const MAX_CONNECTIONS: usize = 256;
 
 /// How long the guest may take to answer a connection: its program may be busy, its agent is not.
@@ -177,36 +178,31 @@ impl Port {
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
-                accepted = self.next(&listener) => accepted,
+                accepted = listener.accept() => accepted,
                 _ = stopped.changed() => break,
                 Some(_) = connections.join_next() => continue,
             };
-            match accepted {
-                Ok((stream, peer, permit)) => {
-                    let port = self.clone();
-                    connections.spawn(async move {
-                        port.carry(stream, peer).await;
-                        drop(permit);
-                    });
-                }
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     (self.failed)(&ExecError::Lost(Some(error)));
                     tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
                 }
-            }
+            };
+            // Only a connection takes room, never a listener that has none.
+            let permit = tokio::select! {
+                Ok(permit) = Arc::clone(&self.permits).acquire_owned() => permit,
+                _ = stopped.changed() => break,
+            };
+            let port = self.clone();
+            connections.spawn(async move {
+                port.carry(stream, peer).await;
+                drop(permit);
+            });
         }
         drop(listener);
         connections.shutdown().await;
-    }
-
-    /// The next connection, as soon as there is room for one.
-    async fn next(
-        &self,
-        listener: &TcpListener,
-    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, peer) = listener.accept().await?;
-        Ok((stream, peer, permit))
     }
 
     async fn carry(self, mut stream: TcpStream, peer: SocketAddr) {

@@ -3,11 +3,12 @@
 mod support;
 
 use std::fs;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown};
 use std::num::NonZeroU16;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use matchlock_core::audit::{Summary, verify};
@@ -17,7 +18,11 @@ use matchlock_core::{
     Listeners, NetworkSpec, PortForward, SandboxHandle, SandboxSpec, SecretValues,
 };
 use matchlock_proto::{AgentFrame, BootConfig, BootStep, Request};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use support::{left, report, serve, spec, start};
 
@@ -294,4 +299,89 @@ async fn a_port_that_nobody_listens_on_is_told_and_others_go_on() {
     let (records, _) = records(&log);
     let end = records.iter().find(|record| record["event"] == "forward_end").expect("one");
     assert!(end["error"].as_str().expect("text").ends_with("connection refused"));
+}
+
+/// A guest whose ports send back what they get, and the most connections that it had at a time.
+async fn crowded(home: &Path) -> (SandboxHandle, Arc<AtomicUsize>) {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    let vmm = serve(move |request, mut peer| match request {
+        Request::Boot(_) => drop(peer.send(&AgentFrame::Booted(report()))),
+        Request::Forward { .. } => {
+            seen.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            peer.send(&AgentFrame::Started);
+            let mut back = peer.stream.try_clone().expect("clone");
+            std::io::copy(&mut peer.stream, &mut back).expect("echo");
+            now.fetch_sub(1, Ordering::SeqCst);
+        }
+        _ => drop(peer.send(&AgentFrame::Done)),
+    });
+    (start(spec(), Attachments::default(), home, &vmm).await.expect("start"), most)
+}
+
+/// Publishes one port on all these addresses.
+fn publish(sandbox: &SandboxHandle, addresses: &[IpAddr]) -> NonZeroU16 {
+    let forward = PortForward { local: free_port(), remote: NonZeroU16::new(80).expect("not 0") };
+    let listeners = Listeners::bind(&[forward], addresses).expect("a free port");
+    sandbox.publish(listeners, |error| panic!("{error}")).expect("publish");
+    forward.local
+}
+
+/// For anything that is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What comes back for one byte.
+async fn echo(stream: &mut TcpStream) -> u8 {
+    let talk = async {
+        stream.write_all(b"!").await?;
+        stream.read_u8().await
+    };
+    timeout(PATIENCE, talk).await.expect("served in time").expect("echo")
+}
+
+#[tokio::test]
+async fn listeners_that_are_idle_do_not_keep_others_from_connections() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let (sandbox, _) = crowded(home.path()).await;
+    let addresses: Vec<IpAddr> = (1..=300u16)
+        .map(|n| u32::from(Ipv4Addr::LOCALHOST) + u32::from(n))
+        .map(|ip| Ipv4Addr::from(ip).into())
+        .collect();
+    let port = publish(&sandbox, &addresses);
+    // The last ones first, while no other has had a connection.
+    for ip in addresses.into_iter().rev() {
+        let mut stream = TcpStream::connect((ip, port.get())).await.expect("connect");
+        assert_eq!(echo(&mut stream).await, b'!', "{ip}");
+    }
+    sandbox.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_bound_waits_and_is_then_served() {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).expect("a limit that is allowed");
+    let home = tempfile::tempdir().expect("tempdir");
+    let (sandbox, most) = crowded(home.path()).await;
+    let port = publish(&sandbox, &[Ipv4Addr::LOCALHOST.into()]);
+    let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port.get()));
+    let mut held = Vec::new();
+    for _ in 0..256 {
+        let mut stream = connect().await.expect("connect");
+        assert_eq!(echo(&mut stream).await, b'!');
+        held.push(stream);
+    }
+    let mut late = connect().await.expect("the backlog has room");
+    late.write_all(b"?").await.expect("write");
+    // Whoever would take it has the time of some exchanges.
+    for stream in &mut held[..64] {
+        assert_eq!(echo(stream).await, b'!');
+    }
+    assert_eq!(late.try_read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    held.pop();
+    let answer = timeout(PATIENCE, late.read_u8()).await;
+    assert_eq!(answer.expect("served in time").expect("echo"), b'?');
+    assert_eq!(most.load(Ordering::SeqCst), 256);
+    // Neither the ones that are held nor the listener keep the end waiting.
+    sandbox.end().await;
 }
