@@ -3,16 +3,19 @@
 
 mod support;
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Barrier, mpsc};
 use std::time::Duration;
 
 use matchlock_core::vmm::Fake;
 use matchlock_core::{
-    Attachments, Classified, CoreError, EndCause, ErrorKind, ExecError, ExecRequest, ExitStatus,
-    Lifetime, Phase, SandboxHandle, SandboxSpec,
+    Attachments, Classified, CoreError, EndCause, ErrorKind, ExecError, ExecFailure, ExecRequest,
+    ExitStatus, Lifetime, NetworkSpec, Phase, SandboxHandle, SandboxSpec,
 };
-use matchlock_proto::{AgentFrame, HostFrame, Request};
+use matchlock_proto::{AgentFrame, BootStep, HostFrame, Request};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
 
 use support::{Peer, launcher, left, report, serve, spec, start};
 
@@ -140,27 +143,141 @@ async fn each_end_has_its_cause() {
     assert!(left(home.path()).is_empty());
 }
 
+/// Checks that a trail's last record is its end, by the cause of this word.
+fn assert_last(log: &Path, word: &str) {
+    let trail = std::fs::read_to_string(log).expect("a trail");
+    let last = trail.lines().last().expect("a record");
+    let expected = format!(r#""cause":"{word}""#);
+    assert!(last.contains(r#""event":"end""#) && last.contains(&expected), "{word}: {last}");
+}
+
 #[tokio::test]
 async fn the_trail_tells_the_cause_of_the_end_last() {
     let home = tempfile::tempdir().expect("tempdir");
     let causes = [
-        (EndCause::Deadline, "deadline"),
-        (EndCause::OutputClosed, "output_closed"),
-        (EndCause::Killed, "killed"),
+        (EndCause::CommandLost, "command_lost"),
         (EndCause::Signal(2), "signal"),
+        (EndCause::Deadline, "deadline"),
+        (EndCause::Stopped, "stopped"),
+        (EndCause::Killed, "killed"),
+        (EndCause::OutputClosed, "output_closed"),
+        (EndCause::AuditLost, "audit_lost"),
     ];
     for (cause, word) in causes {
         let log = home.path().join(word);
-        let spec = SandboxSpec { audit_log: Some(log.clone()), ..once() };
-        let sandbox = start(spec, Attachments::default(), home.path(), &obedient()).await;
+        let sandbox = start(logged(&log), Attachments::default(), home.path(), &obedient()).await;
         let sandbox = sandbox.expect("up");
         sandbox.end_because(cause);
         sandbox.ended().await;
-        let trail = std::fs::read_to_string(log).expect("a trail");
-        let last = trail.lines().last().expect("a record");
-        let expected = format!(r#""cause":"{word}""#);
-        assert!(last.contains(r#""event":"end""#) && last.contains(&expected), "{last}");
+        assert_last(&log, word);
     }
+}
+
+/// A sandbox with a trail outside of its directory.
+fn logged(log: &Path) -> SandboxSpec {
+    SandboxSpec { audit_log: Some(log.to_owned()), ..once() }
+}
+
+#[tokio::test]
+async fn the_trail_tells_the_causes_that_nobody_asks_for() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let log = |word: &str| home.path().join(word);
+    for (said, word) in [("", "guest_gone"), ("oom", "monitor_died")] {
+        let vmm = obedient();
+        let sandbox = start(logged(&log(word)), Attachments::default(), home.path(), &vmm).await;
+        let sandbox = sandbox.expect("up");
+        vmm.end_all(said);
+        sandbox.ended().await;
+        assert_last(&log(word), word);
+    }
+
+    let vmm = guest(|_, mut peer| {
+        peer.send(&AgentFrame::Started);
+        peer.send(&AgentFrame::Exited(ExitStatus::Code(0)));
+    });
+    let spec = logged(&log("command_ended"));
+    let sandbox = start(spec, Attachments::default(), home.path(), &vmm).await.expect("up");
+    let _command = sandbox.command(program("true")).await.expect("started");
+    sandbox.ended().await;
+    assert_last(&log("command_ended"), "command_ended");
+
+    let vmm = serve(|_, mut peer| {
+        let message = "no disk".to_owned();
+        let failure = ExecFailure::Boot { step: BootStep::Root, message };
+        peer.send(&AgentFrame::Refused(failure));
+    });
+    let spec = logged(&log("start_failed"));
+    start(spec, Attachments::default(), home.path(), &vmm).await.expect_err("no guest");
+    assert_last(&log("start_failed"), "start_failed");
+
+    let launcher = launcher(home.path(), &obedient());
+    let spec = logged(&log("abandoned"));
+    let sandbox = launcher.launch(spec, Attachments::default()).expect("launched");
+    sandbox.ready().await.expect("up");
+    drop(sandbox);
+    launcher.settled().await;
+    assert_last(&log("abandoned"), "abandoned");
+}
+
+#[tokio::test]
+async fn the_machine_ends_first_then_network_trail_and_directory() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let log = home.path().join("trail");
+    let has_ended = {
+        let log = log.clone();
+        move || std::fs::read_to_string(&log).is_ok_and(|trail| trail.contains(r#""event":"end""#))
+    };
+    let (report, at_end) = mpsc::channel();
+    let (look, vms) = (has_ended.clone(), home.path().to_owned());
+    let vmm = obedient().at_end(move |machine| {
+        let nic = machine.nic.as_ref().expect("a network").socket.try_clone().expect("clone");
+        let here = (is_served(&nic), look(), left(&vms).len());
+        report.send((nic, here)).expect("the test listens");
+    });
+    let spec = SandboxSpec { network: Some(NetworkSpec::default()), ..logged(&log) };
+    let sandbox = start(spec, Attachments::default(), home.path(), &vmm).await.expect("up");
+
+    // The kernel keeps the events of both watches in their order.
+    let events = inotify::init(inotify::CreateFlags::empty()).expect("inotify");
+    let watch = |path: &Path, what| inotify::add_watch(&events, path, what).expect("watch");
+    let of_log = watch(&log, inotify::WatchFlags::MODIFY);
+    watch(&home.path().join(".matchlock/vms"), inotify::WatchFlags::DELETE);
+    let watcher = std::thread::spawn(move || {
+        let (nic, at_end) = at_end.recv_timeout(Duration::from_secs(30)).expect("the machine ends");
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&events, &mut buffer);
+        let mut seen = Vec::new();
+        while seen.last() != Some(&"directory") {
+            if reader.is_buffer_empty() {
+                let limit = Timespec { tv_sec: 30, tv_nsec: 0 };
+                let waiting = &mut [PollFd::new(&events, PollFlags::IN)];
+                assert_ne!(poll(waiting, Some(&limit)).expect("poll"), 0, "nothing but {seen:?}");
+            }
+            match reader.next().expect("an event").wd() == of_log {
+                // Other records may come before it.
+                true if has_ended() && !seen.contains(&"trail") => {
+                    assert!(!is_served(&nic), "the network is gone when the trail is closed");
+                    seen.push("trail");
+                }
+                true => {}
+                false => seen.push("directory"),
+            }
+        }
+        (at_end, seen)
+    });
+    sandbox.end().await;
+    let (at_end, seen) =
+        tokio::task::spawn_blocking(|| watcher.join()).await.expect("join").expect("order");
+    assert_eq!(at_end, (true, false, 1), "of the machine: network, end of the trail, directories");
+    assert_eq!(seen, ["trail", "directory"]);
+}
+
+/// Whether the other end of a network device is there.
+fn is_served(nic: &OwnedFd) -> bool {
+    let mut nic = [PollFd::new(nic, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut nic, Some(&now)).expect("poll");
+    !nic[0].revents().contains(PollFlags::HUP)
 }
 
 #[tokio::test]

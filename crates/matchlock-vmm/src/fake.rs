@@ -15,10 +15,14 @@ use crate::{Accelerator, Answered, Backend, DiskSource, Vm, VmExit, VmSpec, Vmm}
 /// Called with the port and the guest's end of each connection; `false` refuses it.
 type Guest = dyn Fn(u32, UnixStream) -> bool + Send + Sync;
 
+/// Called when a machine is to end, with what it was given.
+type Farewell = dyn Fn(&VmSpec) + Send + Sync;
+
 /// A back end whose guests are a function.
 #[derive(Clone)]
 pub struct Fake {
     guest: Arc<Guest>,
+    farewell: Arc<Farewell>,
     seen: Arc<Mutex<Vec<Seen>>>,
     ends: Arc<Mutex<Vec<Arc<End>>>>,
 }
@@ -53,7 +57,14 @@ struct End {
 impl Fake {
     /// Machines whose guest is `guest`.
     pub fn new(guest: impl Fn(u32, UnixStream) -> bool + Send + Sync + 'static) -> Self {
-        Self { guest: Arc::new(guest), seen: Arc::default(), ends: Arc::default() }
+        let farewell: Arc<Farewell> = Arc::new(|_| {});
+        Self { guest: Arc::new(guest), farewell, seen: Arc::default(), ends: Arc::default() }
+    }
+
+    /// Looks around each time that a machine is told to end, while it still runs.
+    #[must_use]
+    pub fn at_end(self, farewell: impl Fn(&VmSpec) + Send + Sync + 'static) -> Self {
+        Self { farewell: Arc::new(farewell), ..self }
     }
 
     /// What the machines were asked to be, in the order of their starts.
@@ -102,7 +113,7 @@ impl Vmm for Fake {
         lock(&self.seen).push(Seen::of(&spec));
         let end = Arc::new(End::default());
         lock(&self.ends).push(Arc::clone(&end));
-        Ok(Box::new(FakeVm { guest: self.clone(), _spec: spec, end }))
+        Ok(Box::new(FakeVm { guest: self.clone(), spec, end }))
     }
 }
 
@@ -140,7 +151,7 @@ impl End {
 #[derive(Debug)]
 struct FakeVm {
     guest: Fake,
-    _spec: VmSpec,
+    spec: VmSpec,
     end: Arc<End>,
 }
 
@@ -170,6 +181,7 @@ impl Vm for FakeVm {
     }
 
     fn kill(&self) {
+        (self.guest.farewell)(&self.spec);
         self.end.now(VmExit { clean: true, diagnostics: String::new() });
     }
 
