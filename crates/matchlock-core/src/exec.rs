@@ -1,26 +1,25 @@
 //! The host's end of an execution: three byte streams with credit, control, and the status.
 
-mod credit;
-
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use matchlock_net::AuditLost;
 use matchlock_proto::{
-    AgentFrame, Decoder, ExecFailure, ExecRequest, ExitStatus, HostFrame, INITIAL_WINDOW, MAX_DATA,
-    Request, StreamId, WindowSize, WireError, WireMessage,
+    AgentFrame, ExecFailure, ExecRequest, ExitStatus, Flood, HostFrame, Request, StreamId,
+    WindowSize, WireError,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use matchlock_wire::io::{
+    Credits, FrameReader, Granted, ReadError, Receiver, Sender, Sink, receiving, sending,
+    write_frames,
+};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc::error::SendError;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::net::unix::OwnedReadHalf;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
-use self::credit::{Credits, Flood};
 use crate::audit::ExecSpan;
 use crate::classified::{Classified, ErrorKind};
 
@@ -52,6 +51,22 @@ pub enum ExecError {
     /// The audit trail does not take records, so nothing is started any more.
     #[error("cannot start the program: the audit trail is not writable")]
     Audit(#[source] AuditLost),
+}
+
+impl From<ReadError> for ExecError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Closed => Self::Lost(None),
+            ReadError::Io(error) => Self::Lost(Some(error)),
+            ReadError::Protocol(error) => Self::Protocol(error),
+        }
+    }
+}
+
+impl From<Flood> for ExecError {
+    fn from(_: Flood) -> Self {
+        Self::Flood
+    }
 }
 
 impl Classified for ExecError {
@@ -112,20 +127,14 @@ pub struct ExecControl {
 }
 
 /// Feeds standard input. Dropping it is the end of the input.
-#[derive(Debug)]
-pub struct StdinSender {
-    frames: UnboundedSender<HostFrame>,
-    credit: Arc<Semaphore>,
-}
+pub type StdinSender = Sender<HostFrame>;
 
 /// One output stream. What is taken from it is granted to the guest again. Dropping it lets the
 /// program go on: what it writes there is thrown away.
-#[derive(Debug)]
-pub struct Output {
-    stream: StreamId,
-    chunks: UnboundedReceiver<Vec<u8>>,
-    credits: Arc<Credits>,
-}
+pub type Output = Receiver;
+
+/// The agent's frames on one connection.
+pub(crate) type AgentFrames = FrameReader<AgentFrame, OwnedReadHalf>;
 
 impl Execution {
     /// Starts a program over a fresh connection to the agent.
@@ -150,36 +159,36 @@ impl Execution {
         let (reader, writer) = stream.into_split();
         let (frames, outgoing) = unbounded_channel();
         drop(frames.send(HostFrame::Open(Box::new(request))));
-        let credits = Arc::new(Credits::new());
-        let writing = tokio::spawn(write_frames(writer, outgoing, Arc::clone(&credits)));
+        let credits = Arc::new(Credits::default());
+        let writing = write_frames(writer, outgoing, Arc::clone(&credits), HostFrame::Credit);
+        // A connection that does not take frames is one that ends for the reader, too.
+        let writing = tokio::spawn(async move { drop(writing.await) });
         let mut incoming = FrameReader::new(reader);
-        let first = timeout_at(deadline.into(), incoming.next()).await;
-        match first.unwrap_or(Err(ExecError::Slow)) {
-            Ok(AgentFrame::Started) => {}
-            Ok(AgentFrame::Refused(failure)) => return Err(span.failed(failure.into())),
-            Ok(_) => return Err(span.failed(ExecError::Unexpected)),
-            Err(error) => return Err(span.failed(error)),
+        match timeout_at(deadline.into(), incoming.next()).await {
+            Ok(Ok(AgentFrame::Started)) => {}
+            Ok(Ok(AgentFrame::Refused(failure))) => return Err(span.failed(failure.into())),
+            Ok(Ok(_)) => return Err(span.failed(ExecError::Unexpected)),
+            Ok(Err(error)) => return Err(span.failed(error.into())),
+            Err(_) => return Err(span.failed(ExecError::Slow)),
         }
         let span = Arc::new(span);
-        let credit = Arc::new(Semaphore::new(INITIAL_WINDOW as usize));
-        let (stdout_sink, stdout) = output(StreamId::Stdout, &credits);
-        let (stderr_sink, stderr) = output(StreamId::Stderr, &credits);
+        let end_of_input: fn() -> HostFrame = || HostFrame::StdinEof;
+        let (stdin, granted) =
+            sending(frames.clone(), HostFrame::Stdin, has_stdin.then_some(end_of_input));
+        let (stdout_sink, stdout) = receiving(StreamId::Stdout, &credits);
+        let (stderr_sink, stderr) = receiving(StreamId::Stderr, &credits);
         let (report, status) = oneshot::channel();
-        let sinks = Incoming {
-            stdout: stdout_sink,
-            stderr: stderr_sink,
-            stdin_credit: Arc::clone(&credit),
-        };
+        let sinks = Incoming { stdout: stdout_sink, stderr: stderr_sink, stdin: granted };
         let ending = Arc::clone(&span);
         let (end, ended) = watch::channel(None);
         let reading = tokio::spawn(async move {
             let result = sinks.run(incoming).await;
             ending.end(&result);
             end.send_replace(Some(result.as_ref().ok().copied()));
-            sinks.stdin_credit.close();
+            drop(sinks);
             drop(report.send(result));
         });
-        let stdin = has_stdin.then(|| StdinSender { frames: frames.clone(), credit });
+        let stdin = has_stdin.then_some(stdin);
         let control = ExecControl { frames };
         let this = Self { control, status, ended, tasks: [writing, reading], span };
         Ok((this, Streams { stdin, stdout, stderr }))
@@ -230,82 +239,20 @@ impl ExecControl {
     }
 }
 
-impl StdinSender {
-    /// Sends bytes, waiting until the program has read enough of the earlier ones.
-    ///
-    /// # Errors
-    /// `BrokenPipe` when the program has ended.
-    pub async fn send(&self, data: &[u8]) -> io::Result<()> {
-        for chunk in data.chunks(MAX_DATA) {
-            let wanted = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            let permit = self.credit.acquire_many(wanted).await;
-            permit.map_err(|_| io::ErrorKind::BrokenPipe)?.forget();
-            let frame = HostFrame::Stdin(chunk.to_vec());
-            self.frames.send(frame).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for StdinSender {
-    fn drop(&mut self) {
-        drop(self.frames.send(HostFrame::StdinEof));
-    }
-}
-
-impl Output {
-    /// The next bytes, or `None` after the last.
-    pub async fn next(&mut self) -> Option<Vec<u8>> {
-        let chunk = self.chunks.recv().await?;
-        self.credits.consume(self.stream, chunk.len());
-        Some(chunk)
-    }
-
-    /// Everything up to the end of the stream.
-    pub async fn collect(&mut self) -> Vec<u8> {
-        let mut all = Vec::new();
-        while let Some(chunk) = self.next().await {
-            all.extend_from_slice(&chunk);
-        }
-        all
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        self.chunks.close();
-        while let Ok(chunk) = self.chunks.try_recv() {
-            self.credits.consume(self.stream, chunk.len());
-        }
-    }
-}
-
-fn output(stream: StreamId, credits: &Arc<Credits>) -> (Sink, Output) {
-    // Unbounded in type, bounded by the credit that `Sink` enforces.
-    let (sender, chunks) = unbounded_channel();
-    let sink = Sink { stream, chunks: sender, credits: Arc::clone(credits) };
-    (sink, Output { stream, chunks, credits: Arc::clone(credits) })
-}
-
 /// Hands received frames to their streams.
 struct Incoming {
     stdout: Sink,
     stderr: Sink,
-    stdin_credit: Arc<Semaphore>,
+    stdin: Granted,
 }
 
 impl Incoming {
-    async fn run(&self, mut frames: FrameReader) -> Result<ExitStatus, ExecError> {
+    async fn run(&self, mut frames: AgentFrames) -> Result<ExitStatus, ExecError> {
         loop {
             match frames.next().await? {
                 AgentFrame::Stdout(data) => self.stdout.accept(data)?,
                 AgentFrame::Stderr(data) => self.stderr.accept(data)?,
-                AgentFrame::Credit(StreamId::Stdin, bytes) => {
-                    // More than a window can never have been consumed: the excess is a lie.
-                    let room = (INITIAL_WINDOW as usize)
-                        .saturating_sub(self.stdin_credit.available_permits());
-                    self.stdin_credit.add_permits(room.min(bytes as usize));
-                }
+                AgentFrame::Credit(StreamId::Stdin, bytes) => self.stdin.add(bytes),
                 AgentFrame::Exited(status) => return Ok(status),
                 AgentFrame::Refused(failure) => return Err(failure.into()),
                 AgentFrame::Credit(..)
@@ -313,77 +260,6 @@ impl Incoming {
                 | AgentFrame::Started
                 | AgentFrame::Done => return Err(ExecError::Unexpected),
             }
-        }
-    }
-}
-
-/// The receiving side of one output stream.
-struct Sink {
-    stream: StreamId,
-    chunks: UnboundedSender<Vec<u8>>,
-    credits: Arc<Credits>,
-}
-
-impl Sink {
-    fn accept(&self, data: Vec<u8>) -> Result<(), ExecError> {
-        // Empty frames cost the guest nothing, so they must cost us nothing.
-        if data.is_empty() {
-            return Ok(());
-        }
-        self.credits.receive(self.stream, data.len()).map_err(|Flood| ExecError::Flood)?;
-        if let Err(SendError(data)) = self.chunks.send(data) {
-            // Nobody listens any more: the program must not be blocked by that.
-            self.credits.consume(self.stream, data.len());
-        }
-        Ok(())
-    }
-}
-
-/// Reads frames from the agent.
-pub(crate) struct FrameReader {
-    reader: OwnedReadHalf,
-    decoder: Decoder<AgentFrame>,
-    buffer: Box<[u8]>,
-}
-
-impl FrameReader {
-    pub(crate) fn new(reader: OwnedReadHalf) -> Self {
-        Self { reader, decoder: Decoder::new(), buffer: vec![0; MAX_DATA].into() }
-    }
-
-    pub(crate) async fn next(&mut self) -> Result<AgentFrame, ExecError> {
-        loop {
-            if let Some(frame) = self.decoder.next().map_err(ExecError::Protocol)? {
-                return Ok(frame);
-            }
-            match self.reader.read(&mut self.buffer).await {
-                Ok(0) => return Err(ExecError::Lost(None)),
-                Ok(n) => self.decoder.push(self.buffer.get(..n).unwrap_or_default()),
-                Err(error) => return Err(ExecError::Lost(Some(error))),
-            }
-        }
-    }
-}
-
-/// Sends frames until nobody can make any more, and credit between them.
-async fn write_frames(
-    mut writer: OwnedWriteHalf,
-    mut frames: UnboundedReceiver<HostFrame>,
-    credits: Arc<Credits>,
-) {
-    let mut buffer = Vec::new();
-    loop {
-        let frame = tokio::select! {
-            frame = frames.recv() => match frame {
-                Some(frame) => frame,
-                None => return,
-            },
-            grant = credits.next() => grant,
-        };
-        buffer.clear();
-        frame.encode(&mut buffer);
-        if writer.write_all(&buffer).await.is_err() {
-            return;
         }
     }
 }

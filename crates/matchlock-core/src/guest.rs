@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use matchlock_proto::{AGENT_PORT, AgentFrame, HostFrame, Request, WireMessage};
 use matchlock_vmm::{Answered, Vm};
+use matchlock_wire::io::FrameReader;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout_at};
 
-use crate::exec::{ExecError, FrameReader};
+use crate::exec::ExecError;
 
 /// Pause before an agent that refused a connection is dialled again.
 const REDIAL: Duration = Duration::from_millis(50);
@@ -59,7 +60,7 @@ pub(crate) async fn ask(stream: UnixStream, request: Request) -> Result<AgentFra
     let mut bytes = Vec::new();
     HostFrame::Open(Box::new(request)).encode(&mut bytes);
     writer.write_all(&bytes).await.map_err(|error| ExecError::Lost(Some(error)))?;
-    match FrameReader::new(reader).next().await? {
+    match FrameReader::<AgentFrame, _>::new(reader).next().await? {
         AgentFrame::Refused(failure) => Err(failure.into()),
         answer => Ok(answer),
     }

@@ -1,141 +1,14 @@
-//! Framing: one type byte, a 4-byte big-endian payload length, the payload.
+//! The frames of both directions.
 
+use matchlock_wire::{MAX_DATA, StreamId, WireError, WireMessage, put};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::exec::{AgentFrame, HostFrame, StreamId};
+use crate::exec::{AgentFrame, HostFrame};
 
 /// Largest payload of a control frame in bytes: a boot configuration or an exec request with a long
 /// environment.
 pub const MAX_CONTROL: usize = 4 * 1024 * 1024;
-
-/// Largest payload of a data frame in bytes.
-pub const MAX_DATA: usize = 64 * 1024;
-
-const HEADER: usize = 5;
-
-/// Bytes that are not a frame of this protocol. The connection is of no further use.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WireError {
-    /// The type byte is none of this direction.
-    #[error("unknown frame type {0:#04x}")]
-    UnknownType(u8),
-    /// The length field is beyond the bound of its type.
-    #[error("frame of type {kind:#04x} is {len} bytes long, at most {max} are allowed")]
-    TooLong {
-        /// Type byte.
-        kind: u8,
-        /// Length as sent.
-        len: usize,
-        /// Bound for this type.
-        max: usize,
-    },
-    /// The payload does not decode as its type, or has bytes left over.
-    #[error("malformed payload of a frame of type {0:#04x}")]
-    Malformed(u8),
-}
-
-/// A message that travels in one direction of a connection.
-pub trait WireMessage: Sized {
-    /// Appends the message as one frame to `out`.
-    ///
-    /// Data beyond [`MAX_DATA`] and control messages beyond [`MAX_CONTROL`] are refused by the
-    /// receiver, so the sender must split the former and bound the latter.
-    fn encode(&self, out: &mut Vec<u8>);
-
-    /// The longest payload that a frame of this type may have.
-    ///
-    /// # Errors
-    /// [`WireError::UnknownType`] for a type that this direction does not have.
-    fn max_payload(kind: u8) -> Result<usize, WireError>;
-
-    /// Decodes one payload.
-    ///
-    /// # Errors
-    /// [`WireError`] when the payload is not one of this type.
-    fn decode(kind: u8, payload: &[u8]) -> Result<Self, WireError>;
-}
-
-/// Splits a byte stream into messages, however it arrives.
-///
-/// After an error the decoder returns the same error for ever: a peer that broke the framing once
-/// gets no second reading of its bytes.
-#[derive(Debug)]
-pub struct Decoder<M> {
-    buffer: Vec<u8>,
-    start: usize,
-    failed: Option<WireError>,
-    message: std::marker::PhantomData<fn() -> M>,
-}
-
-impl<M> Default for Decoder<M> {
-    fn default() -> Self {
-        Self { buffer: Vec::new(), start: 0, failed: None, message: std::marker::PhantomData }
-    }
-}
-
-impl<M: WireMessage> Decoder<M> {
-    /// An empty decoder.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds bytes as they were received.
-    pub fn push(&mut self, bytes: &[u8]) {
-        if self.failed.is_some() {
-            return;
-        }
-        if self.start == self.buffer.len() {
-            self.buffer.clear();
-            self.start = 0;
-        } else if self.start >= MAX_DATA {
-            self.buffer.drain(..self.start);
-            self.start = 0;
-        }
-        self.buffer.extend_from_slice(bytes);
-    }
-
-    /// The next whole message, or `None` until more bytes are pushed.
-    ///
-    /// # Errors
-    /// [`WireError`] when the bytes are not frames of this direction.
-    #[expect(clippy::should_implement_trait, reason = "no iterator: more can follow `None`")]
-    pub fn next(&mut self) -> Result<Option<M>, WireError> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
-        }
-        self.try_next().inspect_err(|error| {
-            self.failed = Some(error.clone());
-            self.buffer = Vec::new();
-            self.start = 0;
-        })
-    }
-
-    /// Whether bytes of an unfinished frame are held: an end of stream now is a truncation.
-    #[must_use]
-    pub fn is_mid_frame(&self) -> bool {
-        self.start < self.buffer.len()
-    }
-
-    fn try_next(&mut self) -> Result<Option<M>, WireError> {
-        let pending = &self.buffer[self.start..];
-        let Some((&[kind, a, b, c, d], rest)) = pending.split_first_chunk::<HEADER>() else {
-            return Ok(None);
-        };
-        let len = u32::from_be_bytes([a, b, c, d]) as usize;
-        let max = M::max_payload(kind)?;
-        if len > max {
-            return Err(WireError::TooLong { kind, len, max });
-        }
-        let Some(payload) = rest.get(..len) else {
-            return Ok(None);
-        };
-        let message = M::decode(kind, payload)?;
-        self.start += HEADER + len;
-        Ok(Some(message))
-    }
-}
 
 const STDIN: u8 = 0x01;
 const STDOUT: u8 = 0x02;
@@ -155,8 +28,8 @@ impl WireMessage for HostFrame {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Open(request) => control(out, OPEN, request.as_ref()),
-            Self::Stdin(data) => raw(out, STDIN, data),
-            Self::StdinEof => raw(out, STDIN_EOF, &[]),
+            Self::Stdin(data) => put(out, STDIN, data),
+            Self::StdinEof => put(out, STDIN_EOF, &[]),
             Self::Resize(size) => control(out, RESIZE, size),
             Self::Signal(number) => control(out, SIGNAL, number),
             Self::Credit(stream, bytes) => control(out, CREDIT, &(*stream, *bytes)),
@@ -190,13 +63,13 @@ impl WireMessage for AgentFrame {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Booted(report) => control(out, BOOTED, report),
-            Self::Started => raw(out, STARTED, &[]),
-            Self::Stdout(data) => raw(out, STDOUT, data),
-            Self::Stderr(data) => raw(out, STDERR, data),
+            Self::Started => put(out, STARTED, &[]),
+            Self::Stdout(data) => put(out, STDOUT, data),
+            Self::Stderr(data) => put(out, STDERR, data),
             Self::Credit(stream, bytes) => control(out, CREDIT, &(*stream, *bytes)),
             Self::Exited(status) => control(out, EXITED, status),
             Self::Refused(failure) => control(out, REFUSED, failure),
-            Self::Done => raw(out, DONE, &[]),
+            Self::Done => put(out, DONE, &[]),
         }
     }
 
@@ -231,23 +104,16 @@ impl AgentFrame {
     pub fn encode_output(stream: StreamId, data: &[u8], out: &mut Vec<u8>) {
         match stream {
             StreamId::Stdin => {}
-            StreamId::Stdout => raw(out, STDOUT, data),
-            StreamId::Stderr => raw(out, STDERR, data),
+            StreamId::Stdout => put(out, STDOUT, data),
+            StreamId::Stderr => put(out, STDERR, data),
         }
     }
-}
-
-fn raw(out: &mut Vec<u8>, kind: u8, payload: &[u8]) {
-    out.push(kind);
-    // A longer payload than u32 is beyond every bound: the receiver refuses the saturated length.
-    out.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
-    out.extend_from_slice(payload);
 }
 
 fn control<T: Serialize + ?Sized>(out: &mut Vec<u8>, kind: u8, value: &T) {
     // Infallible for these types: they hold no maps of unknown length and no unserialisable values.
     let payload = postcard::to_allocvec(value).unwrap_or_default();
-    raw(out, kind, &payload);
+    put(out, kind, &payload);
 }
 
 fn parse<T: DeserializeOwned>(kind: u8, payload: &[u8]) -> Result<T, WireError> {
@@ -261,6 +127,7 @@ fn parse<T: DeserializeOwned>(kind: u8, payload: &[u8]) -> Result<T, WireError> 
 mod tests {
     use super::*;
     use crate::exec::{ExecRequest, ExitStatus, Request};
+    use matchlock_wire::Decoder;
     use proptest::prelude::*;
 
     fn host_frame() -> impl Strategy<Value = HostFrame> {

@@ -1,5 +1,6 @@
 //! Executions: the request, the streams, the end.
 
+use matchlock_wire::StreamId;
 use serde::{Deserialize, Serialize};
 
 use crate::boot::{BootConfig, BootReport, BootStep};
@@ -70,17 +71,6 @@ pub struct WindowSize {
     pub rows: u16,
     /// Columns.
     pub cols: u16,
-}
-
-/// One of the three streams of an execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StreamId {
-    /// Host to guest.
-    Stdin,
-    /// Guest to host.
-    Stdout,
-    /// Guest to host.
-    Stderr,
 }
 
 /// A frame from the host to the agent.

@@ -26,10 +26,12 @@ pub use boot::{
     BootConfig, BootReport, BootStep, CpuLimit, DiskMount, DiskPart, HostEntry, LowerLayer,
     NetworkConfig, RootConfig, UpperLayer,
 };
-pub use codec::{Decoder, MAX_CONTROL, MAX_DATA, WireError, WireMessage};
+pub use codec::MAX_CONTROL;
 pub use exec::{
-    AgentFrame, ExecFailure, ExecRequest, ExitStatus, HostFrame, Request, Stdin, StreamId,
-    WindowSize,
+    AgentFrame, ExecFailure, ExecRequest, ExitStatus, HostFrame, Request, Stdin, WindowSize,
+};
+pub use matchlock_wire::{
+    Decoder, Flood, INITIAL_WINDOW, MAX_DATA, StreamId, WireError, WireMessage,
 };
 
 /// The vsock port that the agent listens on; the host is the only peer it accepts (CID 2).
@@ -37,9 +39,6 @@ pub const AGENT_PORT: u32 = 5000;
 
 /// Sent in [`BootConfig::version`]; the agent refuses any other.
 pub const PROTOCOL_VERSION: u32 = 3;
-
-/// Bytes of each stream that may be in flight before the receiver grants more with a credit frame.
-pub const INITIAL_WINDOW: u32 = 512 * 1024;
 
 /// After `SIGKILL`, how long the agent waits for processes to be gone before it writes disks out.
 pub const KILL_WAIT: Duration = Duration::from_secs(2);
