@@ -22,10 +22,8 @@ pub(crate) fn sandboxes(lab: &Lab) -> Vec<String> {
 
 /// Waits until the monitor of a sandbox was started; its agent does not answer yet.
 pub(crate) fn wait_for_monitor(lab: &Lab) {
-    let vms = lab.home().join(".matchlock/vms");
-    wait_until("a record of the monitor", PATIENCE, || {
-        let mut recorded = sandboxes(lab).into_iter().map(|id| vms.join(id).join("vmm.json"));
-        recorded.any(|path| path.exists()).then_some(())
+    wait_until("a monitor", PATIENCE, || {
+        processes(lab).iter().any(|process| process.contains("qemu")).then_some(())
     });
 }
 

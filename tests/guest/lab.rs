@@ -189,6 +189,7 @@ impl Wanted {
 pub(crate) fn spec() -> SandboxSpec {
     let (name, value) = SANDBOX_VARIABLE;
     SandboxSpec {
+        name: None,
         image: ImageSpec::Host,
         cpus: Cpus::new(1.0, 1).expect("valid"),
         memory: MemorySize::new(512, 512).expect("valid"),

@@ -175,6 +175,7 @@ impl StepSettings {
             None => Default::default(),
         };
         let spec = SandboxSpec {
+            name: None,
             image: ImageSpec::of(&image),
             cpus: self.cpus,
             memory: self.memory,

@@ -23,8 +23,12 @@ pub enum Hint {
     ImportArchive,
     /// Install QEMU, or name one.
     InstallQemu,
+    /// End the sandbox, or have it ended.
+    EndSandbox,
     /// See which images are here.
     ListImages,
+    /// See which sandboxes there are.
+    ListSandboxes,
     /// See which volumes there are.
     ListVolumes,
     /// Use the kernel that matchlock carries.

@@ -10,6 +10,7 @@ use matchlock_vmm::VmmError;
 
 use crate::audit::OpenError;
 use crate::classified::{Classified, ErrorKind, Hint};
+use crate::state::StateError;
 use crate::values::InvalidConfig;
 
 /// Why a sandbox could not be made, started or used.
@@ -79,6 +80,9 @@ pub enum CoreError {
         /// The end of its console.
         console: String,
     },
+    /// The state of the sandboxes.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The audit trail cannot be opened.
     #[error(transparent)]
     AuditLog(#[from] OpenError),
@@ -118,6 +122,7 @@ impl Classified for CoreError {
             Self::Thread(_) => ErrorKind::Internal,
             Self::Boot { .. } | Self::GuestSetup(_) => ErrorKind::Guest,
             Self::AuditLog(error) => error.kind(),
+            Self::State(error) => error.kind(),
             Self::Audit(_) | Self::Network(_) => ErrorKind::Io,
         }
     }
@@ -127,6 +132,7 @@ impl Classified for CoreError {
             Self::Config(error) => return error.hint(),
             Self::Vmm(error) | Self::Monitor(error) => return error.hint(),
             Self::AuditLog(error) => return error.hint(),
+            Self::State(error) => return error.hint(),
             Self::Kernel { .. } => Hint::OwnKernel,
             Self::OpenFiles { .. } => {
                 Hint::Text("raise the limit of open files in this shell: `ulimit -n 1024`")

@@ -24,6 +24,7 @@ use crate::network;
 use crate::phase::{EndCause, Ending, Phase, Progress};
 use crate::prepared::{Defaults, Live};
 use crate::spec::{Attachments, SandboxSpec};
+use crate::state::Journal;
 use crate::supervisor::{Order, Started, Supervisor};
 
 /// How long the guest may take to start a program: to take the connection, and to say that it has.
@@ -89,10 +90,11 @@ impl SandboxHandle {
     ) -> Result<Self, CoreError> {
         let id = SandboxId::random().map_err(CoreError::host("get random bytes"))?;
         let (orders, receiver) = unbounded_channel();
-        let (progress, phase) = Progress::new();
+        let lifetime = spec.lifetime;
+        let journal = Journal::new(alive.parts().state.clone(), id.clone(), lifetime.recorded);
+        let (progress, phase) = Progress::new(journal);
         let (start, started) = watch::channel(None);
         let (end, over) = watch::channel(None);
-        let lifetime = spec.lifetime;
         let supervisor =
             Supervisor { orders: receiver, progress, started: start, over: end, lifetime };
         tokio::spawn(supervisor.run(id.clone(), spec, with, alive));

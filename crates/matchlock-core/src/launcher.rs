@@ -124,9 +124,9 @@ impl HostSetup {
     /// Removes what supervisors left that no longer live.
     ///
     /// # Errors
-    /// As [`StateRoot::sweep`].
+    /// [`CoreError::State`].
     pub fn sweep(&self) -> Result<Swept, CoreError> {
-        self.state.sweep()
+        Ok(self.state.sweep()?)
     }
 }
 

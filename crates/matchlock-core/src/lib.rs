@@ -53,7 +53,7 @@ pub use exec::{ExecControl, ExecError, Execution, Output, StdinSender, Streams};
 pub use export::{BlockingExport, Export, ExportError};
 pub use forward::{Binding, InvalidPortForward, Listeners, PortForward};
 pub use handle::SandboxHandle;
-pub use id::SandboxId;
+pub use id::{InvalidId, SandboxId};
 pub use launcher::{HostSetup, Launcher};
 pub use matchlock_build as dockerfile;
 pub use matchlock_image as image;
@@ -70,8 +70,11 @@ pub use spec::{
     Attachments, DiskSource, DiskSpec, ImageSpec, Lifetime, NetworkSpec, PrivateRule, SandboxSpec,
     SecretRule, SecretValues,
 };
-pub use state::{StateRoot, Swept};
+pub use state::{
+    EndRecord, LifecycleRecord, Released, SandboxRecord, SandboxStatus, StateError, StateRoot,
+    Swept,
+};
 pub use values::{
-    Cpus, DiskSize, Hostname, InvalidConfig, MemorySize, MountPoint, Mtu, host_cpus,
+    Cpus, DiskSize, Hostname, InvalidConfig, MemorySize, MountPoint, Mtu, SandboxName, host_cpus,
     host_memory_mib,
 };

@@ -19,9 +19,12 @@
 
 use matchlock_net::Refusal;
 use matchlock_proto::ExitStatus;
+use matchlock_text::DescribeChain;
 use matchlock_vmm::DiskFault;
 use serde::Serialize;
 use tokio::sync::watch;
+
+use crate::state::{EndRecord, Journal};
 
 /// Where a sandbox is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -91,6 +94,8 @@ pub struct Ending {
     pub audit_lost: Option<String>,
     /// The first operation of a disk that failed on the host, if one did: its file system may be full.
     pub disk_fault: Option<DiskFault>,
+    /// Why the end could not be written down, if it could not.
+    pub unrecorded: Option<String>,
 }
 
 impl EndCause {
@@ -116,7 +121,8 @@ impl EndCause {
 impl Ending {
     /// Of a sandbox that never ran, or whose supervisor went with its runtime.
     pub(crate) fn of_nothing(cause: EndCause) -> Self {
-        Self { cause, status: None, refused: Vec::new(), audit_lost: None, disk_fault: None }
+        let (refused, audit_lost, disk_fault, unrecorded) = Default::default();
+        Self { cause, status: None, refused, audit_lost, disk_fault, unrecorded }
     }
 }
 
@@ -154,26 +160,41 @@ impl Phase {
     }
 }
 
-/// Publishes the phase. Only the supervisor has it.
+/// Publishes the phase, and has it written down. Only the supervisor has it.
 #[derive(Debug)]
-pub(crate) struct Progress(watch::Sender<Phase>);
+pub(crate) struct Progress {
+    phase: watch::Sender<Phase>,
+    journal: Journal,
+}
 
 impl Progress {
-    pub(crate) fn new() -> (Self, watch::Receiver<Phase>) {
-        let (sender, receiver) = watch::channel(Phase::Preparing);
-        (Self(sender), receiver)
+    pub(crate) fn new(journal: Journal) -> (Self, watch::Receiver<Phase>) {
+        let (phase, receiver) = watch::channel(Phase::Preparing);
+        (Self { phase, journal }, receiver)
     }
 
     /// Goes on to `next`. A step that the drawing does not have is a mistake of ours, and is not taken.
     pub(crate) fn advance(&self, next: Phase) {
-        let taken = self.0.send_if_modified(|phase| {
+        let mut from = next;
+        let taken = self.phase.send_if_modified(|phase| {
+            from = *phase;
             let may = phase.may_become(next);
             if may {
                 *phase = next;
             }
             may
         });
-        debug_assert!(taken, "{:?} does not become {next:?}", *self.0.borrow());
+        debug_assert!(taken, "{from:?} does not become {next:?}");
+        if taken {
+            self.journal.note(from, next);
+        }
+    }
+
+    /// Goes on to the last phase when the end is written down. Returns why it could not be.
+    pub(crate) async fn conclude(&self, last: Phase, ending: EndRecord) -> Option<String> {
+        let written = self.journal.conclude(ending).await;
+        self.advance(last);
+        written.err().map(|error| DescribeChain(&error).to_string())
     }
 }
 

@@ -81,7 +81,7 @@ impl Prepared {
         let settings = NetworkSettings::new(spec, &mut with)?;
         crate::descriptors::check()?;
         let GuestFiles { kernel, initramfs, .. } = parts.guest.try_clone()?;
-        let state = parts.state.create(id)?;
+        let state = parts.state.register(id, spec)?;
         let trail = match &spec.audit_log {
             Some(path) => Trail::keep(path, id)?,
             None => Trail::create(&state.path().join("audit.jsonl"), id)?,
@@ -124,7 +124,7 @@ impl Prepared {
         let (machine, first) = watched?;
         let started = Instant::now();
         if let Some(pid) = machine.vm.pid() {
-            state.record_vmm(pid)?;
+            state.record_monitor(pid)?;
         }
         let live = Live { machine, network: network.map(Arc::new), recording, _state: state };
         Ok(PoweredOn { live, first, boot, defaults, writes_disks, prepared, started })

@@ -19,13 +19,15 @@ use serde::{Deserialize, Serialize};
 pub use attachments::{Attachments, SecretValues};
 pub use network::{NetworkSpec, PrivateRule, SecretRule};
 
-use crate::values::{Cpus, DiskSize, Hostname, InvalidConfig, MemorySize, MountPoint};
+use crate::values::{Cpus, DiskSize, Hostname, InvalidConfig, MemorySize, MountPoint, SandboxName};
 use crate::volume::{Access, Attached, VolumeError, VolumeName, Volumes, attach_file};
 
 /// Everything that decides how a sandbox is made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxSpec {
+    /// What it is called by, beside its id. No other sandbox that lives can have it.
+    pub name: Option<SandboxName>,
     /// Root file system.
     pub image: ImageSpec,
     /// CPU share.
@@ -110,12 +112,14 @@ pub struct Lifetime {
     pub grace: Duration,
     /// The sandbox goes on after its command.
     pub keep: bool,
+    /// It is still listed when it has ended, until it is removed.
+    pub recorded: bool,
 }
 
 impl Default for Lifetime {
     /// Until somebody ends it.
     fn default() -> Self {
-        Self { limit: None, grace: Duration::ZERO, keep: true }
+        Self { limit: None, grace: Duration::ZERO, keep: true, recorded: false }
     }
 }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use matchlock_proto::{ANSWER, ExitStatus, Request};
+use matchlock_text::DescribeChain;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -34,6 +35,7 @@ use crate::launcher::{Alive, Parts, beside};
 use crate::phase::{EndCause, Ending, Phase, Progress};
 use crate::prepared::{Live, PoweredOn, Prepared, Remains};
 use crate::spec::{Attachments, Lifetime, SandboxSpec};
+use crate::state::EndRecord;
 
 /// How long a guest may take to write out to disks what it still holds in memory.
 const WRITE_BACK: Duration = Duration::from_secs(60);
@@ -104,7 +106,7 @@ impl Supervisor {
             Ok(on) => self.live(on).await,
             Err(error) => {
                 self.progress.advance(Phase::Unwinding);
-                self.fail(Stillborn::Error(error));
+                self.fail(Stillborn::Error(error)).await;
             }
         }
     }
@@ -135,7 +137,7 @@ impl Supervisor {
             Err(why) => {
                 self.progress.advance(Phase::Unwinding);
                 end(live, EndReason::StartFailed, why.cause()).await;
-                return self.fail(why);
+                return self.fail(why).await;
             }
         };
         let ready = Instant::now();
@@ -154,25 +156,28 @@ impl Supervisor {
         let Verdict { cause, status, .. } = verdict;
         let remains = end(live, reason, cause.clone()).await;
         let Remains { refused, audit_lost, disk_fault } = remains;
-        self.progress.advance(Phase::Ended);
-        self.over.send_replace(Some(Ending { cause, status, refused, audit_lost, disk_fault }));
+        let written = EndRecord::new(&cause, status.map(ExitStatus::shell_code), None);
+        let unrecorded = self.progress.conclude(Phase::Ended, written).await;
+        let ending = Ending { cause, status, refused, audit_lost, disk_fault, unrecorded };
+        self.over.send_replace(Some(ending));
     }
 
     /// Publishes that nothing came of it, when nothing is left of it.
-    fn fail(self, why: Stillborn) {
+    async fn fail(self, why: Stillborn) {
         let cause = why.cause();
         let error = match why {
             Stillborn::Error(error) => error,
             Stillborn::CalledOff(_) => CoreError::CalledOff,
         };
-        self.progress.advance(Phase::Failed);
-        self.over.send_replace(Some(Ending::of_nothing(cause)));
+        let written = EndRecord::new(&cause, None, Some(DescribeChain(&error).to_string()));
+        let unrecorded = self.progress.conclude(Phase::Failed, written).await;
+        self.over.send_replace(Some(Ending { unrecorded, ..Ending::of_nothing(cause) }));
         self.started.send_replace(Some(Err(Arc::new(error))));
     }
 
     /// Until something ends the sandbox.
     async fn attend(&mut self, live: &Live, published: &mut Vec<Published>) -> Verdict {
-        let Lifetime { limit, grace, keep } = self.lifetime;
+        let Lifetime { limit, grace, keep, .. } = self.lifetime;
         // A time beyond what the clock can say is no limit.
         let deadline = || limit.and_then(|limit| Instant::now().checked_add(limit));
         let (mut command, mut expires, mut status) = (None::<Attended>, deadline(), None);

@@ -5,5 +5,5 @@ mod names;
 mod sizes;
 
 pub use invalid::InvalidConfig;
-pub use names::{Hostname, MountPoint};
+pub use names::{Hostname, MountPoint, SandboxName};
 pub use sizes::{Cpus, DiskSize, MemorySize, Mtu, host_cpus, host_memory_mib};

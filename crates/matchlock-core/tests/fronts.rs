@@ -53,7 +53,8 @@ async fn up(vmm: &Fake, home: &Path, lifetime: Lifetime) -> SandboxHandle {
 }
 
 /// Ends with its command; a program that is asked to end has an hour.
-const ONCE: Lifetime = Lifetime { limit: None, grace: Duration::from_secs(3600), keep: false };
+const ONCE: Lifetime =
+    Lifetime { limit: None, grace: Duration::from_secs(3600), keep: false, recorded: false };
 
 fn once() -> SandboxSpec {
     SandboxSpec { lifetime: ONCE, ..spec() }

@@ -154,6 +154,7 @@ pub(crate) fn words(hint: Hint) -> String {
         Hint::ChooseAccelerator => {
             "unset MATCHLOCK_ACCEL to let matchlock fall back to software emulation"
         }
+        Hint::EndSandbox => "`matchlock stop ID` ends it; `matchlock rm -f ID` ends and removes it",
         Hint::FindQemu => {
             "MATCHLOCK_QEMU must name a qemu-system-x86_64 program; unset it to use PATH"
         }
@@ -169,6 +170,7 @@ pub(crate) fn words(hint: Hint) -> String {
         Hint::ListImages => {
             "`matchlock image ls` lists the images that are here; they need no network"
         }
+        Hint::ListSandboxes => "`matchlock list` lists them",
         Hint::ListVolumes => "`matchlock volume ls` lists them",
         Hint::OwnKernel => {
             "unset MATCHLOCK_KERNEL and --kernel to use the kernel that matchlock carries"

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "matchlock-core",
         &[
             "matchlock-build",
+            "matchlock-db",
             "matchlock-fs",
             "matchlock-image",
             "matchlock-intercept",

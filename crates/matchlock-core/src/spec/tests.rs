@@ -20,6 +20,7 @@ fn spec() -> SandboxSpec {
         owner: Some((1, 2)),
     };
     SandboxSpec {
+        name: Some("web".parse().expect("valid")),
         image: ImageSpec::Host,
         cpus: Cpus::new(0.5, 1).expect("valid"),
         memory: MemorySize::new(512, 512).expect("valid"),
@@ -59,6 +60,7 @@ fn what_is_read_is_checked_like_what_is_given() {
         ("memory", serde_json::json!(1)),
         ("disk", serde_json::json!(0)),
         ("hostname", serde_json::json!("a b")),
+        ("name", serde_json::json!("a b")),
         ("image", serde_json::json!("other")),
         ("hosts", serde_json::json!([["a b", "1.2.3.4"]])),
         ("unknown", serde_json::json!(1)),

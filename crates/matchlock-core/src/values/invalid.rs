@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{DiskSize, Hostname, MemorySize, Mtu};
+use super::{DiskSize, Hostname, MemorySize, Mtu, SandboxName};
 use crate::classified::{Classified, ErrorKind, Hint};
 
 /// A value that no sandbox can have.
@@ -59,6 +59,8 @@ pub enum InvalidConfig {
     },
     /// Not a host name of RFC 1123.
     Hostname(String),
+    /// Not a name that a sandbox can have.
+    Name(String),
     /// No authority can be read from it.
     Certificate(String),
     /// A rule has the bytes to a host of a secret passed on unread, so that it would never be put in.
@@ -88,6 +90,7 @@ impl InvalidConfig {
             Self::ReadOnlyOwner => "disks.owner",
             Self::NoMtu | Self::Mtu { .. } => "mtu",
             Self::Hostname(_) => "hostname",
+            Self::Name(_) => "name",
             Self::Certificate(_) => "network.upstream_ca",
             Self::UselessSecret { .. } => "network.secrets",
             Self::Unattached(field) => field,
@@ -136,6 +139,12 @@ impl InvalidConfig {
                  and a secret is put into HTTP only"
             ),
             Self::Unattached(_) => write!(f, "{name}: what is attached is something else"),
+            Self::Name(text) => write!(
+                f,
+                "invalid {name} {text:?}: letters, digits, '_', '.' and '-', the first a letter or \
+                 digit, at most {} bytes, and not the form of an id",
+                SandboxName::MAX
+            ),
             Self::Hostname(text) => write!(
                 f,
                 "invalid hostname {text:?}: letters, digits and inner hyphens, at most 63 bytes for \

@@ -4,8 +4,9 @@ use std::path::{Component, Path};
 
 use super::InvalidConfig;
 use crate::as_text::as_text;
+use crate::id::SandboxId;
 
-as_text!(Hostname, MountPoint);
+as_text!(Hostname, MountPoint, SandboxName);
 
 /// Where in the guest a file system of the user's can be mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +75,36 @@ impl std::str::FromStr for Hostname {
     }
 }
 
+/// A name of a sandbox: letters, digits, `_`, `.` and `-`, the first of them a letter or digit. An id is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxName(String);
+
+impl SandboxName {
+    /// Most bytes.
+    pub const MAX: usize = 64;
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for SandboxName {
+    type Err = InvalidConfig;
+
+    fn from_str(text: &str) -> Result<Self, InvalidConfig> {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+        let is_id = text.parse::<SandboxId>().is_ok();
+        if starts && !is_id && text.len() <= Self::MAX && text.bytes().all(inner) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidConfig::Name(text.to_owned()))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +128,17 @@ mod tests {
         let long = "x".repeat(64);
         for bad in ["", "-a", "a-", "a..b", "a b", "a\nb", "ä", "a_b", ".", "a.", long.as_str()] {
             assert!(bad.parse::<Hostname>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_sandboxes_are_words_and_no_ids() {
+        for good in ["a", "web", "web-1", "My_box.2", "vm-1", "0123abcd"] {
+            assert!(good.parse::<SandboxName>().is_ok(), "{good}");
+        }
+        let long = "x".repeat(65);
+        for bad in ["", "-a", ".a", "a b", "a/b", "ä", "a\n", "vm-0123abcd", long.as_str()] {
+            assert!(bad.parse::<SandboxName>().is_err(), "{bad:?}");
         }
     }
 

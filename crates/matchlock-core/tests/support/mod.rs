@@ -68,6 +68,7 @@ pub(crate) fn report() -> BootReport {
 
 pub(crate) fn spec() -> SandboxSpec {
     SandboxSpec {
+        name: None,
         image: ImageSpec::Host,
         cpus: Cpus::new(1.0, 1).expect("valid"),
         memory: MemorySize::new(64, 64).expect("valid"),
@@ -122,6 +123,5 @@ pub(crate) fn launcher(home: &Path, vmm: &Fake) -> Launcher {
 /// Names of what is left in the directory of all sandboxes.
 pub(crate) fn left(home: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(home.join(".matchlock/vms")).expect("list").flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| name != ".lock").collect()
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

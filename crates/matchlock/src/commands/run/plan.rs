@@ -160,8 +160,10 @@ fn describe(args: &RunArgs) -> Result<SandboxSpec, CliError> {
         limit: args.timeout.and_then(TimeSpan::limit),
         grace: args.graceful_shutdown.duration(),
         keep: !args.rm,
+        recorded: !args.rm,
     };
     Ok(SandboxSpec {
+        name: None,
         image: ImageSpec::Host,
         cpus,
         memory,
