@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+pub mod control;
 mod create;
 mod error;
 mod event;
@@ -56,7 +57,9 @@ pub use files::{
 };
 pub use id::RequestId;
 pub use lifecycle::{CancelParams, CancelResult, CloseParams};
-pub use message::{Call, Input, MessageInfo, Method, Notification, method};
+pub use message::{
+    Call, ControlCall, Input, MessageInfo, Method, Notification, control_method, method,
+};
 pub use network::{
     AllowListAddResult, AllowListDeleteResult, HostsParams, PortBinding, PortForward,
     PortForwardParams, PortForwardResult,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::control::{AllowListResult, DialParams, RunParams};
 use crate::create::{CreateParams, CreateResult};
 use crate::event::Event;
 use crate::exec::{Chunk, ExecParams, ExecResult, ExecTtyParams, ExitResult, Resize, Running};
@@ -28,8 +29,11 @@ pub trait Method {
     /// What it gives.
     type Result: Serialize + DeserializeOwned;
 
+    /// The table that it is in.
+    type Call: Serialize;
+
     /// The call with these parameters.
-    fn call(params: Self::Params) -> Call;
+    fn call(params: Self::Params) -> Self::Call;
 }
 
 /// A message in a table, for the reference.
@@ -116,7 +120,7 @@ macro_rules! messages {
 macro_rules! methods {
     (
         $(#[doc = $enum_doc:literal])+
-        $enum:ident {
+        $enum:ident, types in $module:ident {
             $(
                 $(#[doc = $doc:literal])+
                 $variant:ident = $name:literal: $params:ty => $result:ty, needs_id: $needs:literal;
@@ -134,7 +138,7 @@ macro_rules! methods {
         }
 
         /// A type for each method, to type a client's call by.
-        pub mod method {
+        pub mod $module {
             use super::*;
 
             $(
@@ -147,6 +151,7 @@ macro_rules! methods {
                     const NEEDS_ID: bool = $needs;
                     type Params = $params;
                     type Result = $result;
+                    type Call = $enum;
 
                     fn call(params: $params) -> $enum {
                         $enum::$variant(params)
@@ -159,7 +164,7 @@ macro_rules! methods {
 
 methods! {
     /// What a client asks for, and is answered.
-    Call {
+    Call, types in method {
         /// Makes and starts the sandbox: the image is pulled if it is not here, which can take minutes. It can be
         /// cancelled. A process has one sandbox, so a second `create` is an error −32000.
         Create = "create": Box<CreateParams> => CreateResult, needs_id: false;
@@ -194,6 +199,18 @@ methods! {
         Cancel = "cancel": CancelParams => CancelResult, needs_id: false;
         /// Cancels all requests, ends the sandbox, and answers. The process ends when its standard input does.
         Close = "close": CloseParams => Empty, needs_id: false;
+    }
+}
+
+methods! {
+    /// What only the control socket has, beside calls that concern a running sandbox.
+    ControlCall, types in control_method {
+        /// Runs a program, without a shell. Its streams are frames.
+        Run = "run": RunParams => ExitResult, needs_id: false;
+        /// Connects to a TCP port of the guest. After the answer the connection carries its plain bytes.
+        Dial = "dial": DialParams => Empty, needs_id: false;
+        /// Tells which hosts are allowed.
+        AllowList = "allow_list": NoParams => AllowListResult, needs_id: false;
     }
 }
 

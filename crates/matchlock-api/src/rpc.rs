@@ -76,26 +76,38 @@ pub fn receive(line: Line<'_>) -> Incoming {
 }
 
 fn read(line: &[u8]) -> Incoming {
-    let envelope = match envelope(line) {
-        Ok(envelope) => envelope,
-        Err(error) => return Incoming::Refused(Refusal { id: None, error }),
-    };
-    let id = match envelope.id.map(|id| serde_json::from_str::<Option<RequestId>>(id.get())) {
-        None => None,
-        Some(Ok(id)) => id,
-        Some(Err(_)) => {
-            let error = invalid_request("the id must be a whole number or a string");
-            return Incoming::Refused(Refusal { id: None, error });
-        }
-    };
-    let refused = |error| Incoming::Refused(Refusal { id: id.clone(), error });
-    if text(envelope.jsonrpc).as_deref() != Some("2.0") {
-        return refused(invalid_request("jsonrpc must be \"2.0\""));
+    match Message::read(line) {
+        Ok(Message { method, params, id }) => dispatch(&method, params, id),
+        Err(refusal) => Incoming::Refused(refusal),
     }
-    let Some(method) = text(envelope.method) else {
-        return refused(invalid_request("method must be a string"));
-    };
-    dispatch(&method, envelope.params, id)
+}
+
+/// A message to a server, before its parameters are looked at.
+pub(crate) struct Message<'a> {
+    pub(crate) method: String,
+    pub(crate) params: Option<&'a RawValue>,
+    pub(crate) id: Option<RequestId>,
+}
+
+impl<'a> Message<'a> {
+    pub(crate) fn read(line: &'a [u8]) -> Result<Self, Refusal> {
+        let envelope = envelope(line).map_err(|error| Refusal { id: None, error })?;
+        let id = match envelope.id.map(|id| serde_json::from_str::<Option<RequestId>>(id.get())) {
+            None => None,
+            Some(Ok(id)) => id,
+            Some(Err(_)) => {
+                let error = invalid_request("the id must be a whole number or a string");
+                return Err(Refusal { id: None, error });
+            }
+        };
+        if text(envelope.jsonrpc).as_deref() != Some("2.0") {
+            return Err(Refusal { id, error: invalid_request("jsonrpc must be \"2.0\"") });
+        }
+        match text(envelope.method) {
+            Some(method) => Ok(Self { method, params: envelope.params, id }),
+            None => Err(Refusal { id, error: invalid_request("method must be a string") }),
+        }
+    }
 }
 
 fn dispatch(method: &str, params: Option<&RawValue>, id: Option<RequestId>) -> Incoming {
@@ -168,7 +180,7 @@ fn envelope(line: &[u8]) -> Result<Envelope<'_>, RpcError> {
     })
 }
 
-fn invalid_request(message: impl Into<String>) -> RpcError {
+pub(crate) fn invalid_request(message: impl Into<String>) -> RpcError {
     RpcError::new(ErrorCode::InvalidRequest, ErrorKind::InvalidArgument, message)
 }
 
@@ -178,7 +190,7 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
 
 /// What all messages begin with.
 #[derive(Serialize)]
-struct Message<'a, P, R> {
+struct Written<'a, P, R> {
     jsonrpc: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
@@ -192,7 +204,7 @@ struct Message<'a, P, R> {
     id: Option<&'a RequestId>,
 }
 
-impl<P: Serialize, R: Serialize> Message<'_, P, R> {
+impl<P: Serialize, R: Serialize> Written<'_, P, R> {
     const EMPTY: Self =
         Self { jsonrpc: "2.0", method: None, params: None, result: None, error: None, id: None };
 
@@ -209,7 +221,7 @@ impl Request {
     #[must_use]
     pub fn to_line(&self) -> Vec<u8> {
         let (method, id) = (Some(self.call.name()), self.id.as_ref());
-        Message::<_, ()> { method, params: Some(&self.call), id, ..Message::EMPTY }.line()
+        Written::<_, ()> { method, params: Some(&self.call), id, ..Written::EMPTY }.line()
     }
 }
 
@@ -218,7 +230,7 @@ impl Input {
     #[must_use]
     pub fn to_line(&self) -> Vec<u8> {
         let method = Some(self.name());
-        Message::<_, ()> { method, params: Some(self), ..Message::EMPTY }.line()
+        Written::<_, ()> { method, params: Some(self), ..Written::EMPTY }.line()
     }
 }
 
@@ -227,14 +239,14 @@ impl Notification {
     #[must_use]
     pub fn to_line(&self) -> Vec<u8> {
         let method = Some(self.name());
-        Message::<_, ()> { method, params: Some(self), ..Message::EMPTY }.line()
+        Written::<_, ()> { method, params: Some(self), ..Written::EMPTY }.line()
     }
 }
 
 /// The answer to a call that succeeded, as a line.
 #[must_use]
 pub fn result_line<M: Method>(id: &RequestId, result: &M::Result) -> Vec<u8> {
-    Message::<(), _> { result: Some(result), id: Some(id), ..Message::EMPTY }.line()
+    Written::<(), _> { result: Some(result), id: Some(id), ..Written::EMPTY }.line()
 }
 
 impl Refusal {
@@ -243,7 +255,7 @@ impl Refusal {
     #[must_use]
     pub fn to_line(&self) -> Vec<u8> {
         let (error, id) = (Some(&self.error), self.id.as_ref());
-        Message::<(), ()> { error, id, ..Message::EMPTY }.line()
+        Written::<(), ()> { error, id, ..Written::EMPTY }.line()
     }
 }
 

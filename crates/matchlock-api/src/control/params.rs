@@ -1,0 +1,129 @@
+//! Parameters and results of calls that only the control socket has.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Base64;
+use crate::params::{InvalidParams, Params};
+
+/// A word that need not be text: a string, or `{"base64": …}` for one that is not UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Arg {
+    /// Text.
+    Text(String),
+    /// Other bytes.
+    Bytes {
+        /// They.
+        base64: Base64,
+    },
+}
+
+impl From<OsString> for Arg {
+    fn from(word: OsString) -> Self {
+        match word.into_string() {
+            Ok(text) => Self::Text(text),
+            Err(word) => Self::Bytes { base64: Base64(word.as_os_str().as_bytes().to_vec()) },
+        }
+    }
+}
+
+impl From<Arg> for OsString {
+    fn from(arg: Arg) -> Self {
+        Self::from_vec(arg.into_bytes())
+    }
+}
+
+impl Arg {
+    /// The bytes.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text.into_bytes(),
+            Self::Bytes { base64 } => base64.0,
+        }
+    }
+}
+
+/// What `run` runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunParams {
+    /// The program and its arguments. Empty: the shell of the sandbox's user, or `sh`.
+    #[serde(default)]
+    pub argv: Vec<Arg>,
+    /// The directory it starts in. Absent: the sandbox's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<Arg>,
+    /// `name`, `uid`, `uid:gid` or `name:group`, looked up in the guest. Absent: the sandbox's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// More variables, over those of the sandbox.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Arg>,
+    /// Whether it gets input. Otherwise it reads from `/dev/null`.
+    #[serde(default)]
+    pub stdin: bool,
+    /// The terminal it runs on. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tty: Option<TtySize>,
+}
+
+impl Params for RunParams {}
+
+/// The size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TtySize {
+    /// Rows.
+    pub rows: u16,
+    /// Columns.
+    pub cols: u16,
+}
+
+impl Params for TtySize {}
+
+/// Where `dial` connects to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DialParams {
+    /// A TCP port of the guest, 1 to 65535.
+    pub port: u16,
+}
+
+impl Params for DialParams {
+    fn check(&self) -> Result<(), InvalidParams> {
+        match self.port {
+            0 => Err(InvalidParams::new("port", "port must be in the range 1-65535")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The hosts that are allowed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowListResult {
+    /// Patterns of hosts, sorted.
+    pub allowed_hosts: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_whatever_they_are() {
+        for bytes in [b"plain".to_vec(), "größe".into(), vec![0xff, 0xfe, b'x'], Vec::new()] {
+            let arg = Arg::from(OsString::from_vec(bytes.clone()));
+            let json = serde_json::to_string(&arg).expect("JSON");
+            let read: Arg = serde_json::from_str(&json).expect("a word");
+            assert_eq!(read.into_bytes(), bytes, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_not_0() {
+        assert!(DialParams { port: 0 }.check().is_err());
+        assert!(DialParams { port: 1 }.check().is_ok());
+    }
+}
