@@ -3,7 +3,8 @@
 //! One table ([`Call`], [`Input`], [`Notification`]) types a service and its clients. [`line`] and [`rpc`]
 //! are lines of JSON on standard input and output.
 //!
-//! The crate is sans-I/O and knows nothing of sandboxes: it has no runtime, no clock and no file. What
+//! The crate knows nothing of sandboxes, and but for the feature `client` it is sans-I/O: it has no runtime,
+//! no clock and no file. What
 //! comes out of [`rpc::receive`] has the types and the bounds that are written here, and nothing else is
 //! promised of it.
 //!
@@ -27,6 +28,8 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod control;
 mod create;
 mod error;

@@ -208,9 +208,13 @@ impl<P: Serialize, R: Serialize> Written<'_, P, R> {
     const EMPTY: Self =
         Self { jsonrpc: "2.0", method: None, params: None, result: None, error: None, id: None };
 
-    fn line(&self) -> Vec<u8> {
+    fn json(&self) -> Vec<u8> {
         // Infallible for these types: their maps have strings for keys, and a Vec takes all bytes.
-        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    fn line(&self) -> Vec<u8> {
+        let mut line = self.json();
         line.push(b'\n');
         line
     }
@@ -223,6 +227,13 @@ impl Request {
         let (method, id) = (Some(self.call.name()), self.id.as_ref());
         Written::<_, ()> { method, params: Some(&self.call), id, ..Written::EMPTY }.line()
     }
+}
+
+/// A client's call as a message of a control socket.
+#[cfg(feature = "client")]
+pub(crate) fn call_message<M: Method>(id: &RequestId, params: M::Params) -> Vec<u8> {
+    let params = Some(M::call(params));
+    Written::<_, ()> { method: Some(M::NAME), params, id: Some(id), ..Written::EMPTY }.json()
 }
 
 impl Input {
@@ -247,6 +258,12 @@ impl Notification {
 #[must_use]
 pub fn result_line<M: Method>(id: &RequestId, result: &M::Result) -> Vec<u8> {
     Written::<(), _> { result: Some(result), id: Some(id), ..Written::EMPTY }.line()
+}
+
+/// The answer to a call that succeeded, as a message of a control socket.
+#[must_use]
+pub fn result_message<M: Method>(id: &RequestId, result: &M::Result) -> Vec<u8> {
+    Written::<(), _> { result: Some(result), id: Some(id), ..Written::EMPTY }.json()
 }
 
 impl Refusal {

@@ -74,7 +74,6 @@ const TESTS: &[(&str, &[&str])] =
 /// Crates in which nothing waits for the world: they have no asynchronous runtime.
 const WITHOUT_RUNTIME: &[&str] = &[
     "matchlock-agent",
-    "matchlock-api",
     "matchlock-build",
     "matchlock-db",
     "matchlock-fs",
