@@ -11,6 +11,7 @@ mod information;
 mod kept;
 mod limits;
 mod log;
+mod nested;
 mod network;
 mod parallel;
 mod ports;

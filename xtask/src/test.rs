@@ -17,7 +17,7 @@ use report::Report;
 const END_TO_END: &str = "matchlock-e2e";
 
 /// Suites of it that run in Rust's own harness.
-const STANDARD: [&str; 2] = ["cli", "nested"];
+const STANDARD: [&str; 1] = ["cli"];
 
 /// Those with a harness of our own.
 const OWN: [&str; 3] = ["guest", "images", "network"];
