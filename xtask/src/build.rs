@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -14,8 +15,9 @@ use crate::{guest, setup::StaticTarget};
 pub(crate) fn run(workspace: &Workspace) -> Result<PathBuf> {
     guest::run(workspace)?;
     let target = setup::static_target(CCode::Yes)?;
-    let built = build(workspace, &target)?;
-    ensure_static(&built)?;
+    let mut cargo = workspace.cargo();
+    target.apply(&mut cargo, workspace);
+    let built = build(workspace, &target, cargo, "release")?;
     let path = workspace.dist_binary();
     let directory = path.parent().context("the path has no directory")?;
     fs::create_dir_all(directory)?;
@@ -29,12 +31,27 @@ pub(crate) fn run(workspace: &Workspace) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn build(workspace: &Workspace, target: &StaticTarget) -> Result<PathBuf> {
+/// Builds the guest and the binary of the tests, which is static too. It is not optimised across
+/// crates, which takes minutes, and its paths are not mapped, which no compiler cache takes.
+pub(crate) fn for_tests(workspace: &Workspace) -> Result<PathBuf> {
+    guest::run(workspace)?;
+    let target = setup::static_target(CCode::Yes)?;
     let mut cargo = workspace.cargo();
-    cargo.args(["build", "--release", "--locked", "--package", "matchlock"]);
-    target.apply(&mut cargo, workspace);
+    target.apply_unmapped(&mut cargo);
+    build(workspace, &target, cargo, "tested")
+}
+
+fn build(
+    workspace: &Workspace,
+    target: &StaticTarget,
+    mut cargo: Command,
+    profile: &str,
+) -> Result<PathBuf> {
+    cargo.args(["build", "--profile", profile, "--locked", "--package", "matchlock"]);
     run::checked(&mut cargo).context("cannot build the binary")?;
-    Ok(workspace.target().join(target.triple).join("release").join("matchlock"))
+    let built = workspace.target().join(target.triple).join(profile).join("matchlock");
+    ensure_static(&built)?;
+    Ok(built)
 }
 
 fn size_in_mib(bytes: u64) -> String {

@@ -304,11 +304,19 @@ impl StaticTarget {
     /// The flags also take the builder's directories out of panic messages, so that the same
     /// sources give the same bytes wherever they lie.
     pub(crate) fn apply(&self, cargo: &mut Command, workspace: &Workspace) {
-        let mut flags: Vec<_> = self.flags.iter().map(|flag| (*flag).to_owned()).collect();
-        flags.push(remap(workspace.root(), "matchlock"));
-        if let Some(home) = cargo_home() {
-            flags.push(remap(&home, "cargo"));
-        }
+        let mut more = vec![remap(workspace.root(), "matchlock")];
+        more.extend(cargo_home().map(|home| remap(&home, "cargo")));
+        self.apply_with(cargo, &more);
+    }
+
+    /// The same with the builder's directories as they are.
+    pub(crate) fn apply_unmapped(&self, cargo: &mut Command) {
+        self.apply_with(cargo, &[]);
+    }
+
+    fn apply_with(&self, cargo: &mut Command, more: &[String]) {
+        let flags: Vec<_> =
+            self.flags.iter().copied().chain(more.iter().map(String::as_str)).collect();
         cargo.args(["--target", self.triple]);
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     }

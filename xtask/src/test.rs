@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Fail when a test cannot show on this machine what it is for.
     #[arg(long, conflicts_with = "no_vm")]
     no_skips: bool,
+    /// Test the binary as it is released, which takes minutes longer to build.
+    #[arg(long, conflicts_with = "no_vm")]
+    released: bool,
 }
 
 /// Installs what is missing, builds, and runs every test.
@@ -83,7 +86,8 @@ fn end_to_end(workspace: &Workspace, args: &Args, report: &mut Report) -> Result
     });
     let mut binary = None;
     report.step("build", || {
-        binary = Some(build::run(workspace)?);
+        let build = if args.released { build::run } else { build::for_tests };
+        binary = Some(build(workspace)?);
         Ok(())
     });
     let Some(binary) = binary else { return Ok(()) };
