@@ -16,12 +16,6 @@ use report::Report;
 /// Package of the end-to-end tests, which start real virtual machines.
 const END_TO_END: &str = "matchlock-e2e";
 
-/// Suites of it that run in Rust's own harness.
-const STANDARD: [&str; 1] = ["cli"];
-
-/// Those with a harness of our own.
-const OWN: [&str; 3] = ["guest", "images", "network"];
-
 /// Has each test run with a variable that makes the harness of a stable toolchain take `-Z`. As a
 /// variable of Cargo's it would have packages built again whose build scripts look at it.
 pub(crate) const RUNNER: &str = r#"target."cfg(unix)".runner=["env","RUSTC_BOOTSTRAP=1"]"#;
@@ -60,9 +54,10 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             Ok(())
         });
     }
-    report.tests("unit tests", unit.args(REPORT_TIME));
-    report.tests("examples in documentation", &mut unit_tests(workspace, args, "--doc"));
-    report.tests("fuzz targets", &mut fuzz::smoke_test(workspace));
+    unit.args(REPORT_TIME);
+    report.tests("unit tests", unit);
+    report.tests("examples in documentation", unit_tests(workspace, args, "--doc"));
+    report.tests("fuzz targets", fuzz::smoke_test(workspace));
     if workspace.path("guest/kernel/manifest.json").exists() {
         // As a call of its own, so that its arguments are read where they are defined.
         report.step("kernel", || {
@@ -91,18 +86,29 @@ fn end_to_end(workspace: &Workspace, args: &Args, report: &mut Report) -> Result
         Ok(())
     });
     let Some(binary) = binary else { return Ok(()) };
+    let times = tempfile::NamedTempFile::new().context("no file for the times of cases")?;
     let tests = |suites: &[&str]| {
         let mut cargo = cargo_test(workspace, args);
         cargo.args(["--package", END_TO_END]).env("MATCHLOCK_BIN", &binary);
         cargo.args(suites.iter().flat_map(|suite| ["--test", suite]));
+        cargo.env(CASE_TIMES, times.path());
         if let Some(images) = &images {
             cargo.env(TEST_IMAGES, images);
         }
         cargo
     };
-    report.tests("end to end", tests(&STANDARD).args(REPORT_TIME));
-    let times = tempfile::NamedTempFile::new().context("no file for the times of cases")?;
-    report.tests("end to end, shared machines", tests(&OWN).env(CASE_TIMES, times.path()));
+    report.step("build of the end-to-end tests", || {
+        run::checked(tests(&["cli", "guest", "images", "network"]).arg("--no-run"))
+    });
+    // Cases wait for their guests half of the time, so more of them run at once than there are
+    // processors: those of the longest suite beside those of all others.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut network = tests(&["network"]);
+    network.args(["--", "--test-threads", &(processors + processors.div_ceil(2)).to_string()]);
+    let mut cli = tests(&["cli"]);
+    cli.args(REPORT_TIME);
+    let lanes = vec![vec![network], vec![cli, tests(&["guest", "images"])]];
+    report.lanes("end to end", lanes);
     report.recorded_times(&fs::read_to_string(times.path()).context("no times of cases")?);
     Ok(())
 }

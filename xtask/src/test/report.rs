@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, pipe};
 use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -39,17 +41,44 @@ impl Report {
     }
 
     /// Runs a call of `cargo test` and adds up its closing lines.
-    pub(super) fn tests(&mut self, name: &str, command: &mut Command) {
+    pub(super) fn tests(&mut self, name: &str, command: Command) {
+        self.lanes(name, vec![vec![command]]);
+    }
+
+    /// Runs lanes of calls of `cargo test` beside each other, those of a lane one after the other.
+    pub(super) fn lanes(&mut self, name: &str, lanes: Vec<Vec<Command>>) {
         println!("== {name}");
         let start = Instant::now();
         let before = self.counts.failed;
-        if let Err(error) = self.run_tests(command) {
-            // A test binary that did not compile or died left no closing line.
-            if self.counts.failed == before {
-                self.counts.failed += 1;
+        let many = lanes.len() > 1;
+        let (tell, told) = mpsc::channel();
+        let errors: Vec<_> = thread::scope(|scope| {
+            let running: Vec<_> = (0..)
+                .zip(lanes)
+                .map(|(lane, commands)| {
+                    let tell = tell.clone();
+                    scope.spawn(move || run_lane(commands, |line| drop(tell.send((lane, line)))))
+                })
+                .collect();
+            drop(tell);
+            let mut suites = vec![String::new(); running.len()];
+            for (lane, line) in told {
+                let suite: &mut String = &mut suites[lane];
+                self.read(&line, suite);
+                // Lines of lanes come between each other.
+                if many && !suite.is_empty() {
+                    println!("{suite}: {line}");
+                } else {
+                    println!("{line}");
+                }
             }
-            self.failures.push(format!("{name}: {error:#}"));
+            running.into_iter().flat_map(|lane| lane.join().unwrap_or_default()).collect()
+        });
+        // A test binary that did not compile or died left no closing line.
+        if !errors.is_empty() && self.counts.failed == before {
+            self.counts.failed += 1;
         }
+        self.failures.extend(errors.into_iter().map(|error| format!("{name}: {error:#}")));
         self.steps.push((name.to_owned(), start.elapsed()));
     }
 
@@ -62,43 +91,20 @@ impl Report {
         self.cases.extend(times);
     }
 
-    fn run_tests(&mut self, command: &mut Command) -> Result<()> {
-        let shown = run::display(command);
-        // One pipe for both, for Cargo names the suites on its standard error.
-        let (output, ours) = pipe().context("no pipe for the tests")?;
-        let theirs = ours.try_clone().context("no pipe for the tests")?;
-        let child = command.stdout(ours).stderr(theirs).spawn();
-        let mut child = child.with_context(|| format!("cannot run {shown}"))?;
-        // The command holds the other end of the pipe open.
-        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-        let mut suite = String::new();
-        for line in BufReader::new(output).split(b'\n') {
-            let line = line.context("cannot read the output of the tests")?;
-            let line = String::from_utf8_lossy(&line).into_owned();
-            println!("{line}");
-            self.read(line, &mut suite);
-        }
-        let status = child.wait()?;
-        if !status.success() {
-            bail!("{shown} failed ({status})");
-        }
-        Ok(())
-    }
-
     /// Takes what there is to know from a line.
-    fn read(&mut self, line: String, suite: &mut String) {
-        if let Some(name) = suite_name(&line) {
+    fn read(&mut self, line: &str, suite: &mut String) {
+        if let Some(name) = suite_name(line) {
             name.clone_into(suite);
-        } else if let Some((case, time)) = case_time(&line) {
+        } else if let Some((case, time)) = case_time(line) {
             self.cases.push((format!("{suite}::{case}"), time));
         } else if let Some(skip) = line.strip_prefix(SKIPPED) {
             self.skips.push(format!("{suite}::{skip}"));
-        } else if let Some((counts, time)) = closing_line(&line) {
+        } else if let Some((counts, time)) = closing_line(line) {
             self.counts.passed += counts.passed;
             self.counts.failed += counts.failed;
             self.counts.skipped += counts.skipped;
             self.suites.push((std::mem::take(suite), time));
-            self.closing_lines.push(line);
+            self.closing_lines.push(line.to_owned());
         }
     }
 
@@ -142,6 +148,32 @@ impl std::fmt::Display for Report {
     }
 }
 
+/// Runs commands one after the other, whatever comes of each; returns what went wrong.
+fn run_lane(commands: Vec<Command>, mut tell: impl FnMut(String)) -> Vec<anyhow::Error> {
+    commands.into_iter().filter_map(|command| run_tests(command, &mut tell).err()).collect()
+}
+
+/// Runs a command, and tells each of its lines.
+fn run_tests(mut command: Command, tell: &mut impl FnMut(String)) -> Result<()> {
+    let shown = run::display(&command);
+    // One pipe for both, for Cargo names the suites on its standard error.
+    let (output, ours) = pipe().context("no pipe for the tests")?;
+    let theirs = ours.try_clone().context("no pipe for the tests")?;
+    let child = command.stdout(ours).stderr(theirs).spawn();
+    let mut child = child.with_context(|| format!("cannot run {shown}"))?;
+    // The command holds the other end of the pipe open.
+    drop(command);
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("cannot read the output of the tests")?;
+        tell(String::from_utf8_lossy(&line).into_owned());
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{shown} failed ({status})");
+    }
+    Ok(())
+}
+
 /// The longest of them, a line each.
 fn times(title: &str, times: &[(String, Duration)], most: usize) -> String {
     let mut sorted: Vec<_> = times.iter().collect();
@@ -168,12 +200,42 @@ mod tests {
     #[test]
     fn a_runner_that_dies_without_a_closing_line_counts_as_a_failure() {
         let mut report = Report::default();
-        report.tests("dies", &mut shell("echo hello; exit 3"));
+        report.tests("dies", shell("echo hello; exit 3"));
         assert_eq!(report.counts.failed, 1);
         let closing = "echo 'test result: FAILED. 1 passed; 2 failed; finished in 1.00s'; exit 1";
-        report.tests("counts", &mut shell(closing));
+        report.tests("counts", shell(closing));
         assert_eq!(report.counts, Counts { passed: 1, failed: 3, skipped: 0 });
         assert!(report.finish(false).is_err());
+    }
+
+    #[test]
+    fn lanes_run_beside_each_other_and_each_knows_its_suite() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (there, back) = (directory.path().join("there"), directory.path().join("back"));
+        let mkfifo = |path| Command::new("mkfifo").arg(path).status().expect("mkfifo runs");
+        assert!(mkfifo(&there).success() && mkfifo(&back).success());
+        let suite = |name: &str, between: String| {
+            shell(&format!(
+                "echo '     Running tests/{name}.rs (target/debug/deps/{name}-0123456789abcdef)'
+                {between}
+                echo 'test one ... ok <1.000s>'
+                echo 'test result: ok. 1 passed; 0 failed; 0 ignored; finished in 1.00s'"
+            ))
+        };
+        // Neither ends without the other.
+        let first = format!("echo x > {}; read -r x < {}", there.display(), back.display());
+        let second = format!("read -r x < {}; echo x > {}", there.display(), back.display());
+        let lanes = vec![
+            vec![shell("exit 1"), suite("x", first), suite("y", String::new())],
+            vec![suite("z", second)],
+        ];
+        let mut report = Report::default();
+        report.lanes("lanes", lanes);
+        assert_eq!(report.counts, Counts { passed: 3, failed: 1, skipped: 0 });
+        assert_eq!(report.failures.len(), 1, "{:?}", report.failures);
+        let mut cases: Vec<_> = report.cases.iter().map(|(name, _)| &**name).collect();
+        cases.sort_unstable();
+        assert_eq!(cases, ["x::one", "y::one", "z::one"]);
     }
 
     #[test]
@@ -185,14 +247,14 @@ mod tests {
                 echo 'test one ... ok <0.010s>'
                 echo 'test two ... ok <2.500s>'
                 echo 'test result: ok. 2 passed; 0 failed; 0 ignored; finished in 2.51s'";
-            report.tests("skips", &mut shell(script));
+            report.tests("skips", shell(script));
             report
         };
         assert!(run().finish(false).is_ok());
         assert!(run().finish(true).is_err());
         let mut ignored = Report::default();
         let closing = "echo 'test result: ok. 1 passed; 0 failed; 2 ignored; finished in 1.00s'";
-        ignored.tests("processes that other tests start", &mut shell(closing));
+        ignored.tests("processes that other tests start", shell(closing));
         assert!(ignored.finish(true).is_ok());
         let mut report = run();
         assert_eq!(report.skips, ["x::one: not root"]);
