@@ -8,14 +8,20 @@ use super::wide::{First, Width};
 /// Many patterns at once. The first place where one begins counts, and the longest one there.
 pub(super) struct Matcher {
     patterns: Vec<Pattern>,
-    /// For each byte, the patterns that can begin with it: bit `n` is pattern `n` modulo 64.
-    starts: [u64; 256],
-    /// The bytes at which something can begin.
-    candidates: [bool; 256],
+    /// None if there are no patterns, as in most requests.
+    starts: Option<Box<Starts>>,
     /// Characters beyond ASCII with which any of them can begin.
     wide_starts: Vec<char>,
     /// Other widths of characters that are looked for.
     widths: &'static [Width],
+}
+
+/// Where patterns can begin. It is large, and what holds a matcher is moved around.
+struct Starts {
+    /// For each byte, the patterns that can begin with it: bit `n` is pattern `n` modulo 64.
+    patterns: [u64; 256],
+    /// The bytes at which something can begin.
+    candidates: [bool; 256],
 }
 
 /// What was found in some bytes.
@@ -38,33 +44,25 @@ pub(super) enum Piece<'a> {
 
 impl Matcher {
     pub(super) fn new(patterns: Vec<Pattern>) -> Self {
-        let mut starts = [0; 256];
-        for (at, pattern) in patterns.iter().enumerate() {
-            for byte in pattern.starts() {
-                starts[usize::from(byte)] |= 1 << (at % 64);
-            }
-        }
-        let candidates = starts.map(|patterns| patterns != 0);
-        Self { patterns, starts, candidates, wide_starts: Vec::new(), widths: &[] }
+        let starts = (!patterns.is_empty()).then(|| Box::new(Starts::of(&patterns)));
+        Self { patterns, starts, wide_starts: Vec::new(), widths: &[] }
     }
 
     /// Looks for UTF-16 and UTF-32 too.
     pub(super) fn wide(mut self) -> Self {
-        if self.is_empty() {
-            return self;
-        }
+        let Some(starts) = &mut self.starts else { return self };
         self.widths = &Width::WIDE;
         self.wide_starts = self.patterns.iter().filter_map(Pattern::wide_start).collect();
         // Of characters with the high byte first, that is what is seen first.
-        self.candidates[0] = true;
+        starts.candidates[0] = true;
         for start in &self.wide_starts {
             let [.., second, high, low] = u32::from(*start).to_be_bytes();
             for byte in [second, high, low] {
-                self.candidates[usize::from(byte)] = true;
+                starts.candidates[usize::from(byte)] = true;
             }
             let mut units = [0; 2];
             for byte in start.encode_utf16(&mut units)[0].to_be_bytes() {
-                self.candidates[usize::from(byte)] = true;
+                starts.candidates[usize::from(byte)] = true;
             }
         }
         self
@@ -119,9 +117,10 @@ impl Matcher {
     }
 
     fn find(&self, bytes: &[u8], from: usize, last: bool) -> Find {
+        let Some(starts) = self.starts.as_deref() else { return Find::Rest(bytes.len()) };
         let mut at = from;
         while let Some(skipped) =
-            bytes[at..].iter().position(|&byte| self.candidates[usize::from(byte)])
+            bytes[at..].iter().position(|&byte| starts.candidates[usize::from(byte)])
         {
             at += skipped;
             let rest = &bytes[at..];
@@ -131,8 +130,8 @@ impl Matcher {
             let ascii = self.wide_starts.is_empty();
             for width in widths.filter(|width| !ascii || width.is_plausible(rest)) {
                 let starting = match width.first(rest) {
-                    _ if width == Width::Bytes => self.starts[usize::from(rest[0])],
-                    Some(First::Character(first, _)) => self.starting(first),
+                    _ if width == Width::Bytes => starts.patterns[usize::from(rest[0])],
+                    Some(First::Character(first, _)) => self.starting(starts, first),
                     Some(First::More) if !last => return Find::Rest(at),
                     _ => continue,
                 };
@@ -161,12 +160,24 @@ impl Matcher {
     }
 
     /// The patterns that can begin with a character.
-    fn starting(&self, first: char) -> u64 {
+    fn starting(&self, starts: &Starts, first: char) -> u64 {
         match u8::try_from(first) {
-            Ok(byte) if byte.is_ascii() => self.starts[usize::from(byte)],
+            Ok(byte) if byte.is_ascii() => starts.patterns[usize::from(byte)],
             _ if self.wide_starts.contains(&first) => u64::MAX,
             _ => 0,
         }
+    }
+}
+
+impl Starts {
+    fn of(patterns: &[Pattern]) -> Self {
+        let mut starts = [0; 256];
+        for (at, pattern) in patterns.iter().enumerate() {
+            for byte in pattern.starts() {
+                starts[usize::from(byte)] |= 1 << (at % 64);
+            }
+        }
+        Self { patterns: starts, candidates: starts.map(|patterns| patterns != 0) }
     }
 }
 
