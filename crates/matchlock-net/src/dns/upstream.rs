@@ -185,3 +185,60 @@ fn encode(query: &Query, edns: Edns) -> io::Result<(u16, Vec<u8>)> {
     }
     Ok((id, message.to_vec().map_err(io::Error::other)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::{Name, RecordType};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Asks a server that need not answer, for a moment.
+    async fn ask(server: SocketAddr) -> Result<Message, UpstreamError> {
+        let query = Query::query(Name::from_ascii("example.com").expect("a name"), RecordType::A);
+        let brief = Duration::from_millis(100);
+        Upstream::new(Source::new(&[server])).with_limit(brief).ask(&query).await
+    }
+
+    #[tokio::test]
+    async fn forged_answers_without_end_end_with_the_question() {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bind");
+        let server = socket.local_addr().expect("bound");
+        let flood = tokio::spawn(async move {
+            let mut question = [0; 512];
+            let (length, asker) = socket.recv_from(&mut question).await.expect("a question");
+            // The identifier of another question.
+            question[0] ^= 1;
+            question[2] |= 0x80;
+            loop {
+                // It may have gone.
+                let _ = socket.send_to(&question[..length], asker).await;
+                tokio::task::yield_now().await;
+            }
+        });
+        let told = ask(server).await;
+        flood.abort();
+        assert!(matches!(told, Err(UpstreamError::Timeout)), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_over_tcp_that_does_not_come_to_its_end_is_given_up() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bind");
+        let server = listener.local_addr().expect("bound");
+        let socket = UdpSocket::bind(server).await.expect("nobody else has it");
+        let drip = tokio::spawn(async move {
+            let mut question = [0; 512];
+            let (length, asker) = socket.recv_from(&mut question).await.expect("a question");
+            // An answer (QR) that was cut (TC).
+            question[2] |= 0x82;
+            socket.send_to(&question[..length], asker).await.expect("send");
+            let (mut stream, _) = listener.accept().await.expect("asked again");
+            stream.write_all(&[0xff, 0xff, 0]).await.expect("write");
+            // Nothing more comes, and no end.
+            std::future::pending::<()>().await;
+        });
+        let told = ask(server).await;
+        drip.abort();
+        assert!(matches!(told, Err(UpstreamError::Timeout)), "{told:?}");
+    }
+}

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 
 use super::rig::{Identity, LOOPBACK, Rig, ask, client, handshake, listen, soon};
+use crate::cause::Cause;
 use crate::engine::secure;
 use crate::engine::target::Target;
 use crate::lines::Lines;
@@ -134,6 +135,18 @@ async fn a_guest_that_does_not_go_on_with_its_handshake_is_given_up() {
     let accepted = secure::accept(&rig.engine, &target, Box::new(near), None).await;
     let error = accepted.err().expect("there is no session");
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_go_on_with_its_handshake_is_given_up() {
+    let rig = Rig::sealed(&[NAME], vec![Identity::new(NAME).ca]);
+    let names = vec![NAME.parse().expect("a host name")];
+    let policy = rig.engine.shared.policy();
+    let target = Target::decide(&policy, (LOOPBACK, 443).into(), names).expect("it is allowed");
+    let (_server, near) = tokio::io::duplex(64 * 1024);
+    let secured = rig.engine.outside.secure(Box::new(near), &target.allowed, &[]).await;
+    let cause = Cause::of(&secured.err().expect("there is no session")).to_string();
+    assert!(cause.contains("did not complete the TLS handshake in time"), "{cause}");
 }
 
 /// What could be the value of a secret that a server was shown.

@@ -6,10 +6,12 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::Request;
+use matchlock_intercept::hooks::Rules;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use super::bench::{Bench, bounded};
-use super::raw::{self, DATA, END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, frame};
+use super::bench::{Bench, Guest, bounded};
+use super::raw::{self, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, frame};
 
 const INTERIMS: usize = 16;
 
@@ -80,23 +82,28 @@ async fn interim_responses_over_http2_are_counted() {
     }
 }
 
-/// A guest of HTTP/2 that asks for something with the largest window there is, and then reads
-/// nothing any more.
-async fn ask_and_read_nothing(bench: &Bench, upstream: DuplexStream) -> DuplexStream {
-    let (mut guest, far) = tokio::io::duplex(64 * 1024);
-    tokio::spawn(crate::http::h2::serve(far, Box::new(upstream), bench.exchange()));
-    let window = [&[0, 4][..], &0x7fff_ffff_u32.to_be_bytes()].concat();
+/// A request on a stream.
+fn ask(stream: u32) -> Vec<u8> {
     let head = raw::fields(&[
         (":method", "GET"),
         (":scheme", "https"),
         (":path", "/"),
         (":authority", "api.example.com"),
     ]);
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, &head)
+}
+
+/// A guest of HTTP/2 that asks for something with the largest window there is, and then reads
+/// nothing any more.
+async fn ask_and_read_nothing(bench: &Bench, upstream: DuplexStream) -> DuplexStream {
+    let (mut guest, far) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(crate::http::h2::serve(far, Box::new(upstream), bench.exchange()));
+    let window = [&[0, 4][..], &0x7fff_ffff_u32.to_be_bytes()].concat();
     let hello = [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
         frame(SETTINGS, 0, 0, &window),
         frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes()),
-        frame(HEADERS, END_HEADERS | END_STREAM, 1, &head),
+        ask(1),
     ];
     guest.write_all(&hello.concat()).await.unwrap();
     guest
@@ -105,9 +112,18 @@ async fn ask_and_read_nothing(bench: &Bench, upstream: DuplexStream) -> DuplexSt
 /// How much of something without end is taken. All is in memory and in one thread: what a thousand
 /// turns of everybody else do not take, nobody takes.
 async fn taken(write: &mut (impl AsyncWriteExt + Unpin), part: &[u8]) -> usize {
+    taken_of(write, |_| part.to_vec()).await
+}
+
+/// The same of parts that differ.
+async fn taken_of(
+    write: &mut (impl AsyncWriteExt + Unpin),
+    part: impl Fn(usize) -> Vec<u8>,
+) -> usize {
     let mut taken = 0;
     loop {
-        let mut writing = pin!(write.write_all(part));
+        let part = part(taken);
+        let mut writing = pin!(write.write_all(&part));
         let mut turns = 0;
         loop {
             match poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await {
@@ -164,6 +180,76 @@ async fn pings_of_a_server_that_does_not_read_hold_it_back() {
     }
 }
 
+/// A server that takes back every stream that is opened.
+async fn reset_all(mut far: DuplexStream) -> std::io::Result<()> {
+    far.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
+    far.read_exact(&mut [0; 24]).await?;
+    loop {
+        let mut head = [0; 9];
+        far.read_exact(&mut head).await?;
+        let [a, b, c, kind, _, stream @ ..] = head;
+        far.read_exact(&mut vec![0; u32::from_be_bytes([0, a, b, c]) as usize]).await?;
+        if kind == HEADERS {
+            let stream = u32::from_be_bytes(stream);
+            far.write_all(&frame(RST_STREAM, 0, stream, &2_u32.to_be_bytes())).await?;
+        }
+    }
+}
+
+#[tokio::test]
+async fn resets_of_a_server_do_not_pile_up_for_a_guest_that_does_not_read() {
+    let bench = Bench::new();
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(reset_all(far));
+    let mut guest = ask_and_read_nothing(&bench, near).await;
+    let stream = |asked: usize| u32::try_from(2 * asked + 3).unwrap();
+    let taken = taken_of(&mut guest, |asked| ask(stream(asked))).await;
+    // What fills the stream to the guest, 13 bytes each, and what h2 lets wait beyond.
+    assert!(taken < 50_000, "{taken} requests");
+}
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: api.example.com\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n\r\n";
+
+/// A guest that has asked for something, and the server that has answered with this head.
+async fn answered(bench: &Bench, request: &str, head: &str) -> (Guest, DuplexStream) {
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let mut guest = bench.connect_to(near);
+    guest.send(request).await;
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\n") {
+        assert_ne!(bounded(far.read_buf(&mut read)).await.unwrap(), 0);
+    }
+    far.write_all(head.as_bytes()).await.unwrap();
+    guest.until("\r\n\r\n").await;
+    (guest, far)
+}
+
+#[tokio::test]
+async fn a_side_of_a_websocket_that_does_not_read_holds_the_other_back() {
+    let head = "HTTP/1.1 101 A\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for of_server in [true, false] {
+        let bench = Bench::new();
+        let (mut guest, mut far) = answered(&bench, UPGRADE, head).await;
+        let from = if of_server { &mut far } else { &mut guest.io };
+        let taken = taken(from, &[0x82; 1024]).await;
+        assert!(taken < 512, "{taken} KiB, of the server: {of_server}");
+    }
+}
+
+#[tokio::test]
+async fn events_wait_for_a_guest_that_does_not_read() {
+    let head = "HTTP/1.1 200 A\r\nContent-Type: text/event-stream\r\n\r\n";
+    let event = format!("data: {}\n\n", "x".repeat(1016));
+    let edited = json!([{"phase": "after", "body_replacements": [{"find": "x", "replace": "y"}]}]);
+    for rules in [Rules::default(), super::hooks::rules(edited)] {
+        let bench = Bench::with(rules, None, true);
+        let (_guest, mut far) = answered(&bench, GET, head).await;
+        let taken = taken(&mut far, event.as_bytes()).await;
+        assert!(taken < 1024, "{taken} KiB");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_breaks_the_rules_of_http2_gives_no_whole_response() {
     const PUSH_PROMISE: u8 = 5;
@@ -181,6 +267,7 @@ async fn a_server_that_breaks_the_rules_of_http2_gives_no_whole_response() {
     ];
     for (what, answer) in [
         ("a push", frame(PUSH_PROMISE, END_HEADERS, 1, &promise)),
+        ("resets without end", frame(RST_STREAM, 0, 1, &[0; 4]).repeat(1_000_000)),
         ("a window of nothing", window(0)),
         ("windows beyond the largest", window(0x7fff_ffff).repeat(2)),
         ("a head that does not end", {

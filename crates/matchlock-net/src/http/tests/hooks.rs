@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::bench::{Bench, VALUE, bounded};
 use crate::audit::Decision;
 
-fn rules(of: Value) -> Rules {
+pub(super) fn rules(of: Value) -> Rules {
     let wire: Vec<WireRule> = serde_json::from_value(of).unwrap();
     Rules::new(wire).unwrap()
 }
