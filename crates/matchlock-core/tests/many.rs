@@ -1,0 +1,143 @@
+//! Many processes that start and end sandboxes at once, one that is killed, and somebody who looks on.
+#![expect(clippy::disallowed_methods, reason = "a test starts itself as other processes")]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use matchlock_core::vmm::Fake;
+use matchlock_core::{
+    Attachments, EndCause, Lifetime, Phase, SandboxHandle, SandboxSpec, SandboxStatus, StateError,
+    StateRoot,
+};
+use matchlock_proto::{AgentFrame, Request};
+
+use support::{left, report, serve, spec, start};
+
+const PROCESSES: usize = 20;
+const SANDBOXES: usize = 10;
+
+/// Names the home to a child.
+const HOME: &str = "MATCHLOCK_TEST_HOME";
+
+/// Has a child wait until it is killed, when its sandboxes are up.
+const HANGS: &str = "MATCHLOCK_TEST_HANGS";
+
+fn guest() -> Fake {
+    serve(|request, mut peer| match request {
+        Request::Boot(_) => drop(peer.send(&AgentFrame::Booted(report()))),
+        _ => drop(peer.send(&AgentFrame::Done)),
+    })
+}
+
+/// Every second sandbox is recorded. Each has a connection of its own to the database.
+async fn start_all(home: &Path) -> Vec<SandboxHandle> {
+    let mut sandboxes = Vec::new();
+    for number in 0..SANDBOXES {
+        let lifetime = Lifetime { recorded: number.is_multiple_of(2), ..Lifetime::default() };
+        let spec = SandboxSpec { lifetime, ..spec() };
+        let sandbox = start(spec, Attachments::default(), home, &guest()).await.expect("up");
+        assert_eq!(sandbox.phase(), Phase::Running);
+        sandboxes.push(sandbox);
+    }
+    sandboxes
+}
+
+#[tokio::test]
+async fn child_with_ten_sandboxes() {
+    let Some(home) = std::env::var_os(HOME) else { return };
+    let home = Path::new(&home);
+    let hangs = std::env::var_os(HANGS).is_some();
+    // All of them go on when the parent has started the last one.
+    let go = || std::io::stdin().read_to_end(&mut Vec::new()).expect("read");
+    if !hangs {
+        go();
+    }
+    StateRoot::in_home(home).sweep().expect("sweep");
+    let sandboxes = start_all(home).await;
+    if hangs {
+        eprint_up();
+        go();
+    }
+    let mut ends = tokio::task::JoinSet::new();
+    for sandbox in sandboxes {
+        ends.spawn(async move { sandbox.stop(Duration::ZERO).await });
+    }
+    for ending in ends.join_all().await {
+        assert_eq!((ending.cause, ending.unrecorded), (EndCause::Stopped, None));
+    }
+}
+
+fn eprint_up() {
+    use std::io::Write;
+    // Past what captures the output of tests.
+    writeln!(std::io::stderr(), "up").expect("write");
+}
+
+fn child(home: &Path, hangs: bool) -> Child {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", "child_with_ten_sandboxes", "--nocapture"]);
+    command.env(HOME, home).stdin(Stdio::piped()).stdout(Stdio::null());
+    if hangs {
+        command.env(HANGS, "1").stderr(Stdio::piped());
+    }
+    command.spawn().expect("start")
+}
+
+#[test]
+fn two_hundred_sandboxes_of_twenty_processes_leave_what_they_should_and_nothing_else() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let home = home.path();
+    let state = StateRoot::in_home(home);
+    let mut killed = child(home, true);
+    let said = BufReader::new(killed.stderr.take().expect("a pipe"));
+    assert!(said.lines().any(|line| line.expect("text") == "up"), "it is up");
+    assert_eq!(left(home).len(), SANDBOXES);
+    let mut children: Vec<_> = (0..PROCESSES).map(|_| child(home, false)).collect();
+    children.iter_mut().for_each(|child| drop(child.stdin.take()));
+    killed.kill().expect("kill");
+    killed.wait().expect("wait");
+    let mut gone = 0;
+    while children.iter_mut().any(|child| child.try_wait().expect("wait").is_none()) {
+        let running = state.list().expect("list").into_iter();
+        // Nothing of a sandbox that lives is taken by who looks on.
+        let running = running.filter(|record| record.status == SandboxStatus::Running);
+        for record in running {
+            let removed = state.remove(&record.id);
+            let lives = matches!(removed, Err(StateError::Running(_) | StateError::NotFound(_)));
+            assert!(lives || removed.is_ok(), "{removed:?}");
+            gone += usize::from(removed.is_ok());
+        }
+    }
+    for mut child in children {
+        assert!(child.wait().expect("wait").success());
+    }
+    let records = state.list().expect("list");
+    let crashed = records.iter().filter(|record| record.status == SandboxStatus::Crashed).count();
+    assert_eq!(crashed, SANDBOXES, "those of the process that was killed");
+    assert!(records.iter().all(|record| record.status != SandboxStatus::Running));
+    assert_eq!(
+        records.len() - crashed + gone,
+        PROCESSES * SANDBOXES / 2,
+        "those that are recorded"
+    );
+    assert_eq!(left(home), Vec::<String>::new());
+    // Removed by several at once, each of them goes once.
+    let removed: usize = std::thread::scope(|scope| {
+        let removers: Vec<_> = (0..4)
+            .map(|_| {
+                let state = StateRoot::in_home(home);
+                let records = &records;
+                scope.spawn(move || {
+                    records.iter().filter(|record| state.remove(&record.id).is_ok()).count()
+                })
+            })
+            .collect();
+        removers.into_iter().map(|remover| remover.join().expect("no panic")).sum()
+    });
+    assert_eq!(removed, records.len());
+    assert!(state.list().expect("list").is_empty());
+}
