@@ -26,8 +26,10 @@ fn the_version_is_one_line_in_both_forms() {
 fn help_is_on_standard_output_and_names_the_flags() {
     let lab = Lab::new();
     let root = lab.matchlock(&["--help"]).finish().expect(0);
-    for word in ["run", "audit", "diagnose", "version", "completion"] {
-        assert!(root.out().contains(word), "{word} in {}", root.out());
+    let of_sandboxes = ["list", "get", "inspect", "stop", "kill", "wait", "rm", "prune", "gc"];
+    let others = ["run", "build", "pull", "audit", "diagnose", "version", "completion"];
+    for word in of_sandboxes.iter().chain(&others) {
+        assert!(root.out().contains(&format!("\n  {word} ")), "{word} in {}", root.out());
     }
     let run = lab.matchlock(&["run", "--help"]).finish().expect(0);
     let machine = ["--image", "--cpus", "--memory", "--timeout", "--disk-size", "--rm", "--user"];

@@ -15,6 +15,7 @@ mod nested;
 mod network;
 mod parallel;
 mod ports;
+mod sandboxes;
 mod signals;
 mod status;
 mod streams;

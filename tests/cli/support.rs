@@ -23,7 +23,9 @@ pub(crate) fn sandboxes(lab: &Lab) -> Vec<String> {
 /// Waits until the monitor of a sandbox was started; its agent does not answer yet.
 pub(crate) fn wait_for_monitor(lab: &Lab) {
     wait_until("a monitor", PATIENCE, || {
-        processes(lab).iter().any(|process| process.contains("qemu")).then_some(())
+        // QEMU is also asked for its version; only a machine has a name.
+        let is_machine = |line: &String| line.contains("qemu") && line.contains("vm-");
+        processes(lab).iter().any(is_machine).then_some(())
     });
 }
 

@@ -9,6 +9,7 @@ mod network;
 mod refusal;
 mod reporting;
 mod run;
+mod sandboxes;
 mod volume;
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ pub(crate) use self::reporting::Reporting;
 #[cfg(test)]
 pub(crate) use self::run::CommandArgs;
 pub(crate) use self::run::RunArgs;
+pub(crate) use self::sandboxes::{GcArgs, KillArgs, ListArgs, RmArgs, StopArgs};
 pub(crate) use self::volume::{VolumeArgs, VolumeCommand, VolumeCreateArgs};
 
 const SEE_HELP: &str = "see `matchlock --help` and `matchlock COMMAND --help`";
@@ -56,6 +58,30 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a command in a new sandbox
     Run(Box<RunArgs>),
+    /// List sandboxes
+    #[command(visible_alias = "ls", override_usage = "matchlock list [OPTIONS]")]
+    List(ListArgs),
+    /// Print what is known of a sandbox
+    #[command(override_usage = "matchlock get [OPTIONS] ID|NAME")]
+    Get(PlainArgs),
+    /// Print what is known of a sandbox, and its history
+    #[command(visible_alias = "stat", override_usage = "matchlock inspect [OPTIONS] ID|NAME")]
+    Inspect(PlainArgs),
+    /// Ask a sandbox to end, and wait until it has
+    Stop(StopArgs),
+    /// Send a signal to the process that owns a sandbox, and do not wait
+    Kill(KillArgs),
+    /// Wait until a sandbox ends, and print its exit status
+    #[command(override_usage = "matchlock wait [OPTIONS] ID|NAME")]
+    Wait(PlainArgs),
+    /// Remove a sandbox that does not run
+    #[command(visible_alias = "remove")]
+    Rm(RmArgs),
+    /// Remove all sandboxes that do not run
+    #[command(override_usage = "matchlock prune [OPTIONS]")]
+    Prune(PlainArgs),
+    /// Take back what killed sandboxes have left
+    Gc(GcArgs),
     /// Fetch an image from its registry
     Pull(PullArgs),
     /// Build an image from a Dockerfile, or pull one from a registry

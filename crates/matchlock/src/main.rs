@@ -21,6 +21,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command, Parsed, Reporting};
+use crate::commands::sandboxes;
 use crate::environment::Environment;
 use crate::error::CliError;
 use crate::printer::{JsonOutput, Printer};
@@ -61,6 +62,15 @@ fn dispatch(cli: Cli, printer: Printer, started: std::time::Instant) -> Result<u
     log::start(&cli.log, environment.log_level()?)?;
     match cli.command {
         Some(Command::Run(args)) => commands::run::run(&args, &environment, printer, started),
+        Some(Command::List(args)) => sandboxes::list(&args, &environment, printer),
+        Some(Command::Get(args)) => sandboxes::get(&args, &environment, printer),
+        Some(Command::Inspect(args)) => sandboxes::inspect(&args, &environment, printer),
+        Some(Command::Stop(args)) => sandboxes::stop(&args, &environment, printer),
+        Some(Command::Kill(args)) => sandboxes::kill(&args, &environment, printer),
+        Some(Command::Wait(args)) => sandboxes::wait(&args, &environment, printer),
+        Some(Command::Rm(args)) => sandboxes::rm(&args, &environment, printer),
+        Some(Command::Prune(args)) => sandboxes::prune(&args, &environment, printer),
+        Some(Command::Gc(args)) => sandboxes::gc(&args, &environment, printer),
         Some(Command::Pull(args)) => commands::pull::run(&args, &environment, printer),
         Some(Command::Build(args)) => commands::build::run(&args, environment, printer),
         Some(Command::Image(args)) => commands::image::run(&args, &environment, printer),

@@ -8,6 +8,7 @@ mod own_line;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -121,6 +122,23 @@ impl Printer {
         self.raw(table(heading, rows).as_bytes());
     }
 
+    /// The same, no wider than the terminal if it goes to one: then cells of the column `flexible` are
+    /// shortened.
+    pub(crate) fn fitted_table<const N: usize>(
+        self,
+        heading: [&str; N],
+        mut rows: Vec<[String; N]>,
+        flexible: usize,
+    ) {
+        let stdout = stdout();
+        let size = stdout.is_terminal().then(|| tcgetwinsize(&stdout).ok()).flatten();
+        if let Some(columns) = size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0)
+        {
+            fit(heading, &mut rows, flexible, columns);
+        }
+        self.table(heading, &rows);
+    }
+
     /// An error with its causes on one line, and a hint on the next.
     fn error(self, error: &CliError) {
         if error.is_said() {
@@ -188,6 +206,26 @@ fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
     text
 }
 
+/// Shortens cells of one column until the table has this width, as far as that goes.
+fn fit<const N: usize>(
+    heading: [&str; N],
+    rows: &mut [[String; N]],
+    flexible: usize,
+    width: usize,
+) {
+    let widest = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([heading[column].len()]).max().unwrap_or(0)
+    };
+    let others: usize = (0..N).filter(|column| *column != flexible).map(widest).sum();
+    let room = width.saturating_sub(others + 2 * (N - 1)).max(heading[flexible].len());
+    for cell in rows.iter_mut().filter_map(|row| row.get_mut(flexible)) {
+        if cell.chars().count() > room {
+            *cell = cell.chars().take(room.saturating_sub(1)).chain(['…']).collect();
+        }
+    }
+}
+
 /// A size as people and the reference's clients read it: MB are 2^20 bytes.
 pub(crate) fn megabytes(bytes: u64) -> String {
     let tenths = u128::from(bytes) * 10;
@@ -205,6 +243,24 @@ mod tests {
         let text = table(["NAME", "SIZE"], &rows);
         assert_eq!(text, "NAME     SIZE\na        long cell\näääääää  x\n");
         assert_eq!(table(["NAME", "SIZE"], &[]), "NAME  SIZE\n");
+    }
+
+    #[test]
+    fn one_column_gives_way_to_the_width_of_the_terminal() {
+        let row = |image: &str| ["vm-1".to_owned(), image.to_owned(), "123".to_owned()];
+        let heading = ["ID", "IMAGE", "PID"];
+        let fitted = |width| {
+            let mut rows = [row("registry.example.com/a:1"), row("host")];
+            fit(heading, &mut rows, 1, width);
+            table(heading, &rows)
+        };
+        assert_eq!(
+            fitted(21),
+            "ID    IMAGE       PID\nvm-1  registry.…  123\nvm-1  host        123\n"
+        );
+        assert!(fitted(80).contains("registry.example.com/a:1"));
+        // Too narrow for everything: the heading is still whole.
+        assert_eq!(fitted(3), "ID    IMAGE  PID\nvm-1  regi…  123\nvm-1  host   123\n");
     }
 
     #[test]

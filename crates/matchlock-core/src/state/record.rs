@@ -162,6 +162,15 @@ impl StateRoot {
         self.records()
     }
 
+    /// The same without taking anything back.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn known(&self) -> Result<Vec<SandboxRecord>, StateError> {
+        self.mark_crashed()?;
+        self.records()
+    }
+
     pub(super) fn records(&self) -> Result<Vec<SandboxRecord>, StateError> {
         self.read(|database| select(database, "ORDER BY created_at DESC, id", []))
     }

@@ -7,7 +7,7 @@ use crate::error::CliError;
 /// What users of Docker type, and what does it here.
 const FAMILIAR: [(&str, &str); 8] = [
     ("-m", "use --memory 512m"),
-    ("--name", "a sandbox has an id; --hostname sets its name inside"),
+    ("ps", "use matchlock list"),
     ("--network", "use --no-network, or --allow-host HOST"),
     ("-v", "not there yet; use --disk, or tar c . | matchlock run -i --image IMAGE -- tar x"),
     ("--volume", "not there yet; use --disk, or tar c . | matchlock run -i --image IMAGE -- tar x"),

@@ -82,6 +82,15 @@ impl Reporting {
 fn flag(command: &Command) -> Option<&OsStr> {
     let flag = match command {
         Command::Run(args) => &args.json,
+        Command::List(args) => &args.json,
+        Command::Get(args)
+        | Command::Inspect(args)
+        | Command::Wait(args)
+        | Command::Prune(args) => &args.json,
+        Command::Stop(args) => &args.json,
+        Command::Kill(args) => &args.json,
+        Command::Rm(args) => &args.json,
+        Command::Gc(args) => &args.json,
         Command::Pull(args) => &args.json,
         Command::Build(args) => &args.json,
         Command::Image(args) => match &args.command {

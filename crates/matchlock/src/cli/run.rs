@@ -17,6 +17,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
 
+    /// Name for the sandbox, by which other commands find it; no other that runs can have it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
     /// Ask the registry even if the image is stored locally
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = false, hide_default_value = true, hide_possible_values = true,
@@ -86,7 +90,8 @@ pub(crate) struct RunArgs {
           value_name = "BOOL", action = clap::ArgAction::Set)]
     pub(crate) tty: bool,
 
-    /// Remove the sandbox when the command ends; --rm=false keeps it running until a signal
+    /// Remove the sandbox when the command ends; --rm=false keeps it running until a signal, and
+    /// listed after that
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, hide_possible_values = true,
           value_name = "BOOL", action = clap::ArgAction::Set)]

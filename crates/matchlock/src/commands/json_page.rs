@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{audit, build, diagnose, image, pull, run, version, volume};
+use super::{audit, build, diagnose, image, pull, run, sandboxes::samples, version, volume};
 use crate::error::CliError;
 use crate::printer::failure_object;
 
@@ -42,6 +42,12 @@ fn the_page_has_the_fields_of_every_command() {
     let samples = [
         ("error", Value::Object(failure_object(&error, 1))),
         ("run", run::report::sample()),
+        ("list", samples::listed()),
+        ("inspect", samples::inspected()),
+        ("stop", samples::waited()),
+        ("kill", samples::killed()),
+        ("rm", samples::removed()),
+        ("gc", samples::collected()),
         ("pull", pull::sample()),
         ("build", build::sample()),
         ("image ls", image::sample_of_ls()),

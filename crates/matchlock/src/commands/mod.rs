@@ -10,5 +10,6 @@ mod json_page;
 mod obtain;
 pub(crate) mod pull;
 pub(crate) mod run;
+pub(crate) mod sandboxes;
 pub(crate) mod version;
 pub(crate) mod volume;

@@ -163,7 +163,7 @@ fn describe(args: &RunArgs) -> Result<SandboxSpec, CliError> {
         recorded: !args.rm,
     };
     Ok(SandboxSpec {
-        name: None,
+        name: args.name.as_deref().map(str::parse).transpose().map_err(given_by("--name"))?,
         image: ImageSpec::Host,
         cpus,
         memory,

@@ -78,6 +78,9 @@ pub(super) async fn run(
         let hint = fault.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
         printer.note(&format!("{fault}{hint}"));
     }
+    if let Some(why) = &ending.unrecorded {
+        printer.note(&format!("its end could not be recorded: {why}"));
+    }
     let timed_out = ending.cause == EndCause::Deadline;
     if timed_out {
         let time = in_seconds(lifetime.limit.unwrap_or_default());
@@ -179,7 +182,7 @@ impl Session {
         self.times = Some(times);
         if self.keep {
             self.printer.line(&format!("Sandbox {} is running", sandbox.id()));
-            self.printer.line(&format!("  Stop:    kill {}", std::process::id()));
+            self.printer.line(&format!("  Stop:    matchlock kill {}", sandbox.id()));
         }
         self.publish(listeners)?;
         if let Some(request) = exec {
