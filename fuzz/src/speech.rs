@@ -1,6 +1,6 @@
 //! The first bytes of a flow, held against the laxest servers of HTTP and TLS that there could be.
 
-use matchlock_intercept::speech::{LONGEST_LINE, MAX_OPENING, Sniffer, Speech, Watch, of_server};
+use matchlock_intercept::speech::{Detected, LONGEST_LINE, MAX_OPENING, Sniffer, Watch, of_server};
 
 /// The answer comes, does not depend on how the bytes come, and lets nothing pass before the server
 /// has answered that the laxest server would serve.
@@ -13,7 +13,7 @@ pub fn speech(input: &[u8]) {
     let stepwise = stepwise.or_else(|| sniffer.look(input));
     assert_eq!(whole, stepwise, "{}", input.escape_ascii());
     assert!(whole.is_some() || input.len() < LONGEST_LINE.max(MAX_OPENING), "no end in sight");
-    if let Some(Speech::Known(opening)) = &whole {
+    if let Some(Detected::Known(opening)) = &whole {
         let first = &input[..opening.length()];
         assert!(first.len() <= MAX_OPENING);
         assert!(!serves_http(first), "{}", first.escape_ascii());

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use matchlock_intercept::speech::{Sniffer, Speech};
+use matchlock_intercept::speech::{Detected, Sniffer};
 use matchlock_testkit::{PATIENCE, repository, wait_until};
 
 use crate::lab::NetLab;
@@ -174,15 +174,17 @@ fn try_all(server: &Server, flights: &[Vec<u8>]) -> usize {
     for flight in flights {
         let shown = flight[..flight.len().min(80)].escape_ascii();
         match Sniffer::default().at_end(flight) {
-            Speech::Known(opening) => {
+            Detected::Known(opening) => {
                 // What passes before the server has answered, and what that answer does then.
                 let answer = server.answer(&flight[..opening.length()]);
                 let name = server.name;
                 assert!(!is_served(&answer), "{name} serves {shown}");
                 assert_ne!(opening.is_answered(&answer), Some(true), "{name} confirms {shown}");
             }
-            Speech::Unknown | Speech::Tls => odd += usize::from(is_served(&server.answer(flight))),
-            Speech::Http1 | Speech::Http2 | Speech::Silent => {}
+            Detected::Unknown | Detected::Tls => {
+                odd += usize::from(is_served(&server.answer(flight)));
+            }
+            Detected::Http1 | Detected::Http2 | Detected::Silent => {}
         }
     }
     odd
@@ -193,7 +195,7 @@ fn no_server_of_the_web_serves_what_passes_unread() {
     let (servers, flights) = (servers(&lab), flights());
     let known = flights
         .iter()
-        .filter(|flight| matches!(Sniffer::default().at_end(flight), Speech::Known(_)));
+        .filter(|flight| matches!(Sniffer::default().at_end(flight), Detected::Known(_)));
     assert!(known.count() >= 20, "the closed list is tried");
     let odd: Vec<_> = std::thread::scope(|scope| {
         let flights = &flights;

@@ -8,7 +8,7 @@
 //! Every flow is a task of its own, which takes no other with it when it fails. The guest decides
 //! how many there are, so each kind has a bound.
 
-mod apology;
+mod error_page;
 mod flow;
 mod handler;
 mod hello;

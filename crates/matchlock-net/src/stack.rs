@@ -23,6 +23,8 @@ mod egress;
 mod flow;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+#[cfg(any(test, feature = "fuzzing"))]
+mod guest_frames;
 mod pending;
 mod run;
 mod shared;
@@ -31,8 +33,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod timers;
-#[cfg(any(test, feature = "fuzzing"))]
-mod typist;
 mod udp;
 mod wire;
 

@@ -9,7 +9,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// What a client speaks.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Speech {
+pub enum Detected {
     /// It began with a TLS record of any kind, or with what servers take for one.
     Tls,
     /// HTTP/1, or an attempt at it.
@@ -43,20 +43,20 @@ enum Line {
 
 impl Sniffer {
     /// Looks at all bytes so far, which begin with those of the last call; none when more are needed.
-    pub fn look(&mut self, bytes: &[u8]) -> Option<Speech> {
+    pub fn look(&mut self, bytes: &[u8]) -> Option<Detected> {
         match looks_like_tls(bytes) {
-            Some(true) => return Some(Speech::Tls),
+            Some(true) => return Some(Detected::Tls),
             Some(false) => {}
             None => return None,
         }
         if bytes.starts_with(HTTP2_PREFACE) {
-            return Some(Speech::Http2);
+            return Some(Detected::Http2);
         }
         if HTTP2_PREFACE.starts_with(bytes) {
             return None;
         }
         match protocol::opening(bytes) {
-            Match::Yes(opening) => Some(Speech::Known(opening)),
+            Match::Yes(opening) => Some(Detected::Known(opening)),
             Match::More => None,
             Match::No => self.line(bytes),
         }
@@ -64,16 +64,16 @@ impl Sniffer {
 
     /// What all bytes are, now that no more will come. An unfinished line is a request for those for
     /// whom it would be one if it were complete.
-    pub fn at_end(&mut self, bytes: &[u8]) -> Speech {
+    pub fn at_end(&mut self, bytes: &[u8]) -> Detected {
         match self.look(bytes) {
             Some(speech) => speech,
-            None if bytes.is_empty() => Speech::Silent,
-            None => self.line(bytes).unwrap_or(Speech::Unknown),
+            None if bytes.is_empty() => Detected::Silent,
+            None => self.line(bytes).unwrap_or(Detected::Unknown),
         }
     }
 
     /// Whether the first line is a request line.
-    fn line(&mut self, bytes: &[u8]) -> Option<Speech> {
+    fn line(&mut self, bytes: &[u8]) -> Option<Detected> {
         while let Some(&byte) = bytes.get(self.scanned) {
             let at = self.scanned;
             self.scanned += 1;
@@ -86,20 +86,20 @@ impl Sniffer {
                 Line::Method { .. } if is_token(byte) => {}
                 Line::Method { start } => {
                     if at == start || !matches!(byte, b' ' | b'\t' | 0x0b | 0x0c) {
-                        return Some(Speech::Unknown);
+                        return Some(Detected::Unknown);
                     }
                     if is_known_method(&bytes[start..at]) {
-                        return Some(Speech::Http1);
+                        return Some(Detected::Http1);
                     }
                     self.line = Line::Rest;
                 }
-                Line::Rest if ends_in_http(&bytes[..=at]) => return Some(Speech::Http1),
-                Line::Rest if byte == b'\n' => return Some(Speech::Unknown),
+                Line::Rest if ends_in_http(&bytes[..=at]) => return Some(Detected::Http1),
+                Line::Rest if byte == b'\n' => return Some(Detected::Unknown),
                 Line::Rest | Line::Lead => {}
             }
             // The strict parser says why it is refused.
             if self.scanned >= LONGEST_LINE {
-                return Some(Speech::Http1);
+                return Some(Detected::Http1);
             }
         }
         None

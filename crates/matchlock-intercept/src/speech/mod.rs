@@ -12,7 +12,7 @@ mod server;
 mod tests;
 mod watch;
 
-pub use first::{LONGEST_LINE, Sniffer, Speech};
+pub use first::{Detected, LONGEST_LINE, Sniffer};
 pub use protocol::{MAX_OPENING, Opening, Protocol};
 pub use server::{Server, of_server};
 pub use watch::{Cut, Watch};

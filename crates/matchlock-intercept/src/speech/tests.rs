@@ -1,7 +1,7 @@
 use super::*;
 
 /// What bytes are, whole and byte by byte.
-fn speech(bytes: &[u8]) -> Option<Speech> {
+fn speech(bytes: &[u8]) -> Option<Detected> {
     let whole = Sniffer::default().look(bytes);
     let mut sniffer = Sniffer::default();
     let stepwise = (1..=bytes.len()).find_map(|end| sniffer.look(&bytes[..end]));
@@ -11,12 +11,12 @@ fn speech(bytes: &[u8]) -> Option<Speech> {
 
 fn known(bytes: &[u8]) -> Option<(Protocol, usize)> {
     match speech(bytes) {
-        Some(Speech::Known(opening)) => Some((opening.protocol(), opening.length())),
+        Some(Detected::Known(opening)) => Some((opening.protocol(), opening.length())),
         _ => None,
     }
 }
 
-fn at_end(bytes: &[u8]) -> Speech {
+fn at_end(bytes: &[u8]) -> Detected {
     Sniffer::default().at_end(bytes)
 }
 
@@ -39,7 +39,7 @@ fn what_could_be_a_request_is_one() {
         &long,
         &padded,
     ] {
-        assert_eq!(speech(bytes), Some(Speech::Http1), "{}", bytes.escape_ascii());
+        assert_eq!(speech(bytes), Some(Detected::Http1), "{}", bytes.escape_ascii());
     }
 }
 
@@ -54,7 +54,7 @@ fn what_some_server_takes_for_tls_is_tls() {
         b"\x80\x2e\x01\x03\x03",
         b"\xff\x2e\x01",
     ] {
-        assert_eq!(speech(bytes), Some(Speech::Tls), "{}", bytes.escape_ascii());
+        assert_eq!(speech(bytes), Some(Detected::Tls), "{}", bytes.escape_ascii());
     }
     assert_eq!(speech(b"\x16"), None);
 }
@@ -77,7 +77,7 @@ fn what_is_not_on_the_list_is_unknown() {
         b"\x16\x02\x01",
         b"PING\r\n",
     ] {
-        assert_eq!(speech(bytes), Some(Speech::Unknown), "{}", bytes.escape_ascii());
+        assert_eq!(speech(bytes), Some(Detected::Unknown), "{}", bytes.escape_ascii());
     }
 }
 
@@ -120,7 +120,7 @@ fn the_closed_list() {
             assert_eq!(known(bytes).map(|(protocol, _)| protocol), Some(protocol), "{shown}");
         }
         assert_eq!(known(&more).map(|(_, length)| length), Some(bytes.len()), "{shown}");
-        let Some(Speech::Known(opening)) = Sniffer::default().look(&bytes) else { panic!() };
+        let Some(Detected::Known(opening)) = Sniffer::default().look(&bytes) else { panic!() };
         for (answer, expected) in [(good, true), (bad, false)] {
             let answered = (1..=answer.len()).find_map(|end| opening.is_answered(&answer[..end]));
             assert_eq!(answered, Some(expected), "{shown} {}", answer.escape_ascii());
@@ -161,24 +161,24 @@ fn the_host_of_a_git_request_is_told() {
     let mut bytes = bytes.to_vec();
     let length = format!("{:04x}", bytes.len());
     bytes[..4].copy_from_slice(length.as_bytes());
-    let Some(Speech::Known(opening)) = speech(&bytes) else { panic!("{:?}", speech(&bytes)) };
+    let Some(Detected::Known(opening)) = speech(&bytes) else { panic!("{:?}", speech(&bytes)) };
     assert_eq!(opening.server_name(&bytes), Some(&b"git.example.com:9418"[..]));
 }
 
 #[test]
 fn what_ends_within_its_first_line_is_no_request_unless_it_says_so() {
     for bytes in [&b"a question"[..], b"ping", b"PRI", b"\x16", b" ", b"SSH-2.0", b"\0\0"] {
-        assert_eq!(at_end(bytes), Speech::Unknown, "{}", bytes.escape_ascii());
+        assert_eq!(at_end(bytes), Detected::Unknown, "{}", bytes.escape_ascii());
     }
     for bytes in [&b"GET /"[..], b"get ", b"PRI * HTTP/2.0", b"FOO / http/1"] {
-        assert_eq!(at_end(bytes), Speech::Http1, "{}", bytes.escape_ascii());
+        assert_eq!(at_end(bytes), Detected::Http1, "{}", bytes.escape_ascii());
     }
-    assert_eq!(at_end(b""), Speech::Silent);
+    assert_eq!(at_end(b""), Detected::Silent);
 }
 
 #[test]
 fn the_preface_is_recognised() {
-    assert_eq!(speech(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(Speech::Http2));
+    assert_eq!(speech(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(Detected::Http2));
     assert_eq!(speech(b"PRI * HTTP/2"), None);
     assert_eq!(speech(b"GE"), None);
 }
@@ -191,7 +191,7 @@ fn no_input_keeps_us_reading_for_ever() {
         assert!(of_server(&flood).is_some(), "{byte:#x}");
     }
     let line = [b"FOO ".to_vec(), vec![b'x'; LONGEST_LINE]].concat();
-    assert_eq!(speech(&line), Some(Speech::Http1));
+    assert_eq!(speech(&line), Some(Detected::Http1));
     let array = [b"*9\r\n$4\r\nMSET\r\n$16384\r\n".to_vec(), vec![b'x'; MAX_OPENING]].concat();
     assert!(speech(&array).is_some());
 }

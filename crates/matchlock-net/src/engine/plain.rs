@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use matchlock_intercept::h1::{RequestDecoder, RequestEvent};
-use matchlock_intercept::speech::Speech;
+use matchlock_intercept::speech::Detected;
 use matchlock_policy::{Carriage, Host, HostName};
 use tokio::io::AsyncReadExt;
 
@@ -18,7 +18,7 @@ use super::stream::{BoxedStream, Prefixed};
 use super::target::Target;
 use super::tcp::report;
 use super::unread::{self, Ground};
-use super::{Engine, apology, secure};
+use super::{Engine, error_page, secure};
 use crate::dial::Purpose;
 use crate::http::{self, Exchange, ProxyHop};
 
@@ -26,7 +26,7 @@ use crate::http::{self, Exchange, ProxyHop};
 const HEAD: Duration = Duration::from_secs(60);
 
 /// The two ends of a flow.
-pub(crate) struct Sides {
+pub(crate) struct StreamPair {
     pub(crate) guest: BoxedStream,
     pub(crate) upstream: BoxedStream,
     /// See [`Connected::proxy`](super::outside::Connected::proxy).
@@ -47,7 +47,7 @@ pub(crate) async fn serve(
     engine: &Arc<Engine>,
     flow: &Flow,
     target: &Target,
-    mut sides: Sides,
+    mut sides: StreamPair,
 ) -> io::Result<()> {
     if let Some(unread) = target.allowed.opaque() {
         let sides = sides.tunnelled(engine, target).await?;
@@ -66,14 +66,14 @@ pub(crate) async fn serve(
     }
     let read = sniffed.from_guest;
     match sniffed.spoken {
-        Spoken::Guest(Speech::Tls) => secure::serve(engine, flow, target, read, sides).await,
-        Spoken::Guest(Speech::Http1) if !target.bound => {
+        Spoken::Guest(Detected::Tls) => secure::serve(engine, flow, target, read, sides).await,
+        Spoken::Guest(Detected::Http1) if !target.bound => {
             named(engine, flow, target, read, sides).await
         }
-        Spoken::Guest(Speech::Http1) => {
+        Spoken::Guest(Detected::Http1) => {
             http1(engine, flow, target, sides.prefixed(read), Session::Plain).await
         }
-        Spoken::Guest(Speech::Http2) => {
+        Spoken::Guest(Detected::Http2) => {
             http2(engine, flow, target, sides.prefixed(read), &Session::Plain).await
         }
         spoken => unread::serve(engine, flow, target, spoken, read, sides).await,
@@ -85,7 +85,7 @@ pub(crate) async fn http1(
     engine: &Arc<Engine>,
     flow: &Flow,
     target: &Target,
-    sides: Sides,
+    sides: StreamPair,
     session: Session,
 ) -> io::Result<()> {
     let proxied = sides.proxy.is_some();
@@ -99,10 +99,10 @@ pub(crate) async fn http2(
     engine: &Engine,
     flow: &Flow,
     target: &Target,
-    sides: Sides,
+    sides: StreamPair,
     session: &Session,
 ) -> io::Result<()> {
-    let Sides { guest, upstream, .. } = sides.tunnelled(engine, target).await?;
+    let StreamPair { guest, upstream, .. } = sides.tunnelled(engine, target).await?;
     http::h2::serve(guest, upstream, exchange(flow, target, session, None)).await
 }
 
@@ -112,7 +112,7 @@ async fn named(
     flow: &Flow,
     target: &Target,
     mut read: BytesMut,
-    mut sides: Sides,
+    mut sides: StreamPair,
 ) -> io::Result<()> {
     let policy = engine.shared.policy();
     let named = match first_host(&mut sides.guest, &mut read).await? {
@@ -126,12 +126,12 @@ async fn named(
     };
     match named_upstream(engine, &named, sides.upstream, Purpose::Http).await {
         Ok(Connected { stream, proxy }) => {
-            let sides = Sides { guest: sides.guest, upstream: stream, proxy };
+            let sides = StreamPair { guest: sides.guest, upstream: stream, proxy };
             http1(engine, flow, &named, sides, Session::Plain).await
         }
         Err(error) => {
             report(flow, &named, &error);
-            apology::say(sides.guest, &error).await
+            error_page::send(sides.guest, &error).await
         }
     }
 }
@@ -191,7 +191,7 @@ fn exchange(flow: &Flow, target: &Target, session: &Session, proxy: Option<Proxy
     Exchange { shared, connection: target.connection(sni), tls, flow: flow.id(), proxy }
 }
 
-impl Sides {
+impl StreamPair {
     /// With bytes that were read from the guest already.
     pub(crate) fn prefixed(self, read: BytesMut) -> Self {
         Self { guest: Box::new(Prefixed::new(read, self.guest)), ..self }

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use matchlock_intercept::client_hello::ClientHello;
-use matchlock_intercept::speech::Speech;
+use matchlock_intercept::speech::Detected;
 use matchlock_policy::{Carriage, HostName};
 use tokio_rustls::TlsAcceptor;
 
 use super::flow::Flow;
 use super::hello::{self, Alert, HelloRefused};
 use super::outside::{OutsideError, Secured};
-use super::plain::{self, Session, Sides};
+use super::plain::{self, Session, StreamPair};
 use super::sniff::{Spoken, sniff};
 use super::stream::{BoxedStream, Prefixed};
 use super::target::Target;
 use super::unread::{self, Ground};
-use super::{Engine, apology, tcp};
+use super::{Engine, error_page, tcp};
 use crate::cause::Cause;
 use crate::dial::Purpose;
 use crate::refusals::Refusal;
@@ -33,7 +33,7 @@ pub(crate) async fn serve(
     flow: &Flow,
     target: &Target,
     mut read: BytesMut,
-    mut sides: Sides,
+    mut sides: StreamPair,
 ) -> io::Result<()> {
     let hello = match hello::read(&mut sides.guest, &mut read, hello::COMPLETE).await? {
         Ok(hello) => hello,
@@ -55,7 +55,7 @@ pub(crate) async fn serve(
         }
         Err(error) => {
             tcp::report(flow, &named, &error);
-            apologise(engine, &named, &hello, sides.guest, &error).await
+            send_error_page(engine, &named, &hello, sides.guest, &error).await
         }
     }
 }
@@ -67,7 +67,7 @@ async fn pass_through(
     (dialled, named): (&Target, &Target),
     hello: &ClientHello,
     read: BytesMut,
-    sides: Sides,
+    sides: StreamPair,
 ) -> io::Result<()> {
     let by_name = hello.sni.clone().and_then(|sni| Some((named.allowed.passthrough(&sni)?, sni)));
     let ground = match (named.allowed.opaque(), by_name) {
@@ -81,10 +81,10 @@ async fn pass_through(
             return refuse(flow, sides.guest, hello.sni.as_ref(), &HelloRefused::NoName).await;
         }
     };
-    let Sides { guest, upstream, proxy } = sides;
+    let StreamPair { guest, upstream, proxy } = sides;
     match reach(engine, dialled, named, upstream, proxy.is_some()).await {
         Ok(upstream) => {
-            let sides = Sides { guest, upstream, proxy: None };
+            let sides = StreamPair { guest, upstream, proxy: None };
             unread::carry(engine, flow, named, &ground, read.freeze(), sides).await
         }
         Err(error) => {
@@ -146,7 +146,7 @@ impl Inner<'_> {
                 return Err(error);
             }
         };
-        let sides = Sides { guest, upstream, proxy: None };
+        let sides = StreamPair { guest, upstream, proxy: None };
         let Self { engine, flow, target, session } = self;
         match alpn.as_deref() {
             Some(ALPN_H2) => plain::http2(engine, flow, target, sides, &session).await,
@@ -157,19 +157,20 @@ impl Inner<'_> {
 
     /// Carries HTTP for which no application protocol was agreed on, or one that is not HTTP. Nothing
     /// else is carried within TLS.
-    async fn serve_unknown(self, mut sides: Sides) -> io::Result<()> {
+    async fn serve_unknown(self, mut sides: StreamPair) -> io::Result<()> {
         let sniffed = sniff(&mut sides.guest, &mut sides.upstream).await?;
         let upstream = Prefixed::new(sniffed.from_upstream, sides.upstream);
-        let sides = Sides { upstream: Box::new(upstream), ..sides }.prefixed(sniffed.from_guest);
+        let sides =
+            StreamPair { upstream: Box::new(upstream), ..sides }.prefixed(sniffed.from_guest);
         let Self { engine, flow, target, session } = self;
         match sniffed.spoken {
-            Spoken::Guest(Speech::Http1) => {
+            Spoken::Guest(Detected::Http1) => {
                 plain::http1(engine, flow, target, sides, session).await
             }
-            Spoken::Guest(Speech::Http2) => {
+            Spoken::Guest(Detected::Http2) => {
                 plain::http2(engine, flow, target, sides, &session).await
             }
-            Spoken::Guest(Speech::Silent) | Spoken::Ended => Ok(()),
+            Spoken::Guest(Detected::Silent) | Spoken::Ended => Ok(()),
             _ => {
                 let flag = target.allowed.flag(Carriage::TlsPassthrough);
                 flow.refuse_unread("what is spoken within TLS is not HTTP", flag);
@@ -220,7 +221,7 @@ async fn refuse(
 }
 
 /// Tells the guest why there is no server, in HTTP if it may understand that.
-async fn apologise(
+async fn send_error_page(
     engine: &Engine,
     target: &Target,
     hello: &ClientHello,
@@ -232,7 +233,7 @@ async fn apologise(
         return Ok(());
     };
     let guest = accept(engine, target, guest, alpn).await?;
-    apology::say(guest, error).await
+    error_page::send(guest, error).await
 }
 
 fn alert_of(error: &OutsideError) -> Alert {

@@ -3,14 +3,14 @@
 use std::io;
 
 use bytes::BytesMut;
-use matchlock_intercept::speech::{LONGEST_LINE, Server, Sniffer, Speech, of_server};
+use matchlock_intercept::speech::{Detected, LONGEST_LINE, Server, Sniffer, of_server};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Who has told what the flow speaks.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Spoken {
     /// The guest.
-    Guest(Speech),
+    Guest(Detected),
     /// The server, which spoke before anything was sent to it, and neither HTTP nor TLS.
     ServerFirst,
     /// Nobody: the server has ended, and nothing of it is for the guest.
@@ -86,7 +86,7 @@ mod tests {
                 guest.write_all(request).await.expect("the pipe is open");
                 let sniffed = sniff(&mut near_guest, &mut near_upstream).await;
                 let spoken = sniffed.expect("both are readable").spoken;
-                let expected = if request[0] == b'P' { Speech::Http2 } else { Speech::Unknown };
+                let expected = if request[0] == b'P' { Detected::Http2 } else { Detected::Unknown };
                 assert_eq!(spoken, Spoken::Guest(expected), "{}", early.escape_ascii());
             }
         }

@@ -10,7 +10,7 @@ use matchlock_policy::Carriage;
 use super::Engine;
 use super::flow::{Counted, Flow};
 use super::outside::{Connected, OutsideError};
-use super::plain::{self, Sides};
+use super::plain::{self, StreamPair};
 use super::stream::BoxedStream;
 use super::target::Target;
 use crate::audit::Protocol;
@@ -103,7 +103,7 @@ async fn carry(
     };
     let guest = Counted::new(pending.accept().await?, Arc::clone(flow.traffic()));
     let Connected { stream, proxy } = upstream;
-    let sides = Sides { guest: Box::new(guest), upstream: stream, proxy };
+    let sides = StreamPair { guest: Box::new(guest), upstream: stream, proxy };
     plain::serve(engine, flow, target, sides).await
 }
 

@@ -4,14 +4,14 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use matchlock_intercept::retry::Retry;
-use matchlock_intercept::speech::{Cut, Opening, Speech, Watch};
+use matchlock_intercept::speech::{Cut, Detected, Opening, Watch};
 use matchlock_policy::{Carriage, Endpoint, HostName, Policy, Unread};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Engine;
 use super::flow::Flow;
 use super::hello::{self, HelloRefused};
-use super::plain::Sides;
+use super::plain::StreamPair;
 use super::relay::{Tap, relay};
 use super::sniff::Spoken;
 use super::stream::{Prefixed, linger};
@@ -62,7 +62,7 @@ pub(crate) async fn serve(
     target: &Target,
     spoken: Spoken,
     read: BytesMut,
-    sides: Sides,
+    sides: StreamPair,
 ) -> io::Result<()> {
     let ground = match spoken {
         Spoken::ServerFirst => Ground::ServerFirst,
@@ -70,11 +70,11 @@ pub(crate) async fn serve(
             linger(sides.guest).await;
             return Ok(());
         }
-        Spoken::Guest(Speech::Known(opening)) if is_for_another(&opening, &read, target) => {
+        Spoken::Guest(Detected::Known(opening)) if is_for_another(&opening, &read, target) => {
             return refuse(flow, target, "the request of Git is for another host");
         }
-        Spoken::Guest(Speech::Known(opening)) => Ground::Known(opening),
-        Spoken::Guest(Speech::Silent) => Ground::Silent,
+        Spoken::Guest(Detected::Known(opening)) => Ground::Known(opening),
+        Spoken::Guest(Detected::Silent) => Ground::Silent,
         Spoken::Guest(_) => match target.allowed.unrecognised() {
             Some(unread) => Ground::Unrecognised(unread),
             None => {
@@ -94,7 +94,7 @@ pub(crate) async fn carry(
     target: &Target,
     ground: &Ground,
     mut read: Bytes,
-    mut sides: Sides,
+    mut sides: StreamPair,
 ) -> io::Result<()> {
     // Where nothing is looked into, all flows are like this.
     if engine.shared.policy().intercepts() && flow.relayed(ground.spoken()).is_err() {
@@ -127,7 +127,7 @@ pub(crate) async fn carry(
         sides.upstream = Box::new(Prefixed::new(answer, sides.upstream));
         read = held.freeze();
     }
-    let Sides { mut guest, mut upstream, .. } = sides.prefixed(read.into());
+    let StreamPair { mut guest, mut upstream, .. } = sides.prefixed(read.into());
     match (ground, named) {
         (Ground::Opaque(_), _) => relay(&mut guest, &mut upstream, &mut ()).await,
         (_, Some(mut named)) => relay(&mut guest, &mut upstream, &mut named).await,
@@ -142,7 +142,7 @@ pub(crate) async fn carry(
 /// The first bytes of the server, once they tell that it speaks what the guest does; none if it
 /// speaks something else. What the guest sends meanwhile is kept.
 async fn confirm(
-    sides: &mut Sides,
+    sides: &mut StreamPair,
     held: &mut BytesMut,
     answered: &Answered<'_>,
 ) -> io::Result<Option<BytesMut>> {

@@ -9,7 +9,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpControl;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::typist::{self, Segment};
+use super::guest_frames::{self, Segment};
 use super::{
     Addressing, Clock, Datagram, Deframer, Handler, MAX_FLOWS, PendingFlow, StackConfig, StackCore,
     TcpFlow, UdpReplies, UdpVerdict,
@@ -169,7 +169,7 @@ impl World {
         while let Some(prefix) = self.unread[at..].first_chunk::<4>() {
             let length = u32::from_be_bytes(*prefix) as usize;
             let Some(frame) = self.unread.get(at + 4..at + 4 + length) else { break };
-            if let Some((ip, tcp)) = typist::segment(frame) {
+            if let Some((ip, tcp)) = guest_frames::segment(frame) {
                 assert!(ip.buffer_len() <= 65520);
                 let end = (tcp.seq_number + tcp.segment_len()).0 as u32;
                 if let Some(peer) = self.peers.get_mut(usize::from(tcp.src_port) - 1) {

@@ -11,7 +11,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{TcpControl, TcpRepr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::typist::{self, Segment};
+use super::guest_frames::{self, Segment};
 use super::*;
 
 /// Keeps what it is given, refuses datagrams to odd ports and returns those to even ones.
@@ -65,7 +65,7 @@ impl Bench {
 
     fn receive(&mut self) -> Vec<Vec<u8>> {
         let stream = self.core.egress(usize::MAX);
-        typist::frames(&stream).into_iter().map(<[u8]>::to_vec).collect()
+        guest_frames::frames(&stream).into_iter().map(<[u8]>::to_vec).collect()
     }
 
     /// Lets time pass and runs the timers; an empty frame is dropped.
@@ -85,7 +85,7 @@ impl Bench {
         assert!(self.send(&syn).is_empty(), "a SYN waits for a decision");
         let flow = self.keeper.take().pop().expect("a flow").accept();
         let replies = self.receive();
-        let (_, reply) = typist::segment(&replies[0]).expect("a segment");
+        let (_, reply) = guest_frames::segment(&replies[0]).expect("a segment");
         assert_eq!((replies.len(), reply.control), (1, TcpControl::Syn));
         peer.learn(&reply);
         let ack = peer.frame(TcpControl::None, &[]);
@@ -128,7 +128,7 @@ impl Peer {
 
 /// What kind of segments the frames are.
 fn controls(frames: &[Vec<u8>]) -> Vec<TcpControl> {
-    let segments = frames.iter().filter_map(|frame| typist::segment(frame));
+    let segments = frames.iter().filter_map(|frame| guest_frames::segment(frame));
     segments.map(|(_, segment)| segment.control).collect()
 }
 

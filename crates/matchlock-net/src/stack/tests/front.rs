@@ -18,7 +18,7 @@ fn arp(bench: &Bench, source: [u8; 4], target: [u8; 4]) -> Vec<u8> {
     };
     let mut buffer = vec![0; repr.buffer_len()];
     repr.emit(&mut ArpPacket::new_unchecked(&mut buffer));
-    typist::frame(bench.addressing.guest_mac, [0xff; 6], EthernetProtocol::Arp, &buffer)
+    guest_frames::frame(bench.addressing.guest_mac, [0xff; 6], EthernetProtocol::Arp, &buffer)
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn solicitation(bench: &Bench, source: Ipv6Address, target: Ipv6Address) -> Vec<
         payload_len: message.buffer_len(),
         hop_limit: 255,
     };
-    typist::packet(&bench.addressing, &IpRepr::Ipv6(ip), |payload, checksums| {
+    guest_frames::packet(&bench.addressing, &IpRepr::Ipv6(ip), |payload, checksums| {
         let mut packet = Icmpv6Packet::new_unchecked(payload);
         message.emit(&ip.src_addr, &ip.dst_addr, &mut packet, checksums);
     })
@@ -178,7 +178,7 @@ fn a_segment_of_no_connection_is_reset_but_not_a_reset() {
     for control in [TcpControl::None, TcpControl::Fin, TcpControl::Syn] {
         let frame = peer.frame(control, b"");
         let replies = bench.send(&frame);
-        let (_, reply) = typist::segment(&replies[0]).expect("a segment");
+        let (_, reply) = guest_frames::segment(&replies[0]).expect("a segment");
         assert_eq!((reply.control, reply.seq_number.0), (TcpControl::Rst, 77));
     }
     let frame = peer.frame(TcpControl::Rst, b"");
@@ -199,7 +199,7 @@ fn a_syn_waits_once_and_is_refused_when_dropped() {
     assert_eq!((pending.len(), bench.core.flows()), (1, 1));
     drop(pending.pop());
     let replies = bench.receive();
-    let (_, reply) = typist::segment(&replies[0]).expect("a segment");
+    let (_, reply) = guest_frames::segment(&replies[0]).expect("a segment");
     assert_eq!(reply.control, TcpControl::Rst);
     assert_eq!(reply.ack_number.map(|ack| ack.0), Some(1001));
     assert_eq!(bench.core.flows(), 0);
@@ -240,7 +240,7 @@ fn datagrams_are_answered_refused_and_bounded() {
     let from = SocketAddr::new(bench.addressing.guest_v6.into(), 9);
     for (port, size) in [(2, 100), (3, 1400)] {
         let to = SocketAddr::new(bench.addressing.gateway_v6.into(), port);
-        let frame = typist::datagram(&bench.addressing, from, to, &vec![5; size]);
+        let frame = guest_frames::datagram(&bench.addressing, from, to, &vec![5; size]);
         let replies = bench.send(&frame);
         let expected = if port == 2 { frame.len() } else { 14 + 40 + 8 + 40 + 512 };
         assert_eq!(replies.iter().map(Vec::len).collect::<Vec<_>>(), [expected]);

@@ -20,7 +20,7 @@ fn bytes_go_both_ways_and_each_side_closes_for_itself() {
     assert_eq!(ready(write(&mut flow, b"still")), 5);
     shut_down(&mut flow);
     let frames = bench.receive();
-    let (_, last) = typist::segment(frames.last().expect("frames")).expect("a segment");
+    let (_, last) = guest_frames::segment(frames.last().expect("frames")).expect("a segment");
     assert_eq!(last.control, TcpControl::Fin);
     assert_eq!(kind(write(&mut flow, b"no")), Some(ErrorKind::BrokenPipe));
     peer.learn(&last);
@@ -39,7 +39,7 @@ fn our_end_of_file_leaves_the_guest_its_half() {
     shut_down(&mut flow);
     let frames = bench.receive();
     assert_eq!(controls(&frames), [TcpControl::Fin]);
-    peer.learn(&typist::segment(&frames[0]).expect("a segment").1);
+    peer.learn(&guest_frames::segment(&frames[0]).expect("a segment").1);
     let frame = peer.frame(TcpControl::None, b"more");
     bench.send(&frame);
     assert_eq!(ready(read(&mut flow, 9)), b"more");
@@ -60,7 +60,7 @@ fn what_is_written_before_the_handshake_is_complete_waits() {
     shut_down(&mut flow);
     let replies = bench.receive();
     assert_eq!(controls(&replies), [TcpControl::Syn]);
-    peer.learn(&typist::segment(&replies[0]).expect("a segment").1);
+    peer.learn(&guest_frames::segment(&replies[0]).expect("a segment").1);
     let ack = peer.frame(TcpControl::None, &[]);
     assert_eq!(controls(&bench.send(&ack)), [TcpControl::Fin], "only after its acknowledgement");
 }
@@ -124,7 +124,7 @@ fn an_idle_guest_that_answers_stays_and_one_that_vanished_goes() {
     let (_, mut vanished) = bench.open(2);
     for _ in 0..40 {
         for frame in bench.pass(20) {
-            let (_, probe) = typist::segment(&frame).expect("a segment");
+            let (_, probe) = guest_frames::segment(&frame).expect("a segment");
             if probe.dst_port == 1 {
                 let frame = peer.frame(TcpControl::None, &[]);
                 bench.send(&frame);
@@ -146,7 +146,7 @@ fn a_reader_that_stops_closes_the_window_and_loses_nothing() {
         let frame = peer.frame(TcpControl::None, &chunk);
         let replies = bench.send(&frame);
         sent += chunk.len();
-        let (_, reply) = typist::segment(&replies[0]).expect("a segment");
+        let (_, reply) = guest_frames::segment(&replies[0]).expect("a segment");
         if usize::from(reply.window_len) << 2 < chunk.len() {
             break;
         }
@@ -161,7 +161,8 @@ fn a_reader_that_stops_closes_the_window_and_loses_nothing() {
     }
     assert!((sent..sent + chunk.len()).contains(&got));
     let update = bench.receive();
-    let (_, update) = typist::segment(update.last().expect("a window update")).expect("a segment");
+    let (_, update) =
+        guest_frames::segment(update.last().expect("a window update")).expect("a segment");
     assert!(update.window_len > 30_000);
 }
 
@@ -212,8 +213,8 @@ fn a_guest_that_does_not_read_is_owed_a_bounded_amount() {
         stream.extend(more);
     }
     assert!(stream.len() < 20 * 300_000);
-    for frame in typist::frames(&stream) {
-        let (_, segment) = typist::segment(frame).expect("a segment");
+    for frame in guest_frames::frames(&stream) {
+        let (_, segment) = guest_frames::segment(frame).expect("a segment");
         let index = usize::from(segment.dst_port) - 1;
         assert!(segment.payload.iter().all(|&byte| usize::from(byte) == index));
         got[index] += segment.payload.len();

@@ -15,7 +15,7 @@ const LONGEST_HEAD: usize = 64 * 1024;
 
 /// Waits for a request and answers it: 403 for what policy denies, 502 for what failed, with the
 /// reason but not its causes, which are about the host.
-pub(crate) async fn say(
+pub(crate) async fn send(
     mut guest: impl AsyncRead + AsyncWrite + Unpin,
     error: &OutsideError,
 ) -> io::Result<()> {
