@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{OptionalExtension, Params, Row};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -172,13 +172,34 @@ impl StateRoot {
     }
 
     pub(super) fn records(&self) -> Result<Vec<SandboxRecord>, StateError> {
-        self.read(|database| select(database, "ORDER BY created_at DESC, id", []))
+        self.select("ORDER BY created_at DESC, id", [])
     }
 
     /// One sandbox.
     pub(super) fn record(&self, id: &SandboxId) -> Result<SandboxRecord, StateError> {
-        let found = self.read(|database| select(database, "WHERE id = ?1", [id.as_str()]))?;
+        let found = self.select("WHERE id = ?1", [id.as_str()])?;
         found.into_iter().next().ok_or_else(|| StateError::NotFound(id.to_string()))
+    }
+
+    /// Those that a clause of SQL chooses, in its order.
+    pub(super) fn select(
+        &self,
+        which: &str,
+        params: impl Params,
+    ) -> Result<Vec<SandboxRecord>, StateError> {
+        let query = format!(
+            "SELECT id, name, pid, status, image, created_at, updated_at, config_json, ending_json,
+               owner_json FROM vms {which}"
+        );
+        self.read(|database| {
+            let mut statement = database.prepare(&query)?;
+            let mut rows = statement.query(params)?;
+            let mut records = Vec::new();
+            while let Some(row) = rows.next()? {
+                records.push(record(row)?);
+            }
+            Ok(records)
+        })
     }
 
     /// Its steps, the first one first.
@@ -217,24 +238,6 @@ impl StateRoot {
         })?;
         found.map(|json| parse(&json, "an ending")).transpose()
     }
-}
-
-fn select<P: rusqlite::Params>(
-    database: &Connection,
-    which: &str,
-    params: P,
-) -> Result<Vec<SandboxRecord>, StateError> {
-    let query = format!(
-        "SELECT id, name, pid, status, image, created_at, updated_at, config_json, ending_json, owner_json
-         FROM vms {which}"
-    );
-    let mut statement = database.prepare(&query)?;
-    let mut rows = statement.query(params)?;
-    let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
-        records.push(record(row)?);
-    }
-    Ok(records)
 }
 
 fn record(row: &Row<'_>) -> Result<SandboxRecord, StateError> {

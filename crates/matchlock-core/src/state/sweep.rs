@@ -48,8 +48,7 @@ impl StateRoot {
     /// Marks sandboxes whose process is dead as crashed.
     pub(super) fn mark_crashed(&self) -> Result<(), StateError> {
         let here = Here::read();
-        let records = self.records()?.into_iter();
-        let running = records.filter(|record| record.status == SandboxStatus::Running);
+        let running = self.select("WHERE status = 'running'", [])?.into_iter();
         for dead in running.filter(|record| is_dead(&here, record.owner.as_ref())) {
             self.crash(&dead)?;
         }
@@ -79,7 +78,7 @@ impl StateRoot {
     fn holders(&self) -> Result<Vec<SandboxId>, StateError> {
         self.read(|database| {
             let query = "SELECT DISTINCT id FROM vms JOIN resources ON vm_id = id
-                WHERE status <> 'running' ORDER BY id";
+                WHERE status IN ('stopped', 'crashed') ORDER BY id";
             let mut statement = database.prepare(query)?;
             let mut rows = statement.query([])?;
             let mut ids = Vec::new();

@@ -77,7 +77,7 @@ fn values_that_cannot_be_are_errors_that_name_the_place() {
         lab.own(&id, &dead());
         let change = format!("PRAGMA foreign_keys = OFF; {change}");
         lab.state.read(|database| Ok(database.execute_batch(&change)?)).expect(place);
-        let error = lab.state.sweep().expect_err(place);
+        let error = lab.state.list().expect_err(place);
         assert!(matches!(error, StateError::Entry(at) if at == place), "{}", told(&error));
         assert!(lab.state.directory_of(&id).exists(), "nothing was removed");
     }
