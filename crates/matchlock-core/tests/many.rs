@@ -3,15 +3,15 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use matchlock_core::vmm::Fake;
 use matchlock_core::{
-    Attachments, EndCause, Lifetime, Phase, SandboxHandle, SandboxSpec, SandboxStatus, StateError,
-    StateRoot,
+    Attachments, EndCause, Lifetime, Phase, SandboxHandle, SandboxRecord, SandboxSpec,
+    SandboxStatus, StateError, StateRoot,
 };
 use matchlock_proto::{AgentFrame, Request};
 
@@ -23,8 +23,8 @@ const SANDBOXES: usize = 10;
 /// Names the home to a child.
 const HOME: &str = "MATCHLOCK_TEST_HOME";
 
-/// Has a child wait until it is killed, when its sandboxes are up.
-const HANGS: &str = "MATCHLOCK_TEST_HANGS";
+/// What a child does when its sandboxes are up.
+const THEN: &str = "MATCHLOCK_TEST_THEN";
 
 fn guest() -> Fake {
     serve(|request, mut peer| match request {
@@ -47,21 +47,35 @@ async fn start_all(home: &Path) -> Vec<SandboxHandle> {
 }
 
 #[tokio::test]
-async fn child_with_ten_sandboxes() {
+async fn child_with_sandboxes() {
     let Some(home) = std::env::var_os(HOME) else { return };
     let home = Path::new(&home);
-    let hangs = std::env::var_os(HANGS).is_some();
-    // All of them go on when the parent has started the last one.
-    let go = || std::io::stdin().read_to_end(&mut Vec::new()).expect("read");
-    if !hangs {
-        go();
+    let then = std::env::var(THEN).expect("what to do");
+    let wait = || std::io::stdin().read_to_end(&mut Vec::new()).expect("read");
+    if then == "end" {
+        // All of them go on when the parent has started the last one.
+        wait();
     }
     StateRoot::in_home(home).sweep().expect("sweep");
-    let sandboxes = start_all(home).await;
-    if hangs {
-        eprint_up();
-        go();
+    let sandboxes = if then == "repeat" { Vec::new() } else { start_all(home).await };
+    say("up");
+    match &*then {
+        "end" => end(sandboxes).await,
+        "hang" => drop(wait()),
+        _ => loop {
+            let spec = SandboxSpec {
+                lifetime: Lifetime { recorded: true, ..Lifetime::default() },
+                ..spec()
+            };
+            let sandbox = start(spec, Attachments::default(), home, &guest()).await.expect("up");
+            say("started");
+            sandbox.stop(Duration::ZERO).await;
+            say("ended");
+        },
     }
+}
+
+async fn end(sandboxes: Vec<SandboxHandle>) {
     let mut ends = tokio::task::JoinSet::new();
     for sandbox in sandboxes {
         ends.spawn(async move { sandbox.stop(Duration::ZERO).await });
@@ -71,20 +85,44 @@ async fn child_with_ten_sandboxes() {
     }
 }
 
-fn eprint_up() {
-    use std::io::Write;
-    // Past what captures the output of tests.
-    writeln!(std::io::stderr(), "up").expect("write");
+/// Past what captures the output of tests.
+fn say(word: &str) {
+    writeln!(std::io::stderr(), "{word}").expect("write");
 }
 
-fn child(home: &Path, hangs: bool) -> Child {
+fn child(home: &Path, then: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(["--exact", "child_with_ten_sandboxes", "--nocapture"]);
-    command.env(HOME, home).stdin(Stdio::piped()).stdout(Stdio::null());
-    if hangs {
-        command.env(HANGS, "1").stderr(Stdio::piped());
+    command.args(["--exact", "child_with_sandboxes", "--nocapture"]);
+    command.env(HOME, home).env(THEN, then).stdin(Stdio::piped()).stdout(Stdio::null());
+    command.stderr(Stdio::piped()).spawn().expect("start")
+}
+
+/// Waits until a child has said this for the `number`th time, then kills it.
+fn kill_after(mut child: Child, word: &str, number: usize) {
+    let said = BufReader::new(child.stderr.take().expect("a pipe"));
+    let words = said.lines().map(|line| line.expect("text"));
+    assert_eq!(words.filter(|line| line == word).take(number).count(), number);
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+}
+
+#[test]
+fn a_process_that_is_killed_at_any_time_leaves_nothing_after_the_next_command() {
+    for number in 1..=20_usize {
+        let home = tempfile::tempdir().expect("tempdir");
+        let home = home.path();
+        let word = if number % 2 == 0 { "started" } else { "ended" };
+        // It goes on meanwhile, so it is killed somewhere in what follows the word.
+        kill_after(child(home, "repeat"), word, number.div_ceil(4));
+        let records = StateRoot::in_home(home).list().expect("list");
+        assert_eq!(left(home), Vec::<String>::new());
+        let crashed = |record: &&SandboxRecord| record.status == SandboxStatus::Crashed;
+        assert!(records.iter().filter(crashed).count() <= 1, "{records:?}");
+        for record in &records {
+            assert_ne!(record.status, SandboxStatus::Running);
+            StateRoot::in_home(home).remove(&record.id).expect("remove");
+        }
     }
-    command.spawn().expect("start")
 }
 
 #[test]
@@ -92,14 +130,10 @@ fn two_hundred_sandboxes_of_twenty_processes_leave_what_they_should_and_nothing_
     let home = tempfile::tempdir().expect("tempdir");
     let home = home.path();
     let state = StateRoot::in_home(home);
-    let mut killed = child(home, true);
-    let said = BufReader::new(killed.stderr.take().expect("a pipe"));
-    assert!(said.lines().any(|line| line.expect("text") == "up"), "it is up");
-    assert_eq!(left(home).len(), SANDBOXES);
-    let mut children: Vec<_> = (0..PROCESSES).map(|_| child(home, false)).collect();
+    let killed = child(home, "hang");
+    let mut children: Vec<_> = (0..PROCESSES).map(|_| child(home, "end")).collect();
     children.iter_mut().for_each(|child| drop(child.stdin.take()));
-    killed.kill().expect("kill");
-    killed.wait().expect("wait");
+    kill_after(killed, "up", 1);
     let mut gone = 0;
     while children.iter_mut().any(|child| child.try_wait().expect("wait").is_none()) {
         let running = state.list().expect("list").into_iter();
