@@ -9,7 +9,7 @@ use matchlock_policy::Policy;
 use tokio::sync::watch;
 
 use crate::audit::{Audit, AuditLost, Event};
-use crate::http::Budget;
+use crate::http::{Budget, Room};
 use crate::own_addresses::Watched;
 use crate::refusals::{Refusal, Refusals};
 
@@ -26,6 +26,7 @@ pub(crate) struct Shared {
     flows: AtomicU64,
     requests: AtomicU64,
     http2: Budget,
+    held: Room,
 }
 
 impl Shared {
@@ -47,6 +48,7 @@ impl Shared {
             flows: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             http2: Budget::default(),
+            held: Room::default(),
         }
     }
 
@@ -116,6 +118,11 @@ impl Shared {
     /// What connections of HTTP/2 hold together.
     pub(crate) fn http2(&self) -> &Budget {
         &self.http2
+    }
+
+    /// What bodies that are held back take together.
+    pub(crate) fn held(&self) -> &Room {
+        &self.held
     }
 
     /// A number for a flow; the first is 1.

@@ -89,7 +89,11 @@ pub(super) async fn after(
         }
     }
     let bound = admitted.bound();
-    let download = if has_body { Download::new(&bound, head, edit)? } else { Download::default() };
+    let download = if has_body {
+        Download::new(&bound, head, edit, exchange.shared.held())?
+    } else {
+        Download::default()
+    };
     rewrite::scrub_head(head, &bound);
     Ok(download)
 }

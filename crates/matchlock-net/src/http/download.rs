@@ -10,7 +10,9 @@ use matchlock_intercept::rewrite::{
 };
 use matchlock_policy::Bound;
 
+use super::HELD_BODY;
 use super::answer::Stop;
+use super::held::{Place, Room};
 use crate::cause::Cause;
 
 /// Why a response does not go to the guest.
@@ -22,6 +24,9 @@ pub(crate) enum DownloadError {
     /// A rule would change it and cannot, and lets nothing pass then.
     #[error("the body cannot be edited")]
     Edit(#[source] EditError),
+    /// It cannot be edited, and must not go on as it is.
+    #[error("the bodies that are held back are too large together")]
+    NoRoom,
     /// It has to be searched for secrets, and cannot be read.
     #[error("the body cannot be searched for secrets")]
     Undecodable(#[from] Undecodable),
@@ -33,6 +38,7 @@ pub(super) struct Download {
     scrubber: Option<Scrubber>,
     edit: Edit,
     on_error: OnError,
+    place: Option<Place>,
     stage: Stage,
     /// What the upstream sends does not matter.
     instead: bool,
@@ -68,6 +74,7 @@ impl Download {
         bound: &Bound<'_>,
         head: &ResponseHead,
         edit: BodyEdit,
+        room: &Room,
     ) -> Result<Self, DownloadError> {
         let encoding = content_encoding(&head.headers);
         let instead = edit.replaces_all();
@@ -82,10 +89,11 @@ impl Download {
         } else {
             BodyEditor::new(edit, encoding.as_deref()).map(|editor| Edit::Whole(Box::new(editor)))
         };
-        let mut new = Self { scrubber, on_error, instead, ..Self::default() };
+        let place = Some(room.place());
+        let mut new = Self { scrubber, on_error, place, instead, ..Self::default() };
         match editor {
             Ok(editor) => new.edit = editor,
-            Err(error) => new.give_up(error)?,
+            Err(error) => new.give_up(DownloadError::Edit(error))?,
         }
         Ok(new)
     }
@@ -104,6 +112,15 @@ impl Download {
     /// Whether the body must not be held back, however short.
     pub(super) fn is_live(&self) -> bool {
         matches!(self.edit, Edit::Live(_))
+    }
+
+    /// Whether so many bytes may be held back besides the `held` ones. What is gathered has its room.
+    pub(super) fn may_hold(&mut self, held: usize, more: usize) -> bool {
+        self.gathers() || (held + more <= HELD_BODY && self.take_room(more))
+    }
+
+    fn take_room(&mut self, bytes: usize) -> bool {
+        self.place.as_mut().is_some_and(|place| place.take(bytes))
     }
 
     /// Whether the body is another one, whatever the upstream sends.
@@ -170,23 +187,21 @@ impl Download {
     }
 
     fn edit(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<Progress, DownloadError> {
+        let has_room = !self.gathers() || self.take_room(data.len());
         let result = match &mut self.edit {
             Edit::None => {
                 out.extend_from_slice(data);
-                return Ok(Progress::Drained);
+                Ok(())
             }
-            Edit::Live(editor) => editor.push(data, out),
-            Edit::Whole(editor) => editor.push(data).map(|()| Progress::Drained),
+            Edit::Live(editor) => return editor.push(data, out).map_err(DownloadError::Edit),
+            Edit::Whole(_) if !has_room => Err(DownloadError::NoRoom),
+            Edit::Whole(editor) => editor.push(data).map_err(DownloadError::Edit),
         };
-        match result {
-            Ok(progress) => Ok(progress),
-            Err(error) if self.is_live() => Err(DownloadError::Edit(error)),
-            Err(error) => {
-                self.release(error, out)?;
-                out.extend_from_slice(data);
-                Ok(Progress::Drained)
-            }
+        if let Err(error) = result {
+            self.release(error, out)?;
+            out.extend_from_slice(data);
         }
+        Ok(Progress::Drained)
     }
 
     fn finish_edit(&mut self, out: &mut Vec<u8>) -> Result<Progress, DownloadError> {
@@ -196,23 +211,25 @@ impl Download {
             Edit::Whole(editor) => editor.finish(),
         };
         match result {
-            Ok(body) => out.extend_from_slice(&body),
-            Err(error) => self.release(error, out)?,
+            // What came is kept beside it until all has gone.
+            Ok(body) if self.take_room(body.len()) => out.extend_from_slice(&body),
+            Ok(_) => self.release(DownloadError::NoRoom, out)?,
+            Err(error) => self.release(DownloadError::Edit(error), out)?,
         }
         Ok(Progress::Drained)
     }
 
     /// Gives what was held back, if the rules allow that.
-    fn release(&mut self, error: EditError, out: &mut Vec<u8>) -> Result<(), DownloadError> {
+    fn release(&mut self, error: DownloadError, out: &mut Vec<u8>) -> Result<(), DownloadError> {
         if let Edit::Whole(editor) = &self.edit {
             out.extend_from_slice(editor.received());
         }
         self.give_up(error)
     }
 
-    fn give_up(&mut self, error: EditError) -> Result<(), DownloadError> {
+    fn give_up(&mut self, error: DownloadError) -> Result<(), DownloadError> {
         if self.on_error == OnError::Block {
-            return Err(DownloadError::Edit(error));
+            return Err(error);
         }
         let cause = Cause::of(&error);
         tracing::warn!(%cause, "a response is passed on without edits");

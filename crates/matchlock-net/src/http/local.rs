@@ -30,7 +30,9 @@ impl Local {
     /// What takes the place of a response that cannot go to the guest.
     pub(super) fn of(error: &DownloadError) -> Self {
         match error {
-            DownloadError::Stopped(_) | DownloadError::Edit(_) => Self::BLOCKED,
+            DownloadError::Stopped(_) | DownloadError::Edit(_) | DownloadError::NoRoom => {
+                Self::BLOCKED
+            }
             DownloadError::Undecodable(_) => Self::HIDDEN,
         }
     }

@@ -11,6 +11,7 @@ mod callback;
 mod download;
 pub(crate) mod h1;
 pub(crate) mod h2;
+mod held;
 mod interim;
 mod judge;
 mod local;
@@ -36,6 +37,7 @@ pub(crate) use callback::CallError;
 pub(crate) use download::DownloadError;
 pub(crate) use h1::{ReceiveError, SendError};
 pub(crate) use h2::{Budget, Failure, MalformedHead};
+pub(crate) use held::Room;
 pub(crate) use interim::TooManyInterims;
 
 /// A head that has begun must be complete after this: a guest cannot hold a connection by a byte

@@ -7,6 +7,8 @@ use matchlock_intercept::headers::Headers;
 use matchlock_intercept::rewrite::{BodyReplacer, Leak, LeakScanner, content_encoding};
 use matchlock_policy::Bound;
 
+use super::HELD_BODY;
+use super::held::{Place, Room};
 use super::record::InBody;
 
 /// Looks for placeholders that must not go where the request goes, and puts in the secrets that
@@ -15,22 +17,29 @@ pub(super) struct Upload {
     scanner: LeakScanner,
     replacer: BodyReplacer,
     record: InBody,
+    place: Place,
 }
 
 impl Upload {
     /// For a request with these fields; the secrets that it puts in are noted in `record`.
-    pub(super) fn new(bound: &Bound<'_>, headers: &Headers, record: InBody) -> Self {
+    pub(super) fn new(bound: &Bound<'_>, headers: &Headers, record: InBody, room: &Room) -> Self {
         let encoding = content_encoding(headers);
         Self {
             scanner: LeakScanner::encoded(bound, encoding.as_deref()),
             replacer: BodyReplacer::new(bound),
             record,
+            place: room.place(),
         }
     }
 
     /// Whether the body may change, and its length with it.
     pub(super) fn replaces(&self) -> bool {
         !self.replacer.is_noop()
+    }
+
+    /// Whether so many bytes of the body may be held back until it has gone.
+    pub(super) fn may_hold(&mut self, bytes: usize) -> bool {
+        bytes <= HELD_BODY && self.place.take(bytes)
     }
 
     /// Takes some of the body and gives what of it can go out.

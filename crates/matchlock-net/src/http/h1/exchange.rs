@@ -19,7 +19,7 @@ use crate::engine::stream::{BoxedStream, Prefixed};
 use crate::http::judge::{self, Admitted};
 use crate::http::local::Local;
 use crate::http::upload::Upload;
-use crate::http::{Exchange, HELD_BODY, Redial};
+use crate::http::{Exchange, Redial};
 
 /// The connection to the outside.
 pub(super) struct Upstream {
@@ -86,8 +86,9 @@ where
         client: Client,
     ) -> io::Result<Next> {
         set_target(&mut admitted, &self.exchange);
-        let mut upload =
-            Upload::new(&admitted.bound(), &admitted.head.headers, admitted.record.in_body());
+        let (bound, room) = (admitted.bound(), self.exchange.shared.held());
+        let record = admitted.record.in_body();
+        let mut upload = Upload::new(&bound, &admitted.head.headers, record, room);
         let progress = Progress::default();
         let (framing, held) = match self.hold(&admitted, framing, &mut upload, &progress).await {
             Ok(held) => held,
@@ -208,7 +209,8 @@ where
         if !upload.replaces() {
             return Ok((framing, None));
         }
-        if length > HELD_BODY as u64 || admitted.head.headers.contains("expect") {
+        let short = usize::try_from(length).is_ok_and(|length| upload.may_hold(length));
+        if !short || admitted.head.headers.contains("expect") {
             return Ok((Framing::Chunked, None));
         }
         let guest = (&mut self.guest.read, &mut self.guest.decoder);

@@ -183,8 +183,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Relay<'_, R, W> {
                     let persists = self.whole(head, &held).await?;
                     return Ok((true, persists));
                 };
+                let fits = self.download.may_hold(held.len(), data.len());
                 held.extend_from_slice(&data);
-                if !self.download.gathers() && held.len() > HELD_BODY {
+                if !fits {
                     break;
                 }
             }

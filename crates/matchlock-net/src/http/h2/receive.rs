@@ -95,8 +95,9 @@ impl Stream<'_> {
                     }
                     return self.whole(&head, held.freeze()).await;
                 };
+                let fits = download.may_hold(held.len(), data.len());
                 held.extend_from_slice(&data);
-                if !download.gathers() && held.len() > HELD_BODY {
+                if !fits {
                     break;
                 }
             }

@@ -17,7 +17,6 @@ use super::convert::{self, MalformedHead};
 use super::failure::Failure;
 use super::pipe::{self, Chunk, Sink};
 use crate::cause::Cause;
-use crate::http::HELD_BODY;
 use crate::http::judge::{self, Admitted, Verdict};
 use crate::http::local::Local;
 use crate::http::upload::{Upload, check_trailers};
@@ -137,7 +136,8 @@ impl Stream<'_> {
         upstream: SendRequest<Chunk>,
     ) -> Result<(), Failure> {
         let record = self.admitted.record.in_body();
-        let mut upload = Upload::new(&self.admitted.bound(), &self.admitted.head.headers, record);
+        let (bound, room) = (self.admitted.bound(), self.context.exchange.shared.held());
+        let mut upload = Upload::new(&bound, &self.admitted.head.headers, record, room);
         let is_tunnel = self.tunnel.is_some();
         let (head, held) = self.hold(&mut body, &mut upload).await?;
         let ends = held.as_ref().map_or_else(|| body.is_end_stream(), Bytes::is_empty);
@@ -205,7 +205,7 @@ impl Stream<'_> {
             && self.tunnel.is_none()
             && let Some(length) = length.and_then(|length| length.parse::<usize>().ok())
         {
-            if length <= HELD_BODY && !head.headers.contains("expect") {
+            if !head.headers.contains("expect") && upload.may_hold(length) {
                 let mut whole = BytesMut::new();
                 while let Some(data) = pipe::data(body).await.map_err(Failure::up)? {
                     self.admitted.record.up(data.len());

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::bench::{Bench, VALUE, bounded};
 use crate::audit::Decision;
+use crate::http::held::ALL_HELD;
 
 pub(super) fn rules(of: Value) -> Rules {
     let wire: Vec<WireRule> = serde_json::from_value(of).unwrap();
@@ -95,6 +96,45 @@ async fn a_response_is_changed_by_rules() {
     assert_eq!(body, b"lump! 0\nlump! 1\n");
     guest.send(get("/bytes/3")).await;
     assert_eq!(guest.response().await.1, [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn bodies_that_are_held_back_are_bounded_together() {
+    for (on_error, status) in [("allow", "HTTP/1.1 200"), ("block", "HTTP/1.1 403")] {
+        let rules = rules(json!([
+            {"phase": "after", "path": "/chunked", "on_error": on_error,
+             "body_replacements": [{"find": "chunk", "replace": "lump!"}]},
+        ]));
+        let bench = Bench::with(rules, None, false);
+        let placeholder = &bench.placeholder;
+        let length = placeholder.len();
+        let post = format!(
+            "POST /echo HTTP/1.1\r\nHost: api.example.com\r\n\
+            Content-Length: {length}\r\n\r\n{placeholder}"
+        );
+        let mut others = bench.shared.held().place();
+        assert!(others.take(ALL_HELD) && !others.take(1));
+        let mut guest = bench.connect().await;
+        guest.send(&post).await;
+        guest.response().await;
+        assert_eq!(bench.origin.last().body, VALUE.as_bytes());
+        assert_eq!(bench.origin.last().header("transfer-encoding"), Some("chunked"));
+        guest.send(get("/chunked?n=2")).await;
+        let (head, body) = guest.response().await;
+        assert!(head.starts_with(status), "{head}");
+        assert_eq!(body == b"chunk 0\nchunk 1\n", on_error == "allow");
+
+        drop(others);
+        let mut guest = bench.connect().await;
+        guest.send(&post).await;
+        guest.response().await;
+        assert_eq!(bench.origin.last().body, VALUE.as_bytes());
+        assert_eq!(bench.origin.last().header("transfer-encoding"), None);
+        guest.send(get("/chunked?n=2")).await;
+        assert_eq!(guest.response().await.1, b"lump! 0\nlump! 1\n");
+        guest.close().await.unwrap();
+        assert!(bench.shared.held().place().take(ALL_HELD), "all of it is given back");
+    }
 }
 
 #[tokio::test]
