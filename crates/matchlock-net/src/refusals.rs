@@ -1,6 +1,6 @@
 //! What the guest was refused, collected for a hint to the user.
 
-use matchlock_policy::Denied;
+use matchlock_policy::{Denied, Suggestion};
 
 use crate::cause::Cause;
 
@@ -16,8 +16,8 @@ pub struct Refusal {
     pub port: Option<u16>,
     /// Why.
     pub reason: Cause,
-    /// The flag that would allow it, if there is one.
-    pub suggestion: Option<String>,
+    /// What would allow it, if anything does.
+    pub suggestion: Option<Suggestion>,
     /// How often.
     pub count: u64,
 }
@@ -34,7 +34,7 @@ impl Refusal {
         }
     }
 
-    /// A refusal for what the guest sent; no flag would help.
+    /// A refusal for what the guest sent; no rule would help.
     pub(crate) fn of(host: impl Into<String>, port: Option<u16>, reason: impl Into<Cause>) -> Self {
         Self { host: host.into(), port, reason: reason.into(), suggestion: None, count: 1 }
     }

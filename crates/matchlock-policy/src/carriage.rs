@@ -1,6 +1,6 @@
 //! What becomes of the bytes of a flow that may be.
 
-use crate::decision::Allowed;
+use crate::decision::{Allowed, Suggestion};
 use crate::name::HostName;
 
 /// How the flows that a rule allows are carried.
@@ -65,12 +65,13 @@ impl Allowed {
         self.unrecognised.then_some(Unread(()))
     }
 
-    /// The flag of `matchlock run` that has flows to here carried in this way. TLS to an address has no
-    /// server name that could be checked.
+    /// What has flows to here carried in this way. TLS to an address has no server name that could be
+    /// checked.
     #[must_use]
-    pub fn flag(&self, carriage: Carriage) -> String {
+    pub fn suggestion(&self, carriage: Carriage) -> Suggestion {
         let named = self.host().name().is_some() || carriage != Carriage::TlsPassthrough;
         let carriage = if named { carriage } else { Carriage::Opaque };
-        format!("--allow-host {}{}", self.endpoint(), carriage.suffix().unwrap_or_default())
+        let host = format!("{}{}", self.endpoint(), carriage.suffix().unwrap_or_default());
+        Suggestion { allow_host: Some(host), allow_private: None }
     }
 }

@@ -10,7 +10,7 @@ use crate::host::{Endpoint, Host};
 use crate::private::PrivateAccess;
 use crate::rule::Rule;
 
-pub use denied::{Denied, DenyReason};
+pub use denied::{Denied, DenyReason, Suggestion};
 
 /// The policy lets a flow go to this host and port. Only [`Policy`](crate::Policy) makes one.
 ///

@@ -29,7 +29,7 @@ mod text;
 pub use added::{InvalidAddHost, parse_add_host};
 pub use address::{AddressClass, OwnAddresses, classify};
 pub use carriage::{Carriage, Unread};
-pub use decision::{Allowed, Denied, DenyReason, Dialable};
+pub use decision::{Allowed, Denied, DenyReason, Dialable, Suggestion};
 pub use host::{Endpoint, Host, InvalidEndpoint};
 pub use name::{HostName, InvalidName};
 pub use pattern::{HostPattern, InvalidPattern};

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use matchlock_policy::{
     AddressClass, Allowed, Carriage, Connection, DefaultEgress, Denied, DenyReason, Endpoint, Host,
     HostName, HostPattern, OwnAddresses, Policy, PolicyConfig, PrivateAccess, RequestRefused,
-    SecretSpec, SecretValue, Secrets, Transport,
+    SecretSpec, SecretValue, Secrets, Suggestion, Transport,
 };
 
 fn name(text: &str) -> HostName {
@@ -66,8 +66,9 @@ fn a_rule_that_says_how_goes_before_one_that_does_not() {
         assert_eq!(allowed.passthrough(&own).is_some(), carriage == Carriage::TlsPassthrough);
         assert!(allowed.passthrough(&other).is_none() && allowed.unrecognised().is_none());
     }
-    let flag = allowed(&sealed(&["2606:4700::/32"]), "[2606:4700::1]:5000").flag(Carriage::Opaque);
-    assert_eq!(flag, "--allow-host [2606:4700::1]:5000/tcp");
+    let suggestion =
+        allowed(&sealed(&["2606:4700::/32"]), "[2606:4700::1]:5000").suggestion(Carriage::Opaque);
+    assert_eq!(suggestion.allow_host.as_deref(), Some("[2606:4700::1]:5000/tcp"));
     assert!(sealed(&["*:5000/tcp"]).is_sealed());
 }
 
@@ -257,7 +258,7 @@ fn a_literal_needs_a_rule_and_an_admissible_address() {
     for text in ["10.0.0.5", "[::ffff:10.0.0.5]"] {
         let denied = denied(&policy, text);
         assert_eq!(denied.reason(), DenyReason::Address(AddressClass::Private));
-        assert_eq!(denied.suggestion().as_deref(), Some("--allow-private=10.0.0.5/32"));
+        assert_eq!(suggested(&denied).as_deref(), Some("private 10.0.0.5/32"));
     }
     let open = PolicyConfig { private: PrivateAccess::local(), ..config(&["10.0.0.0/8"]) };
     let dialable = allowed(&Policy::new(open), "[::ffff:10.0.0.5]:80").fixed().expect("fixed");
@@ -284,7 +285,7 @@ fn every_answer_is_checked() {
         allowed.admit(&[ip("169.254.169.254"), ip("10.0.0.1")]).expect_err("none is public");
     assert_eq!(denied.reason(), DenyReason::Address(AddressClass::Metadata));
     assert_eq!(denied.refused_address(), Some(ip("169.254.169.254")));
-    assert_eq!(denied.suggestion().as_deref(), Some("--allow-private=169.254.169.254/32"));
+    assert_eq!(suggested(&denied).as_deref(), Some("private 169.254.169.254/32"));
     assert_eq!(allowed.admit(&[]).expect_err("no answer").reason(), DenyReason::NoAddress);
 }
 
@@ -318,10 +319,10 @@ fn services_of_the_host_are_reached_at_their_ports_only() {
     ] {
         let denied = denied(policy, text);
         assert_eq!(denied.reason(), DenyReason::NeedsPort, "{text}");
-        assert_eq!(denied.suggestion(), Some(format!("--allow-host {text}")));
+        assert_eq!(suggested(&denied).as_deref(), Some(text));
     }
     let denied = policy.resolve(&name("host.docker.internal")).expect_err("not opened");
-    assert_eq!(denied.suggestion().as_deref(), Some("--allow-host host.docker.internal:PORT"));
+    assert_eq!(suggested(&denied).as_deref(), Some("host.docker.internal:PORT"));
 }
 
 #[test]
@@ -333,6 +334,13 @@ fn a_proxy_gets_the_name() {
     assert_eq!((literal.addresses().len(), literal.name_for_proxy()), (1, None));
 }
 
+/// What would lift a refusal, as a text.
+fn suggested(denied: &Denied) -> Option<String> {
+    let Suggestion { allow_host, allow_private } = denied.suggestion()?;
+    let private = allow_private.map(|range| format!("private {range}"));
+    Some(allow_host.into_iter().chain(private).collect::<Vec<_>>().join(" "))
+}
+
 #[test]
 fn refusals_say_what_and_how_to_lift_it() {
     let policy = sealed(&[]);
@@ -340,34 +348,32 @@ fn refusals_say_what_and_how_to_lift_it() {
         (
             "evil.example",
             "evil.example:443: not allowed (default egress deny)",
-            Some("--allow-host evil.example"),
+            Some("evil.example"),
         ),
         (
             "[2606:4700::1]:80",
             "[2606:4700::1]:80: not allowed (default egress deny)",
-            Some("--allow-host [2606:4700::1]"),
+            Some("[2606:4700::1]"),
         ),
         (
             "10.0.0.5",
             "10.0.0.5:443: not allowed (default egress deny)",
-            Some("--allow-host 10.0.0.5 --allow-private=10.0.0.5/32"),
+            Some("10.0.0.5 private 10.0.0.5/32"),
         ),
         ("0.0.0.0", "0.0.0.0:443: not allowed (default egress deny)", None),
         (
             "host.docker.internal:80",
             "host.docker.internal:80: needs a rule with its exact name and port (default egress deny)",
-            Some("--allow-host host.docker.internal:80"),
+            Some("host.docker.internal:80"),
         ),
     ] {
         let denied = denied(&policy, text);
         assert_eq!(denied.to_string(), message);
-        assert_eq!(denied.suggestion().as_deref(), suggestion);
-        // What is suggested is what `run` understands, and it helps.
-        let flags: Vec<&str> = suggestion.map_or(vec![], |text| text.split(' ').collect());
-        let at = flags.iter().position(|&flag| flag == "--allow-host");
-        if let Some(pattern) = at.map(|at| flags[at + 1]) {
-            let private = flags.iter().find_map(|flag| flag.strip_prefix("--allow-private="));
-            let private = private.map(|range| range.parse().expect("range"));
+        assert_eq!(suggested(&denied).as_deref(), suggestion);
+        // What is suggested is understood, and it helps.
+        let suggestion = denied.suggestion().unwrap_or_default();
+        if let Some(pattern) = &suggestion.allow_host {
+            let private = suggestion.allow_private.map(|range| PrivateAccess::ranges(vec![range]));
             let config =
                 PolicyConfig { private: private.unwrap_or_default(), ..config(&[pattern]) };
             allowed(&Policy::new(config), text);
@@ -418,7 +424,7 @@ fn the_public_network_is_not_this_host() {
     for policy in [sealed(&["*", "11.0.0.0/8"]), public()].map(|p| p.on_host(own.clone())) {
         let refused = denied(&policy, "11.0.0.1:8000");
         assert_eq!(refused.reason(), DenyReason::Address(AddressClass::ThisHost));
-        assert_eq!(refused.suggestion().as_deref(), Some("--allow-private=11.0.0.1/32"));
+        assert_eq!(suggested(&refused).as_deref(), Some("private 11.0.0.1/32"));
         let by_name = allowed(&policy, "wild.example");
         by_name.admit(&[ip("11.0.0.1")]).expect_err("it leads to this host");
         assert_eq!(

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use matchlock_policy::{Denied, Host, HostName, Rule};
+use matchlock_policy::{Denied, Host, HostName, Rule, Suggestion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::shared::Shared;
@@ -99,12 +99,12 @@ impl Flow {
         self.record_refusal(sni, reason);
     }
 
-    /// Records that an opened flow does not go on because nobody may read what it speaks; `flag` would
-    /// let it pass unread.
-    pub(crate) fn refuse_unread(&self, reason: impl Into<Cause>, flag: String) {
+    /// Records that an opened flow does not go on because nobody may read what it speaks; `suggestion`
+    /// would let it pass unread.
+    pub(crate) fn refuse_unread(&self, reason: impl Into<Cause>, suggestion: Suggestion) {
         let reason = reason.into();
         let refusal = Refusal::of(self.host(), Some(self.address.port()), reason.clone());
-        self.refused(Refusal { suggestion: Some(flag), ..refusal });
+        self.refused(Refusal { suggestion: Some(suggestion), ..refusal });
         self.record_refusal(None, reason);
     }
 

@@ -172,8 +172,8 @@ impl Inner<'_> {
             }
             Spoken::Guest(Detected::Silent) | Spoken::Ended => Ok(()),
             _ => {
-                let flag = target.allowed.flag(Carriage::TlsPassthrough);
-                flow.refuse_unread("what is spoken within TLS is not HTTP", flag);
+                let suggestion = target.allowed.suggestion(Carriage::TlsPassthrough);
+                flow.refuse_unread("what is spoken within TLS is not HTTP", suggestion);
                 Ok(())
             }
         }

@@ -188,7 +188,7 @@ fn is_for_another(opening: &Opening, read: &[u8], target: &Target) -> bool {
 }
 
 fn refuse(flow: &Flow, target: &Target, reason: &'static str) -> io::Result<()> {
-    flow.refuse_unread(reason, target.allowed.flag(Carriage::Opaque));
+    flow.refuse_unread(reason, target.allowed.suggestion(Carriage::Opaque));
     Ok(())
 }
 
@@ -215,8 +215,8 @@ impl Tap for Watched<'_> {
 
     fn down(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.watch.server(bytes).map_err(|cut: Cut| {
-            let flag = self.target.allowed.flag(Carriage::Opaque);
-            self.flow.refuse_unread(Cause::of(&cut), flag);
+            let suggestion = self.target.allowed.suggestion(Carriage::Opaque);
+            self.flow.refuse_unread(Cause::of(&cut), suggestion);
             io::Error::new(io::ErrorKind::PermissionDenied, cut)
         })
     }

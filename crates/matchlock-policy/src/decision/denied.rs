@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::address::{AddressClass, OwnAddresses};
 use crate::host::{Endpoint, Host};
 use crate::name::HostName;
@@ -31,6 +33,15 @@ pub enum DenyReason {
     NeedsPort,
     /// The resolver gave no address.
     NoAddress,
+}
+
+/// What a policy lacks to let a flow be. Each front says it as its user would write it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Suggestion {
+    /// A host to allow. `PORT` stands for the port where only a name was asked for.
+    pub allow_host: Option<String>,
+    /// Private addresses to allow.
+    pub allow_private: Option<IpNet>,
 }
 
 impl Denied {
@@ -88,22 +99,22 @@ impl Denied {
         &self.rule
     }
 
-    /// The flags of `matchlock run` that would allow it, or `None` when none do.
+    /// What would allow it, or `None` when nothing does.
     #[must_use]
-    pub fn suggestion(&self) -> Option<String> {
+    pub fn suggestion(&self) -> Option<Suggestion> {
         let host = &self.host;
         let allow_host = match (self.reason, self.port) {
             (DenyReason::NoAddress, _) => return None,
             (DenyReason::Address(_), _) => None,
-            (DenyReason::NotAllowed, _) => Some(format!("--allow-host {host}")),
-            (DenyReason::NeedsPort, Some(port)) => Some(format!("--allow-host {host}:{port}")),
-            (DenyReason::NeedsPort, None) => Some(format!("--allow-host {host}:PORT")),
+            (DenyReason::NotAllowed, _) => Some(host.to_string()),
+            (DenyReason::NeedsPort, Some(port)) => Some(format!("{host}:{port}")),
+            (DenyReason::NeedsPort, None) => Some(format!("{host}:PORT")),
         };
         let allow_private = match self.address {
-            Some(ip) => Some(allow_private(ip)?),
+            Some(ip) => Some(private_range(ip)?),
             None => None,
         };
-        Some(allow_host.into_iter().chain(allow_private).collect::<Vec<_>>().join(" "))
+        Some(Suggestion { allow_host, allow_private })
     }
 }
 
@@ -137,9 +148,8 @@ impl fmt::Display for DenyReason {
 
 serialize_as_text!(Denied, DenyReason);
 
-/// The flag that opens `ip`, unless nothing does.
-fn allow_private(ip: IpAddr) -> Option<String> {
+/// The range that opens `ip`, unless nothing does.
+fn private_range(ip: IpAddr) -> Option<IpNet> {
     let opens_nothing = PrivateAccess::everything().admit(ip, &OwnAddresses::default()).is_err();
-    let bits = if ip.is_ipv4() { 32 } else { 128 };
-    (!opens_nothing).then(|| format!("--allow-private={ip}/{bits}"))
+    (!opens_nothing).then(|| ip.into())
 }

@@ -29,7 +29,8 @@ async fn what_is_not_allowed_is_refused_and_recorded() {
     let (refusals, _) = rig.engine.shared.refusals();
     assert_eq!(refusals[0].host, "evil.example");
     assert_eq!(refusals[0].port, Some(443));
-    assert_eq!(refusals[0].suggestion.as_deref(), Some("--allow-host evil.example"));
+    let suggestion = refusals[0].suggestion.as_ref().expect("a rule");
+    assert_eq!(suggestion.allow_host.as_deref(), Some("evil.example"));
 }
 
 #[tokio::test]
@@ -40,7 +41,7 @@ async fn a_name_with_an_address_that_may_not_be_reached_is_refused() {
     let [reason] = &rig.audit.refusals()[..] else { panic!("one refusal") };
     assert!(reason.contains("10.0.0.5"), "{reason}");
     let (refusals, _) = rig.engine.shared.refusals();
-    assert!(refusals[0].suggestion.as_deref().is_some_and(|s| s.starts_with("--allow-private")));
+    assert!(refusals[0].suggestion.as_ref().is_some_and(|s| s.allow_private.is_some()));
 }
 
 #[tokio::test]

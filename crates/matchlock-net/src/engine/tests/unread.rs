@@ -55,10 +55,10 @@ fn relayed(rig: &Rig) -> Vec<String> {
     rig.audit.events().iter().filter_map(spoken).collect()
 }
 
-/// The flags that would allow what was refused.
-fn flags(rig: &Rig) -> Vec<String> {
+/// The hosts that would have to be allowed for what was refused.
+fn suggested(rig: &Rig) -> Vec<String> {
     let (refusals, _) = rig.engine.shared.refusals();
-    refusals.into_iter().filter_map(|refusal| refusal.suggestion).collect()
+    refusals.into_iter().filter_map(|refusal| refusal.suggestion?.allow_host).collect()
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn a_server_that_does_not_speak_it_gets_no_more_and_is_not_heard() {
         let back = say(&mut guest, &[b"*1\r\n$4\r\nPING\r\n", request]).await;
         assert_eq!(back, b"");
         assert_eq!(soon(serving).await.expect("it ends"), b"*1\r\n$4\r\nPING\r\n");
-        assert_eq!(flags(&rig), [format!("--allow-host {NAME}:{port}/tcp")]);
+        assert_eq!(suggested(&rig), [format!("{NAME}:{port}/tcp")]);
     }
 }
 
@@ -148,8 +148,8 @@ async fn what_nobody_recognises_does_not_pass_unless_the_rule_says_so() {
         let mut guest = sealed.dial(NAME, port).await.expect("the flow is accepted");
         assert_eq!(say(&mut guest, &[bytes]).await, b"");
         assert_eq!(soon(serving).await.expect("it ends"), b"", "{}", bytes.escape_ascii());
-        let flag = format!("{NAME}:{port}/tcp");
-        assert_eq!(flags(&sealed), [format!("--allow-host {flag}")]);
+        let rule = format!("{NAME}:{port}/tcp");
+        assert_eq!(suggested(&sealed), std::slice::from_ref(&rule));
 
         let (listener, _) = (tokio::net::TcpListener::bind((LOOPBACK, port)).await, port);
         let listener = listener.expect("the port is free again");
@@ -158,7 +158,7 @@ async fn what_nobody_recognises_does_not_pass_unless_the_rule_says_so() {
             let (mut reader, mut writer) = stream.split();
             let _ = tokio::io::copy(&mut reader, &mut writer).await;
         });
-        let opened = rig(&[NAME, &flag]);
+        let opened = rig(&[NAME, &rule]);
         let mut guest = opened.dial(NAME, port).await.expect("the flow is accepted");
         assert_eq!(say(&mut guest, &[bytes]).await, bytes);
         assert_eq!(relayed(&opened), ["opaque"]);

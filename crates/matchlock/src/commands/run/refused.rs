@@ -1,6 +1,7 @@
 //! What the sandbox was refused, with the flag that would have allowed it.
 
 use matchlock_core::net::Refusal;
+use matchlock_core::policy::Suggestion;
 use serde::Serialize;
 
 /// Refusals that the line for people names; the rest is counted.
@@ -21,8 +22,15 @@ pub(in crate::commands) struct Refused {
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let Refusal { host, port, reason, suggestion, count } = refusal;
-        Self { host, port, reason: reason.to_string(), allow_with: suggestion, count }
+        Self { host, port, reason: reason.to_string(), allow_with: suggestion.map(flags), count }
     }
+}
+
+/// The flags of `run` that would allow it.
+fn flags(Suggestion { allow_host, allow_private }: Suggestion) -> String {
+    let host = allow_host.map(|host| format!("--allow-host {host}"));
+    let private = allow_private.map(|range| format!("--allow-private={range}"));
+    host.into_iter().chain(private).collect::<Vec<_>>().join(" ")
 }
 
 /// One line for people; `None` when nothing was refused.
@@ -64,6 +72,19 @@ pub(in crate::commands) fn sample() -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_suggestion_is_said_as_flags() {
+        let range = || "10.0.0.5/32".parse().ok();
+        let host = || Some("a.example:443/tls".to_owned());
+        for (allow_host, allow_private, said) in [
+            (host(), None, "--allow-host a.example:443/tls"),
+            (None, range(), "--allow-private=10.0.0.5/32"),
+            (host(), range(), "--allow-host a.example:443/tls --allow-private=10.0.0.5/32"),
+        ] {
+            assert_eq!(flags(Suggestion { allow_host, allow_private }), said);
+        }
+    }
 
     fn refused(host: &str, port: Option<u16>, flag: Option<&str>) -> Refused {
         Refused {
