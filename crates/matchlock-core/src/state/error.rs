@@ -104,6 +104,9 @@ impl Classified for StateError {
     fn hint(&self) -> Option<Hint> {
         Some(match self {
             Self::Open(DbError::Newer { .. }) => return None,
+            Self::File { .. } | Self::Open(DbError::File { .. }) => {
+                Hint::Text("matchlock keeps its state below $HOME/.matchlock")
+            }
             Self::Open(_) | Self::Database(_) | Self::Entry(_) => Hint::Text(
                 "if it is damaged: end all sandboxes, move $HOME/.matchlock/state.db and the files \
                  beside it away, and start again",
