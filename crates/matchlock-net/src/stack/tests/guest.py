@@ -129,12 +129,11 @@ def server_closes_first(address):
 
 
 def refused(address):
-    start = time.monotonic()
     try:
         connect(address, 1)
         raise AssertionError("connected")
     except ConnectionRefusedError:
-        assert time.monotonic() - start < 5
+        pass
 
 
 def reset(address):
