@@ -16,6 +16,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<PathBuf> {
     guest::run(workspace)?;
     let target = setup::static_target(CCode::Yes)?;
     let mut cargo = workspace.cargo();
+    cargo.arg("build");
     target.apply(&mut cargo, workspace);
     let built = build(workspace, &target, cargo, "release")?;
     let path = workspace.dist_binary();
@@ -37,6 +38,7 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<PathBuf> {
     guest::run(workspace)?;
     let target = setup::static_target(CCode::Yes)?;
     let mut cargo = workspace.cargo();
+    cargo.arg("build");
     target.apply_unmapped(&mut cargo);
     build(workspace, &target, cargo, "tested")
 }
@@ -47,7 +49,7 @@ fn build(
     mut cargo: Command,
     profile: &str,
 ) -> Result<PathBuf> {
-    cargo.args(["build", "--profile", profile, "--locked", "--package", "matchlock"]);
+    cargo.args(["--profile", profile, "--locked", "--package", "matchlock"]);
     run::checked(&mut cargo).context("cannot build the binary")?;
     let built = workspace.target().join(target.triple).join(profile).join("matchlock");
     ensure_static(&built)?;
