@@ -2,11 +2,17 @@
 
 use std::fmt::Debug;
 
-use matchlock_proto::{AgentFrame, Decoder, HostFrame, WireError, WireMessage};
+use matchlock_proto::{AgentFrame, Decoder, FileEntry, HostFrame, WireError, WireMessage};
 
 /// What the host makes of bytes that a hostile guest sends in the agent's place.
 pub fn proto_host(input: &[u8]) {
     decode::<AgentFrame>(input);
+    let mut rest = input;
+    while let Ok(Some(entry)) = FileEntry::take(&mut rest) {
+        let mut again = Vec::new();
+        entry.encode(&mut again);
+        assert_eq!(FileEntry::take(&mut again.as_slice()), Ok(Some(entry)));
+    }
 }
 
 /// What the agent makes of bytes on its port.

@@ -4,6 +4,7 @@ use matchlock_wire::StreamId;
 use serde::{Deserialize, Serialize};
 
 use crate::boot::{BootConfig, BootReport, BootStep};
+use crate::files::FileRequest;
 
 /// What a connection is for; the first frame that the host sends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub enum Request {
     /// standard output, standard error says what went wrong, and only status 0 makes the archive whole.
     /// Refused unless [`crate::RootConfig::export`] was set.
     Export,
+    /// Read or write the guest's files.
+    File(FileRequest),
 }
 
 /// One program to run in its own PID namespace, mount namespace and control group.

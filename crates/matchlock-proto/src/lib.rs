@@ -19,6 +19,7 @@
 mod boot;
 mod codec;
 mod exec;
+mod files;
 
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub use codec::MAX_CONTROL;
 pub use exec::{
     AgentFrame, ExecFailure, ExecRequest, ExitStatus, HostFrame, Request, Stdin, WindowSize,
 };
+pub use files::{FileEntry, FileRequest, InvalidEntry};
 pub use matchlock_wire::{
     Decoder, Flood, INITIAL_WINDOW, MAX_DATA, StreamId, WireError, WireMessage,
 };
@@ -38,7 +40,7 @@ pub use matchlock_wire::{
 pub const AGENT_PORT: u32 = 5000;
 
 /// Sent in [`BootConfig::version`]; the agent refuses any other.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// After `SIGKILL`, how long the agent waits for processes to be gone before it writes disks out.
 pub const KILL_WAIT: Duration = Duration::from_secs(2);

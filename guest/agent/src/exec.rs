@@ -23,7 +23,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use matchlock_proto::{AgentFrame, ExecFailure, ExecRequest, ExitStatus, WindowSize};
+use matchlock_proto::{
+    AgentFrame, ExecFailure, ExecRequest, ExitStatus, FileRequest, Stdin, WindowSize,
+};
 use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr, tcgetpgrp};
 
 use crate::cgroup::Cgroup;
@@ -55,6 +57,8 @@ pub(crate) enum Work<'a> {
     Program(&'a ExecRequest),
     /// Writes the writable layer to standard output.
     Export(&'a export::Layer),
+    /// Reads or writes files.
+    File(&'a FileRequest),
 }
 
 /// What an execution has to say to the host at its end.
@@ -107,6 +111,8 @@ impl Execution {
         let (agent, program) = match work {
             Work::Program(request) => stdio::make(request)?,
             Work::Export(layer) => stdio::reading(layer.directory()?)?,
+            Work::File(FileRequest::Write { .. }) => stdio::pipes(Stdin::Pipe)?,
+            Work::File(_) => stdio::pipes(Stdin::Null)?,
         };
         let (report, report_of_program) = report::channel()?;
         let cgroup = guest.cgroups.enter(name)?;

@@ -24,6 +24,7 @@ mod connection;
 mod console;
 pub mod exec;
 pub mod export;
+pub mod files;
 pub mod flow;
 mod forward;
 mod pid1;

@@ -212,6 +212,10 @@ impl<M: Machine> Server<M> {
             Request::Boot(config) => Some(self.boot(id, *config, now)),
             Request::Exec(request) => self.execute(id, &request).err().map(AgentFrame::Refused),
             Request::Export => self.export(id).err().map(AgentFrame::Refused),
+            Request::File(request) => {
+                let spawned = self.spawn(id, |_| Ok(Work::File(&request)));
+                spawned.err().map(AgentFrame::Refused)
+            }
             Request::Forward { port } => self.forward(id, port).err().map(AgentFrame::Refused),
             Request::Shutdown { grace_ms } => {
                 self.shut_down(id, now + Duration::from_millis(grace_ms.into()));

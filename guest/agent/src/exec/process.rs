@@ -20,8 +20,7 @@ use super::Work;
 use super::program;
 use super::report;
 use super::stdio::ProgramEnds;
-use crate::Guest;
-use crate::sys;
+use crate::{Guest, files, sys};
 
 /// Everything that the processes need.
 #[derive(Debug)]
@@ -45,6 +44,9 @@ pub(crate) fn init(plan: &Plan<'_>) -> i32 {
             refuse(program::execute(plan.guest, request))
         }),
         Work::Export(layer) => sys::clone_process(sys::Clone::Plain, None, || layer.export()),
+        Work::File(request) => {
+            sys::clone_process(sys::Clone::Plain, None, || files::carry_out(request))
+        }
     };
     let program = match program {
         Ok(child) => child,

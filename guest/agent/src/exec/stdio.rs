@@ -66,7 +66,8 @@ pub(crate) fn reading(stdin: OwnedFd) -> io::Result<(AgentEnds, ProgramEnds)> {
     with_outputs(stdin, None)
 }
 
-fn pipes(stdin: Stdin) -> io::Result<(AgentEnds, ProgramEnds)> {
+/// Pipes, but for a standard input that is not wanted.
+pub(crate) fn pipes(stdin: Stdin) -> io::Result<(AgentEnds, ProgramEnds)> {
     let (program_stdin, stdin) = match stdin {
         Stdin::Null => (open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, None),
         Stdin::Pipe => {

@@ -4,6 +4,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod files;
 mod forwards;
 mod support;
 
