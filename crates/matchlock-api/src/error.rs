@@ -109,6 +109,20 @@ pub enum ErrorKind {
     Unknown,
 }
 
+impl ErrorKind {
+    /// The kind of an error of the operating system.
+    #[must_use]
+    pub fn of_io(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Self::NotFound,
+            std::io::ErrorKind::PermissionDenied => Self::Denied,
+            std::io::ErrorKind::AddrInUse | std::io::ErrorKind::AlreadyExists => Self::Conflict,
+            std::io::ErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Io,
+        }
+    }
+}
+
 /// What an error says beside its text: our addition to the contract. Clients may ignore it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorData {

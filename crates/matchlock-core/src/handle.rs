@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use matchlock_net::{Network, NotIntercepting};
 use matchlock_policy::Policy;
-use matchlock_proto::{ExecRequest, Request};
+use matchlock_proto::{ExecRequest, FileRequest, Request};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::audit::{ExecSpan, Lifecycle, Trail};
 use crate::boot::BootTimes;
@@ -179,6 +179,20 @@ impl SandboxHandle {
         Ok(Export::new(execution, streams))
     }
 
+    /// Starts an operation on files of the guest; `name` is how the trail calls it.
+    pub(crate) async fn file(
+        &self,
+        name: &str,
+        request: FileRequest,
+    ) -> Result<(Execution, Streams), ExecError> {
+        let argv = vec![format!("matchlock:{name}").into_bytes(), request.path().to_vec()];
+        let shown = ExecRequest { argv, ..ExecRequest::default() };
+        let deadline = Instant::now() + EXEC_START;
+        let (stream, span) = self.up()?.begin(&shown, deadline).await?;
+        let has_input = matches!(request, FileRequest::Write { .. });
+        Execution::open(stream, Request::File(request), has_input, span, deadline).await
+    }
+
     /// Serves published ports until the sandbox ends; `failed` is told of each connection that could
     /// not be made.
     ///
@@ -195,6 +209,23 @@ impl SandboxHandle {
             .map_err(CoreError::host("serve the published ports"))?;
         self.order(Order::Publish(published));
         Ok(())
+    }
+
+    /// Closes all published ports, and every connection through them.
+    ///
+    /// # Errors
+    /// [`CoreError::CalledOff`] when the sandbox is not up.
+    pub async fn unpublish(&self) -> Result<(), CoreError> {
+        let _up = self.up().map_err(|_| CoreError::CalledOff)?;
+        let (done, closed) = oneshot::channel();
+        self.order(Order::Unpublish(done));
+        closed.await.map_err(|_| CoreError::CalledOff)
+    }
+
+    /// The last that the guest's kernel and its agent have said, as harmless text; `None` when it is over.
+    #[must_use]
+    pub fn console(&self) -> Option<String> {
+        self.up().ok()?.line.console()
     }
 
     /// Passes on a signal by which the user asks for an end.

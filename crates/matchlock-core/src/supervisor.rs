@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use matchlock_proto::{ANSWER, ExitStatus, Request};
 use matchlock_text::DescribeChain;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, sleep_until, timeout};
 
@@ -49,6 +49,8 @@ pub(crate) enum Order {
     Attend(Attended),
     /// These ports belong to the sandbox.
     Publish(Published),
+    /// No ports belong to the sandbox any more; the sender is told when none is open.
+    Unpublish(oneshot::Sender<()>),
     /// The user wants an end.
     Signal(u8),
     /// An end, with time for programs if there is a grace.
@@ -189,6 +191,13 @@ impl Supervisor {
                         (command, expires, status) = (Some(attended), deadline(), None);
                     }
                     Some(Order::Publish(ports)) => published.push(ports),
+                    Some(Order::Unpublish(done)) => {
+                        for published in published.drain(..) {
+                            published.close().await;
+                        }
+                        // Who has asked may be gone.
+                        let _ = done.send(());
+                    }
                     Some(Order::Signal(number)) => return match command {
                         Some(command) => {
                             let status = self.interrupt(command, number).await;
@@ -262,7 +271,7 @@ async fn called_off(orders: &mut UnboundedReceiver<Order>) -> EndCause {
         match orders.recv().await {
             Some(Order::Signal(number)) => return EndCause::Signal(number),
             Some(Order::End { cause, .. }) => return cause,
-            Some(Order::Attend(_) | Order::Publish(_)) => {}
+            Some(Order::Attend(_) | Order::Publish(_) | Order::Unpublish(_)) => {}
             None => return EndCause::Abandoned,
         }
     }

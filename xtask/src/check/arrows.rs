@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "matchlock-core",
         &[
+            "matchlock-api",
             "matchlock-build",
             "matchlock-db",
             "matchlock-fs",
