@@ -32,6 +32,8 @@ pub(crate) enum Need {
     Qemu,
     /// An interpreter on the host, for `--image host` to bring into a sandbox.
     Python,
+    /// What makes environments of the interpreter in `PATH`.
+    Venv,
     /// `mke2fs` and `e2fsck`.
     E2fsprogs,
     /// Clients that the network tests run in a sandbox.
@@ -102,6 +104,7 @@ impl Need {
             Self::Aarch64Compiler => "aarch64-linux-gnu-gcc",
             Self::Qemu => "qemu-system-x86_64",
             Self::Python => "python3",
+            Self::Venv => "ensurepip",
             Self::E2fsprogs => "mke2fs",
             Self::Curl => "curl",
             Self::Git => "git",
@@ -136,6 +139,11 @@ impl Need {
                 python.args(["-c", &import]).stderr(Stdio::null());
                 python.status().is_ok_and(|status| status.success())
             }
+            Self::Venv => {
+                let mut python = Command::new("python3");
+                python.args(["-c", "import venv, ensurepip"]).stderr(Stdio::null());
+                python.status().is_ok_and(|status| status.success())
+            }
             // Where Debian has the libraries of Java.
             Self::Netty => Path::new("/usr/share/java").join(self.program()).exists(),
             _ => run::find_program(self.program()).is_some(),
@@ -163,6 +171,9 @@ impl Need {
             (Self::Qemu, _) => "qemu-system-x86",
             (Self::Python, PACMAN) => "python",
             (Self::Python, _) => "python3",
+            (Self::Venv, APT) => "python3-venv",
+            (Self::Venv, PACMAN) => "python",
+            (Self::Venv, _) => "python3",
             (Self::E2fsprogs, _) => "e2fsprogs",
             (Self::Node, _) => "nodejs",
             (Self::Go, APT) => "golang-go",

@@ -2,12 +2,13 @@
 
 mod lines;
 mod report;
+mod sdk;
 
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use matchlock_testkit::{CASE_TIMES, NO_SKIPS, TEST_IMAGES, TEST_KERNEL};
+use matchlock_testkit::{CASE_TIMES, NO_SKIPS, PYTHON_SDK, TEST_IMAGES, TEST_KERNEL};
 
 use crate::workspace::Workspace;
 use crate::{build, fuzz, guest, image, lint, run, setup};
@@ -85,6 +86,11 @@ fn end_to_end(workspace: &Workspace, args: &Args, report: &mut Report) -> Result
         binary = Some(build(workspace)?);
         Ok(())
     });
+    let mut python = None;
+    report.step("Python SDK", || {
+        python = Some(sdk::python(workspace)?);
+        Ok(())
+    });
     let Some(binary) = binary else { return Ok(()) };
     let times = tempfile::NamedTempFile::new().context("no file for the times of cases")?;
     let tests = |suites: &[&str]| {
@@ -95,17 +101,20 @@ fn end_to_end(workspace: &Workspace, args: &Args, report: &mut Report) -> Result
         if let Some(images) = &images {
             cargo.env(TEST_IMAGES, images);
         }
+        if let Some(python) = &python {
+            cargo.env(PYTHON_SDK, python);
+        }
         cargo
     };
     report.step("build of the end-to-end tests", || {
-        run::checked(tests(&["cli", "guest", "images", "network"]).arg("--no-run"))
+        run::checked(tests(&["cli", "sdk", "guest", "images", "network"]).arg("--no-run"))
     });
     // Cases wait for their guests half of the time, so more of them run at once than there are
     // processors: those of the longest suite beside those of all others.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut network = tests(&["network"]);
     network.args(["--", "--test-threads", &(processors + processors.div_ceil(2)).to_string()]);
-    let mut cli = tests(&["cli"]);
+    let mut cli = tests(&["cli", "sdk"]);
     cli.args(REPORT_TIME);
     let lanes = vec![vec![network], vec![cli, tests(&["guest", "images"])]];
     report.lanes("end to end", lanes);

@@ -31,6 +31,9 @@ use std::time::Duration;
 /// Names the file to which a harness of our own writes the time of each case: `SECONDS NAME`, a line each.
 pub const CASE_TIMES: &str = "MATCHLOCK_CASE_TIMES";
 
+/// Names the Python interpreter that has the published SDK.
+pub const PYTHON_SDK: &str = "MATCHLOCK_TEST_PYTHON_SDK";
+
 /// Names the guest's kernel, unpacked, for the tests of devices.
 pub const TEST_KERNEL: &str = "MATCHLOCK_TEST_KERNEL";
 

@@ -92,6 +92,8 @@ pub(crate) enum Command {
     Volume(VolumeArgs),
     /// Inspect audit trails
     Audit(AuditArgs),
+    /// Serve one sandbox to a program, over JSON-RPC on standard input and output
+    Rpc(RpcArgs),
     /// Check whether this machine can run sandboxes
     Diagnose(DiagnoseArgs),
     /// Print the version, the commit and the build date
@@ -156,6 +158,10 @@ pub(crate) struct VersionArgs {
           default_missing_value = "")]
     pub(crate) json: Option<OsString>,
 }
+
+/// `rpc`.
+#[derive(Debug, Args)]
+pub(crate) struct RpcArgs {}
 
 /// `completion`.
 #[derive(Debug, Args)]

@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &str)] = &[
         "tests/network/sealed.rs",
         "tries again until the network has recovered, for a bounded number",
     ),
+    ("tests/sdk/scenario.py", "the bounded wait of a script that has no testkit"),
     ("xtask/src/check/time.rs", "names what it looks for"),
 ];
 

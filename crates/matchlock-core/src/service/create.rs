@@ -73,8 +73,12 @@ impl Service {
             () = cancel.cancelled() => Err(cancelled()),
         };
         if let Err(error) = started {
-            // It is answered when nothing is left.
+            // It is answered when nothing is left, and nothing remembers it.
             up.sandbox.end().await;
+            let (parts, id) = (Arc::clone(&launcher.parts), up.sandbox.id().clone());
+            let removing = tokio::task::spawn_blocking(move || parts.state.remove(&id));
+            // A row that stays can be removed by hand.
+            let _ = removing.await;
             return Err(error);
         }
         let id = up.sandbox.id().to_string();

@@ -72,7 +72,8 @@ impl Plan {
             hosts: added(&network)?,
             network: describe(&network, open_private, egress, &secrets)?,
             audit_log: None,
-            lifetime: Lifetime::default(),
+            // `matchlock rm` finds it after `close`: contract, section 2.14.
+            lifetime: Lifetime { recorded: true, ..Lifetime::default() },
         };
         let kernel = kernel.and_then(|kernel| kernel.reference).filter(|text| !text.is_empty());
         let image_config = params.image_config.unwrap_or_default();

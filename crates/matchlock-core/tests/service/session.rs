@@ -12,7 +12,7 @@ use matchlock_core::policy::DefaultEgress;
 use matchlock_core::service::{Pending, Service, Session, Sink, Surroundings};
 use matchlock_core::vmm::Fake;
 use matchlock_core::volume::Volumes;
-use matchlock_core::{ExecRequest, ExitStatus, Hint, Launcher};
+use matchlock_core::{ExecRequest, ExitStatus, Hint, Launcher, StateRoot};
 use matchlock_proto::{AgentFrame, HostFrame, INITIAL_WINDOW, Request, StreamId};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -166,6 +166,7 @@ fn programs() -> Fake {
                 while peer.receive().is_some() {}
             }
             "cat" => cat(&mut peer),
+            "count" => count(&mut peer),
             "argv" => {
                 assert_eq!(request.argv[..2], [b"sh".to_vec(), b"-c".to_vec()]);
                 peer.send(&AgentFrame::Stdout(b"out".to_vec()));
@@ -195,6 +196,22 @@ fn cat(peer: &mut Peer) {
         }
     }
     peer.send(&AgentFrame::Exited(ExitStatus::Code(0)));
+}
+
+/// Reads its input to the end, and says how long it was.
+fn count(peer: &mut Peer) {
+    let mut bytes = 0;
+    while let Some(HostFrame::Stdin(data)) = peer.receive() {
+        bytes += data.len();
+        peer.send(&AgentFrame::Credit(StreamId::Stdin, data.len() as u32));
+    }
+    peer.send(&AgentFrame::Stdout(bytes.to_string().into_bytes()));
+    peer.send(&AgentFrame::Exited(ExitStatus::Code(0)));
+}
+
+/// How many sandboxes are listed.
+fn remembered(home: &Path) -> usize {
+    StateRoot::in_home(home).known().expect("a list").len()
 }
 
 fn code(answer: &Value) -> i64 {
@@ -336,6 +353,7 @@ async fn a_creation_that_is_cancelled_leaves_nothing_and_another_can_follow() {
     client.send(json!({"method":"cancel","id":2,"params":{"id":1}})).await;
     assert_eq!(code(&client.answer(1).await.1), -32003);
     assert!(left(home.path()).is_empty(), "it is answered when nothing is left");
+    assert_eq!(remembered(home.path()), 1, "the one that was up");
 }
 
 #[tokio::test]
@@ -459,15 +477,15 @@ async fn the_end_of_a_client_ends_its_sandbox() {
 async fn more_input_than_a_window_is_held_back_until_it_is_read() {
     let home = tempfile::tempdir().expect("tempdir");
     let mut client = Client::with_sandbox(home.path(), &programs()).await;
-    client.send(json!({"method":"exec_pipe","id":2,"params":{"command":"cat"}})).await;
+    client.send(json!({"method":"exec_pipe","id":2,"params":{"command":"count"}})).await;
     assert_eq!(client.next().await["method"], "exec_pipe.ready");
     let chunk = "AAAA".repeat(INITIAL_WINDOW as usize);
     client.send(json!({"method":"exec_pipe.stdin","params":{"id":2,"data":chunk}})).await;
     client.send(json!({"method":"exec_pipe.stdin_eof","params":{"id":2}})).await;
     let (output, ended) = client.answer(2).await;
-    let text: usize =
-        output.iter().map(|m| m["params"]["data"].as_str().expect("data").len()).sum();
-    assert!(text >= chunk.len(), "{text} of {}", chunk.len());
+    let data = output[0]["params"]["data"].as_str().expect("data");
+    let told = Base64::decode(data).expect("Base64").0;
+    assert_eq!(told, (3 * INITIAL_WINDOW).to_string().into_bytes());
     assert_eq!(ended["result"]["exit_code"], json!(0));
     client.close(3).await;
 }

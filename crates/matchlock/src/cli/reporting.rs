@@ -110,7 +110,7 @@ fn flag(command: &Command) -> Option<&OsStr> {
         },
         Command::Diagnose(args) => &args.json,
         Command::Version(args) => &args.json,
-        Command::Completion(_) => &None,
+        Command::Completion(_) | Command::Rpc(_) => &None,
     };
     flag.as_deref()
 }

@@ -9,6 +9,7 @@ pub(crate) mod image;
 mod json_page;
 mod obtain;
 pub(crate) mod pull;
+pub(crate) mod rpc;
 pub(crate) mod run;
 pub(crate) mod sandboxes;
 pub(crate) mod version;

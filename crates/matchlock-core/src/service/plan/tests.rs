@@ -28,7 +28,8 @@ fn what_is_not_said_is_the_default_of_the_wire_and_the_network_is_sealed() {
     let network = network.as_ref().expect("a network");
     assert_eq!(network.default_egress, DefaultEgress::Deny);
     assert!(network.allowed_hosts.is_empty() && network.private.is_empty() && !network.intercept);
-    assert_eq!(plan.spec.lifetime, Lifetime::default(), "its time ends nothing");
+    let lifetime = Lifetime { recorded: true, ..Lifetime::default() };
+    assert_eq!(plan.spec.lifetime, lifetime, "its time ends nothing");
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod plan;
 mod pump;
 pub(in crate::commands) mod refused;
 pub(in crate::commands) mod report;
-mod root;
+pub(in crate::commands) mod root;
 mod session;
 
 use std::time::Instant;

@@ -10,8 +10,8 @@ use matchlock_core::{
 };
 
 use super::invocation::{ImageCommand, Invocation};
+use super::root::WantedImage;
 use crate::cli::RunArgs;
-use crate::commands::obtain::check_name;
 use crate::environment::Environment;
 use crate::error::{CliError, given_by};
 use crate::options::network::{self, NetworkPlan};
@@ -41,15 +41,6 @@ pub(super) struct Plan {
     pub(super) forwards: (Vec<PortForward>, Vec<IpAddr>),
     /// What the user should know before it starts.
     pub(super) warnings: Vec<String>,
-}
-
-/// The root file system that is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum WantedImage {
-    /// The host's own system directories.
-    Host,
-    /// An image of the store, or of a registry.
-    Named(String),
 }
 
 impl Plan {
@@ -94,11 +85,7 @@ impl Plan {
 fn wanted_image(args: &RunArgs, environment: &Environment) -> Result<WantedImage, CliError> {
     let image = args.image.as_deref().or(environment.image.as_deref());
     match image.filter(|image| !image.is_empty()) {
-        Some("host") => Ok(WantedImage::Host),
-        Some(name) => {
-            check_name(name)?;
-            Ok(WantedImage::Named(name.to_owned()))
-        }
+        Some(name) => WantedImage::new(name),
         None => {
             let error = CliError::new("required flag(s) \"image\" not set");
             Err(error.hinted(image_hint(&args.command.command)))

@@ -1,19 +1,38 @@
-//! The root file system of a run.
+//! The root file system of a sandbox.
 
 use matchlock_core::ImageSpec;
 use matchlock_core::images::{Images, Pulled, RootImage};
 
 use super::invocation::ImageCommand;
-use super::plan::WantedImage;
-use crate::commands::obtain::{ImageRequest, obtain as obtain_image};
+use crate::commands::obtain::{ImageRequest, check_name, obtain as obtain_image};
 use crate::environment::Environment;
 use crate::error::CliError;
 use crate::event_loop;
 use crate::printer::{Printer, megabytes};
 
+/// The root file system that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::commands) enum WantedImage {
+    /// The host's own system directories.
+    Host,
+    /// An image of the store, or of a registry.
+    Named(String),
+}
+
+impl WantedImage {
+    /// The image of this name, which is not empty.
+    pub(in crate::commands) fn new(name: &str) -> Result<Self, CliError> {
+        if name == "host" {
+            return Ok(Self::Host);
+        }
+        check_name(name)?;
+        Ok(Self::Named(name.to_owned()))
+    }
+}
+
 /// A root file system that is there.
 #[derive(Debug)]
-pub(super) enum Root {
+pub(in crate::commands) enum Root {
     Host,
     Image(Box<RootImage>),
 }
@@ -28,7 +47,7 @@ impl Root {
     }
 
     /// What a description says of it, and its files.
-    pub(super) fn into_parts(self) -> (ImageSpec, Option<Box<RootImage>>) {
+    pub(in crate::commands) fn into_parts(self) -> (ImageSpec, Option<Box<RootImage>>) {
         match self {
             Self::Host => (ImageSpec::Host, None),
             Self::Image(root) => (ImageSpec::of(&root), Some(root)),
@@ -37,7 +56,7 @@ impl Root {
 }
 
 /// Looks the image up, or fetches it if it is not here; `pull` asks the registry in any case.
-pub(super) async fn obtain(
+pub(in crate::commands) async fn obtain(
     image: &WantedImage,
     pull: bool,
     environment: &Environment,
