@@ -271,8 +271,18 @@ impl Refusal {
     /// a message without an id as a notification.
     #[must_use]
     pub fn to_line(&self) -> Vec<u8> {
+        self.written().line()
+    }
+
+    /// The same as a message of a control socket.
+    #[must_use]
+    pub fn to_message(&self) -> Vec<u8> {
+        self.written().json()
+    }
+
+    fn written(&self) -> Written<'_, (), ()> {
         let (error, id) = (Some(&self.error), self.id.as_ref());
-        Written::<(), ()> { error, id, ..Written::EMPTY }.line()
+        Written::<(), ()> { error, id, ..Written::EMPTY }
     }
 }
 

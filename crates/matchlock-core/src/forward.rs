@@ -37,7 +37,7 @@ const BACKLOG: i32 = 128;
 /// Pause after an `accept` that failed, usually for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-const BUFFER: usize = 64 * 1024;
+pub(crate) const BUFFER: usize = 64 * 1024;
 
 /// A port of the host and the port of the guest that it stands for: `REMOTE` or `LOCAL:REMOTE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,21 +127,20 @@ impl Published {
         listeners: Listeners,
         line: &Line,
         trail: &Arc<Trail>,
+        count: &Arc<AtomicU64>,
         failed: impl Fn(&ExecError) + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let failed: Arc<Failed> = Arc::new(failed);
+        let (line, trail, count) = (line.clone(), Arc::clone(trail), Arc::clone(count));
+        Self::through(listeners, &ToGuest { line, trail, count, failed: Arc::new(failed) })
+    }
+
+    /// The same, by whatever carries connections.
+    pub(crate) fn through(listeners: Listeners, carrier: &impl Carry) -> io::Result<Self> {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let count = Arc::new(AtomicU64::new(1));
         let (stop, stopped) = watch::channel(());
         let serve = |(listener, binding): (std::net::TcpListener, Binding)| {
-            let port = Port {
-                binding,
-                line: line.clone(),
-                trail: Arc::clone(trail),
-                failed: Arc::clone(&failed),
-                permits: Arc::clone(&permits),
-                count: Arc::clone(&count),
-            };
+            let permits = Arc::clone(&permits);
+            let port = Port { binding, carrier: carrier.clone(), permits };
             let listener = TcpListener::from_std(listener)?;
             Ok(tokio::spawn(port.accept(listener, stopped.clone())))
         };
@@ -160,20 +159,28 @@ impl Published {
     }
 }
 
-type Failed = dyn Fn(&ExecError) + Send + Sync;
+/// Carries connections to the guest.
+pub(crate) trait Carry: Clone + Send + Sync + 'static {
+    /// Carries one to its end.
+    fn carry(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        binding: Binding,
+    ) -> impl Future<Output = ()> + Send;
 
-/// One listener at work.
-#[derive(Clone)]
-struct Port {
-    binding: Binding,
-    line: Line,
-    trail: Arc<Trail>,
-    failed: Arc<Failed>,
-    permits: Arc<Semaphore>,
-    count: Arc<AtomicU64>,
+    /// Is told of one that could not be accepted.
+    fn not_accepted(&self, error: io::Error);
 }
 
-impl Port {
+/// One listener at work.
+struct Port<C> {
+    binding: Binding,
+    carrier: C,
+    permits: Arc<Semaphore>,
+}
+
+impl<C: Carry> Port<C> {
     async fn accept(self, listener: TcpListener, mut stopped: watch::Receiver<()>) {
         let mut connections = JoinSet::new();
         loop {
@@ -185,7 +192,7 @@ impl Port {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    (self.failed)(&ExecError::Lost(Some(error)));
+                    self.carrier.not_accepted(error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -195,20 +202,35 @@ impl Port {
                 Ok(permit) = Arc::clone(&self.permits).acquire_owned() => permit,
                 _ = stopped.changed() => break,
             };
-            let port = self.clone();
+            let (carrier, binding) = (self.carrier.clone(), self.binding);
             connections.spawn(async move {
-                port.carry(stream, peer).await;
+                carrier.carry(stream, peer, binding).await;
                 drop(permit);
             });
         }
         drop(listener);
         connections.shutdown().await;
     }
+}
 
-    async fn carry(self, mut stream: TcpStream, peer: SocketAddr) {
+/// Dials the guest, and records it.
+#[derive(Clone)]
+struct ToGuest {
+    line: Line,
+    trail: Arc<Trail>,
+    count: Arc<AtomicU64>,
+    failed: Arc<dyn Fn(&ExecError) + Send + Sync>,
+}
+
+impl Carry for ToGuest {
+    fn not_accepted(&self, error: io::Error) {
+        (self.failed)(&ExecError::Lost(Some(error)));
+    }
+
+    async fn carry(self, mut stream: TcpStream, peer: SocketAddr, binding: Binding) {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let Binding { address, remote } = self.binding;
-        let begun = ForwardSpan::begin(&self.trail, number, address, peer, remote.get());
+        let Binding { address, remote } = binding;
+        let begun = ForwardSpan::begin(&self.trail, number, Some((address, peer)), remote.get());
         let mut span = match begun {
             Ok(span) => span,
             Err(lost) => return (self.failed)(&ExecError::Audit(lost)),
@@ -232,7 +254,7 @@ impl Port {
 }
 
 /// A stream to a port of the guest's loopback.
-async fn connect(line: &Line, port: NonZeroU16) -> Result<UnixStream, ExecError> {
+pub(crate) async fn connect(line: &Line, port: NonZeroU16) -> Result<UnixStream, ExecError> {
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     let connecting = async {
         let mut stream = line.dial(deadline).await.map_err(|error| ExecError::Lost(Some(error)))?;

@@ -1,5 +1,6 @@
 //! What everybody has of a sandbox but its supervisor.
 
+use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -11,12 +12,12 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
-use crate::audit::{ExecSpan, Lifecycle, Trail};
+use crate::audit::{ExecSpan, ForwardSpan, Lifecycle, Trail};
 use crate::boot::BootTimes;
 use crate::error::CoreError;
 use crate::exec::{ExecError, Execution, Streams};
 use crate::export::Export;
-use crate::forward::{Listeners, Published};
+use crate::forward::{self, Listeners, Published};
 use crate::guest::Line;
 use crate::id::SandboxId;
 use crate::launcher::Alive;
@@ -49,6 +50,7 @@ pub(crate) struct Up {
     defaults: Defaults,
     times: BootTimes,
     executions: AtomicU64,
+    forwards: Arc<AtomicU64>,
 }
 
 impl Up {
@@ -60,7 +62,55 @@ impl Up {
             defaults,
             times,
             executions: AtomicU64::new(1),
+            forwards: Arc::new(AtomicU64::new(1)),
         }
+    }
+
+    /// As [`SandboxHandle::exec`].
+    pub(crate) async fn exec(
+        &self,
+        mut request: ExecRequest,
+    ) -> Result<(Execution, Streams), ExecError> {
+        self.defaults.complete(&mut request);
+        let deadline = Instant::now() + EXEC_START;
+        let (stream, span) = self.begin(&request, deadline).await?;
+        Execution::start(stream, request, span, deadline).await
+    }
+
+    /// A stream to a port of the guest's loopback, with the record of it.
+    pub(crate) async fn connect(
+        &self,
+        port: NonZeroU16,
+    ) -> Result<(UnixStream, ForwardSpan), ExecError> {
+        let number = self.forwards.fetch_add(1, Ordering::Relaxed);
+        let begun = ForwardSpan::begin(&self.trail, number, None, port.get());
+        let mut span = begun.map_err(ExecError::Audit)?;
+        match forward::connect(&self.line, port).await {
+            Ok(stream) => Ok((stream, span)),
+            Err(error) => {
+                span.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`SandboxHandle::policy`].
+    pub(crate) fn policy(&self) -> Option<Policy> {
+        Some(self.network()?.policy())
+    }
+
+    /// As [`SandboxHandle::replace_policy`].
+    pub(crate) fn replace_policy(&self, policy: Policy) -> Result<(), CoreError> {
+        let Some(network) = self.network() else { return Ok(()) };
+        if policy.intercepts() && network.ca_pem().is_none() {
+            return Err(CoreError::Policy(NotIntercepting));
+        }
+        self.trail.lifecycle(&Lifecycle::PolicyChanged(network::summary(&policy)))?;
+        network.replace_policy(policy).map_err(CoreError::Policy)
+    }
+
+    fn network(&self) -> Option<Arc<Network>> {
+        self.network.as_ref()?.upgrade()
     }
 
     /// A connection for a new execution, which the trail already knows.
@@ -142,12 +192,8 @@ impl SandboxHandle {
     ///
     /// # Errors
     /// [`ExecError`] when the program cannot be started.
-    pub async fn exec(&self, mut request: ExecRequest) -> Result<(Execution, Streams), ExecError> {
-        let up = self.up()?;
-        up.defaults.complete(&mut request);
-        let deadline = Instant::now() + EXEC_START;
-        let (stream, span) = up.begin(&request, deadline).await?;
-        Execution::start(stream, request, span, deadline).await
+    pub async fn exec(&self, request: ExecRequest) -> Result<(Execution, Streams), ExecError> {
+        self.up()?.exec(request).await
     }
 
     /// The same for the program that the sandbox is for: it is ended with it, and its time is limited.
@@ -205,7 +251,7 @@ impl SandboxHandle {
         failed: impl Fn(&ExecError) + Send + Sync + 'static,
     ) -> Result<(), CoreError> {
         let up = self.up().map_err(|_| CoreError::CalledOff)?;
-        let published = Published::serve(listeners, &up.line, &up.trail, failed)
+        let published = Published::serve(listeners, &up.line, &up.trail, &up.forwards, failed)
             .map_err(CoreError::host("serve the published ports"))?;
         self.order(Order::Publish(published));
         Ok(())
@@ -254,7 +300,7 @@ impl SandboxHandle {
     /// The policy of its network; `None` without a network device.
     #[must_use]
     pub fn policy(&self) -> Option<Policy> {
-        Some(self.network()?.policy())
+        self.up().ok()?.policy()
     }
 
     /// Puts another policy in force, after the trail knows of it. Without a network nothing changes.
@@ -263,16 +309,7 @@ impl SandboxHandle {
     /// [`CoreError::Policy`] or [`CoreError::Audit`], which is that the change could not be recorded; it
     /// was not made then.
     pub fn replace_policy(&self, policy: Policy) -> Result<(), CoreError> {
-        let (Ok(up), Some(network)) = (self.up(), self.network()) else { return Ok(()) };
-        if policy.intercepts() && network.ca_pem().is_none() {
-            return Err(CoreError::Policy(NotIntercepting));
-        }
-        up.trail.lifecycle(&Lifecycle::PolicyChanged(network::summary(&policy)))?;
-        network.replace_policy(policy).map_err(CoreError::Policy)
-    }
-
-    fn network(&self) -> Option<Arc<Network>> {
-        self.up().ok()?.network.as_ref()?.upgrade()
+        self.up().map_or(Ok(()), |up| up.replace_policy(policy))
     }
 
     /// What there is while programs can be started.

@@ -21,6 +21,7 @@ mod boot;
 pub mod build;
 pub mod buildkit;
 mod classified;
+pub mod control;
 mod descriptors;
 mod disk;
 mod error;
@@ -68,6 +69,7 @@ pub use matchlock_proto::{ExecFailure, ExecRequest, ExitStatus, FileEntry, Stdin
 pub use matchlock_text as text;
 pub use matchlock_text::DescribeChain;
 pub use matchlock_vmm as vmm;
+pub use matchlock_wire::io::Sender as InputSender;
 pub use phase::{EndCause, Ending, Phase};
 pub use registry_dial::RegistryDial;
 pub use spec::{

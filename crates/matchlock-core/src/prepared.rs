@@ -17,6 +17,7 @@ use matchlock_vmm::{DiskFault, VmSpec};
 
 use crate::artefacts::GuestFiles;
 use crate::audit::{EndReason, Lifecycle, Start, Trail};
+use crate::control::ControlSocket;
 use crate::error::CoreError;
 use crate::id::{SandboxId, random};
 use crate::launcher::Parts;
@@ -35,6 +36,7 @@ pub(crate) struct Prepared {
     machine: VmSpec,
     network: Option<Network>,
     recording: Recording,
+    control: ControlSocket,
     state: StateDir,
     /// What the guest is told of itself, but for the time.
     pub(crate) boot: BootConfig,
@@ -82,6 +84,8 @@ impl Prepared {
         crate::descriptors::check()?;
         let GuestFiles { kernel, initramfs, .. } = parts.guest.try_clone()?;
         let state = parts.state.register(id, spec)?;
+        let control = ControlSocket::bind(state.path())
+            .map_err(CoreError::file("make the control socket in", state.path()))?;
         let trail = match &spec.audit_log {
             Some(path) => Trail::keep(path, id)?,
             None => Trail::create(&state.path().join("audit.jsonl"), id)?,
@@ -111,13 +115,14 @@ impl Prepared {
         };
         let network = running.map(|running| running.network);
         let (defaults, writes_disks) = (storage.defaults, spec.writes_disks());
-        Ok(Self { machine, network, recording, state, boot, defaults, writes_disks })
+        Ok(Self { machine, network, recording, control, state, boot, defaults, writes_disks })
     }
 
     /// Starts the machine. Returns it with what its guest is to be told, and when its process existed.
     pub(crate) fn power_on(self, parts: &Parts) -> Result<PoweredOn, CoreError> {
         // The rest of `self` is bound first, and so dropped last should the machine not start.
-        let Self { state, recording, network, machine, boot, defaults, writes_disks } = self;
+        let Self { state, control, recording, network, machine, boot, defaults, writes_disks } =
+            self;
         let prepared = Instant::now();
         let vm = parts.vmm.start(machine).map_err(CoreError::Vmm)?;
         let watched = Machine::watch(vm).map_err(CoreError::host("start a thread"));
@@ -127,7 +132,7 @@ impl Prepared {
             state.record_monitor(pid)?;
         }
         let live = Live { machine, network: network.map(Arc::new), recording, _state: state };
-        Ok(PoweredOn { live, first, boot, defaults, writes_disks, prepared, started })
+        Ok(PoweredOn { live, control, first, boot, defaults, writes_disks, prepared, started })
     }
 }
 
@@ -135,6 +140,7 @@ impl Prepared {
 #[derive(Debug)]
 pub(crate) struct PoweredOn {
     pub(crate) live: Live,
+    pub(crate) control: ControlSocket,
     pub(crate) first: FirstConnection,
     pub(crate) boot: BootConfig,
     pub(crate) defaults: Defaults,

@@ -84,7 +84,8 @@ impl StateRoot {
     }
 
     /// The directory of a sandbox.
-    fn directory_of(&self, id: &SandboxId) -> PathBuf {
+    #[must_use]
+    pub fn directory_of(&self, id: &SandboxId) -> PathBuf {
         self.0.directory.join("vms").join(id.as_str())
     }
 

@@ -129,7 +129,8 @@ impl Supervisor {
     }
 
     async fn live(mut self, on: PoweredOn) {
-        let PoweredOn { live, first, boot: config, defaults, writes_disks, prepared, started } = on;
+        let PoweredOn { live, control, first, boot: config, defaults, writes_disks, .. } = on;
+        let PoweredOn { prepared, started, .. } = on;
         let booted = tokio::select! {
             booted = boot(&live.machine, first, config) => booted.map_err(Stillborn::Error),
             cause = called_off(&mut self.orders) => Err(Stillborn::CalledOff(cause)),
@@ -144,13 +145,23 @@ impl Supervisor {
         };
         let ready = Instant::now();
         let times = BootTimes { prepared, vmm_started: started, agent_reached, ready, guest };
-        let up = Up::new(&live, defaults, times);
+        let up = Arc::new(Up::new(&live, defaults, times));
+        let control = match control.serve(&up) {
+            Ok(control) => control,
+            Err(error) => {
+                self.progress.advance(Phase::Unwinding);
+                end(live, EndReason::StartFailed, EndCause::StartFailed).await;
+                let error = CoreError::host("serve the control socket")(error);
+                return self.fail(Stillborn::Error(error)).await;
+            }
+        };
         self.progress.advance(Phase::Running);
-        self.started.send_replace(Some(Ok(Arc::new(up))));
+        self.started.send_replace(Some(Ok(up)));
         let mut published = Vec::new();
         let verdict = self.attend(&live, &mut published).await;
         let stopped = self.stop(&live, &verdict, writes_disks).await;
         self.progress.advance(Phase::Ending);
+        drop(control);
         for published in published {
             published.close().await;
         }

@@ -31,9 +31,9 @@ impl From<OsString> for Arg {
     }
 }
 
-impl From<Arg> for OsString {
-    fn from(arg: Arg) -> Self {
-        Self::from_vec(arg.into_bytes())
+impl From<Vec<u8>> for Arg {
+    fn from(word: Vec<u8>) -> Self {
+        OsString::from_vec(word).into()
     }
 }
 
@@ -51,8 +51,7 @@ impl Arg {
 /// What `run` runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunParams {
-    /// The program and its arguments. Empty: the shell of the sandbox's user, or `sh`.
-    #[serde(default)]
+    /// The program, looked up in the `PATH` of the sandbox, and its arguments. Not empty.
     pub argv: Vec<Arg>,
     /// The directory it starts in. Absent: the sandbox's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,7 +70,14 @@ pub struct RunParams {
     pub tty: Option<TtySize>,
 }
 
-impl Params for RunParams {}
+impl Params for RunParams {
+    fn check(&self) -> Result<(), InvalidParams> {
+        match self.argv.is_empty() {
+            true => Err(InvalidParams::new("argv", "argv must name a program")),
+            false => Ok(()),
+        }
+    }
+}
 
 /// The size of a terminal in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,7 +21,14 @@ pub(crate) enum Lifecycle<'a> {
         end: ExecEnd<'a>,
     },
     /// Somebody connected to a published port.
-    Forward { forward: u64, address: SocketAddr, peer: SocketAddr, port: u16 },
+    Forward {
+        forward: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address: Option<SocketAddr>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        peer: Option<SocketAddr>,
+        port: u16,
+    },
     /// That connection is over.
     ForwardEnd {
         forward: u64,

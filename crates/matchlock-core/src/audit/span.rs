@@ -73,14 +73,14 @@ impl Drop for ExecSpan {
 }
 
 impl ForwardSpan {
-    /// Records the connection.
+    /// Records the connection; `ends` are the address that listens and its peer's, if it is over TCP.
     pub(crate) fn begin(
         trail: &Arc<Trail>,
         forward: u64,
-        address: SocketAddr,
-        peer: SocketAddr,
+        ends: Option<(SocketAddr, SocketAddr)>,
         port: u16,
     ) -> Result<Self, AuditLost> {
+        let (address, peer) = ends.unzip();
         trail.lifecycle(&Lifecycle::Forward { forward, address, peer, port })?;
         Ok(Self { trail: Arc::clone(trail), forward, error: None })
     }

@@ -41,7 +41,7 @@ impl<'a> Fault<'a> {
 }
 
 /// A command that could not be run: −32001, but −32000 when there is nothing that could run it.
-pub(super) fn of_exec(error: &ExecError) -> RpcError {
+pub(crate) fn of_exec(error: &ExecError) -> RpcError {
     let code = match error {
         ExecError::NotRunning => ErrorCode::Sandbox,
         _ => ErrorCode::Exec,

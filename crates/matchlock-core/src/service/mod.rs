@@ -10,11 +10,11 @@
 
 mod create;
 mod exec;
-mod fault;
+pub(crate) mod fault;
 mod files;
 mod input;
 mod log;
-mod network;
+pub(crate) mod network;
 mod output;
 mod plan;
 mod session;

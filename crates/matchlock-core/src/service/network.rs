@@ -10,7 +10,7 @@ use matchlock_api::{
 use matchlock_policy::{HostPattern, Policy};
 use matchlock_text::DescribeChain;
 
-use super::{Service, Up, fault};
+use super::{Service, fault};
 use crate::error::CoreError;
 use crate::forward::{Listeners, PortForward};
 
@@ -23,10 +23,8 @@ impl Service {
         params: &HostsParams,
     ) -> Result<AllowListAddResult, RpcError> {
         let up = self.up()?;
-        let patterns = hosts("hosts", params.hosts())?;
-        let (policy, added) = policy(&up)?.with_added(&patterns);
-        let allowed_hosts = Some(self.replace(&up, policy)?);
-        Ok(AllowListAddResult { added: Some(added), allowed_hosts })
+        let replace = |policy| up.sandbox.replace_policy(policy);
+        add_hosts(params, up.sandbox.policy(), replace, self.fault(ErrorCode::Sandbox).of())
     }
 
     pub(super) fn allow_list_delete(
@@ -34,18 +32,8 @@ impl Service {
         params: &HostsParams,
     ) -> Result<AllowListDeleteResult, RpcError> {
         let up = self.up()?;
-        let (policy, removed) = policy(&up)?.with_removed(params.hosts());
-        let allowed_hosts = Some(self.replace(&up, policy)?);
-        Ok(AllowListDeleteResult { removed: Some(removed), allowed_hosts })
-    }
-
-    fn replace(&self, up: &Up, policy: Policy) -> Result<Vec<String>, RpcError> {
-        let hosts = policy.allowed_hosts();
-        up.sandbox.replace_policy(policy).map_err(|error| match error {
-            CoreError::Policy(_) => unavailable(),
-            error => self.fault(ErrorCode::Sandbox).of()(error),
-        })?;
-        Ok(hosts)
+        let replace = |policy| up.sandbox.replace_policy(policy);
+        delete_hosts(params, up.sandbox.policy(), replace, self.fault(ErrorCode::Sandbox).of())
     }
 
     /// Old listeners go first, even if the new ones cannot be had: contract, section 2.12.
@@ -88,12 +76,48 @@ impl Service {
     }
 }
 
-/// The policy of a sandbox that has a network.
-fn policy(up: &Up) -> Result<Policy, RpcError> {
-    up.sandbox.policy().ok_or_else(unavailable)
+/// Allows more hosts: `policy` is that of now, `replace` puts another in force, and `fault` turns its error
+/// into an answer.
+pub(crate) fn add_hosts(
+    params: &HostsParams,
+    policy: Option<Policy>,
+    replace: impl FnOnce(Policy) -> Result<(), CoreError>,
+    fault: impl FnOnce(CoreError) -> RpcError,
+) -> Result<AllowListAddResult, RpcError> {
+    let patterns = hosts("hosts", params.hosts())?;
+    let (policy, added) = policy.ok_or_else(no_interception)?.with_added(&patterns);
+    let allowed_hosts = Some(put_in_force(policy, replace, fault)?);
+    Ok(AllowListAddResult { added: Some(added), allowed_hosts })
 }
 
-fn unavailable() -> RpcError {
+/// The same, to allow hosts no longer.
+pub(crate) fn delete_hosts(
+    params: &HostsParams,
+    policy: Option<Policy>,
+    replace: impl FnOnce(Policy) -> Result<(), CoreError>,
+    fault: impl FnOnce(CoreError) -> RpcError,
+) -> Result<AllowListDeleteResult, RpcError> {
+    let policy = policy.ok_or_else(no_interception)?;
+    let (policy, removed) = policy.with_removed(params.hosts());
+    let allowed_hosts = Some(put_in_force(policy, replace, fault)?);
+    Ok(AllowListDeleteResult { removed: Some(removed), allowed_hosts })
+}
+
+fn put_in_force(
+    policy: Policy,
+    replace: impl FnOnce(Policy) -> Result<(), CoreError>,
+    fault: impl FnOnce(CoreError) -> RpcError,
+) -> Result<Vec<String>, RpcError> {
+    let hosts = policy.allowed_hosts();
+    replace(policy).map_err(|error| match error {
+        CoreError::Policy(_) => no_interception(),
+        error => fault(error),
+    })?;
+    Ok(hosts)
+}
+
+/// The contract's text, for a sandbox whose allow-list cannot be changed.
+pub(crate) fn no_interception() -> RpcError {
     let text = "allow-list updates unavailable: sandbox was started without network interception";
     RpcError::new(ErrorCode::Sandbox, ErrorKind::Unavailable, text)
 }
