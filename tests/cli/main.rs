@@ -5,6 +5,7 @@ mod audit;
 mod bad_input;
 mod crash;
 mod defaults;
+mod enter;
 mod environment;
 mod images;
 mod information;

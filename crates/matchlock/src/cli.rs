@@ -3,6 +3,7 @@
 //! Flags and positional arguments mix, but for the words of a command that is to be executed:
 //! see [`run::CommandArgs`].
 
+mod enter;
 mod images;
 mod log;
 mod network;
@@ -20,6 +21,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::error::CliError;
 
+pub(crate) use self::enter::{AllowListArgs, AllowListCommand, ExecArgs, PortForwardArgs};
 pub(crate) use self::images::{BuildArgs, Builder, ImageArgs, ImageCommand, PullArgs};
 pub(crate) use self::log::{LogArgs, LogLevel};
 pub(crate) use self::network::{NetworkArgs, PublishArgs};
@@ -58,6 +60,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a command in a new sandbox
     Run(Box<RunArgs>),
+    /// Run a command in a sandbox that runs
+    Exec(ExecArgs),
+    /// Forward ports of this machine to a sandbox that runs
+    PortForward(PortForwardArgs),
+    /// Change which hosts a sandbox that runs may reach
+    AllowList(AllowListArgs),
     /// List sandboxes
     #[command(visible_alias = "ls", override_usage = "matchlock list [OPTIONS]")]
     List(ListArgs),

@@ -62,6 +62,11 @@ fn dispatch(cli: Cli, printer: Printer, started: std::time::Instant) -> Result<u
     log::start(&cli.log, environment.log_level()?)?;
     match cli.command {
         Some(Command::Run(args)) => commands::run::run(&args, &environment, printer, started),
+        Some(Command::Exec(args)) => commands::exec::run(&args, &environment),
+        Some(Command::PortForward(args)) => {
+            commands::port_forward::run(&args, &environment, printer)
+        }
+        Some(Command::AllowList(args)) => commands::allow_list::run(&args, &environment, printer),
         Some(Command::List(args)) => sandboxes::list(&args, &environment, printer),
         Some(Command::Get(args)) => sandboxes::get(&args, &environment, printer),
         Some(Command::Inspect(args)) => sandboxes::inspect(&args, &environment, printer),

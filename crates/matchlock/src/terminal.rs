@@ -5,6 +5,7 @@ use std::io::{Stdin, stdin};
 use matchlock_core::WindowSize;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
+use crate::error::CliError;
 use crate::log;
 
 /// Size assumed when the terminal does not tell (termios(3) winsize of 0 too).
@@ -30,6 +31,16 @@ impl Terminal {
     pub(crate) fn open() -> Option<Self> {
         let stdin = stdin();
         isatty(&stdin).then_some(Self { stdin })
+    }
+
+    /// The same for a command that cannot do without.
+    pub(crate) fn required() -> Result<Self, CliError> {
+        Self::open().ok_or_else(|| {
+            // Status 1 is what programs that use the reference look for.
+            CliError::new("-it requires a TTY")
+                .with_status(1)
+                .hinted("use -i alone to forward a pipe")
+        })
     }
 
     /// Current size.

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap::{Arg, CommandFactory};
 
-use super::{AuditCommand, Cli, Command, ImageCommand, VolumeCommand};
+use super::{AllowListCommand, AuditCommand, Cli, Command, ImageCommand, VolumeCommand};
 use crate::printer::JsonOutput;
 
 /// Exit status for errors of our own in a command whose status is otherwise that of a program, as
@@ -28,6 +28,7 @@ impl Reporting {
     pub(crate) fn of(cli: &Cli) -> Self {
         match &cli.command {
             Some(Command::Run(args)) => Self::of_run(args.json.as_deref()),
+            Some(Command::Exec(_)) => Self::of_run(None),
             Some(command) => Self::of_others(flag(command)),
             None => Self::of_others(None),
         }
@@ -105,12 +106,19 @@ fn flag(command: &Command) -> Option<&OsStr> {
                 &args.json
             }
         },
+        Command::AllowList(args) => match &args.command {
+            AllowListCommand::Add(args)
+            | AllowListCommand::Delete(args)
+            | AllowListCommand::Ls(args) => &args.json,
+        },
         Command::Audit(args) => match &args.command {
             AuditCommand::Verify(args) => &args.json,
         },
         Command::Diagnose(args) => &args.json,
         Command::Version(args) => &args.json,
-        Command::Completion(_) | Command::Rpc(_) => &None,
+        Command::Completion(_) | Command::Exec(_) | Command::PortForward(_) | Command::Rpc(_) => {
+            &None
+        }
     };
     flag.as_deref()
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{audit, build, diagnose, image, pull, run, sandboxes::samples, version, volume};
+use super::{
+    allow_list, audit, build, diagnose, image, pull, run, sandboxes::samples, version, volume,
+};
 use crate::error::CliError;
 use crate::printer::failure_object;
 
@@ -48,6 +50,7 @@ fn the_page_has_the_fields_of_every_command() {
         ("kill", samples::killed()),
         ("rm", samples::removed()),
         ("gc", samples::collected()),
+        ("allow-list", allow_list::sample()),
         ("pull", pull::sample()),
         ("build", build::sample()),
         ("image ls", image::sample_of_ls()),

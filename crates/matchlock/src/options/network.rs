@@ -77,23 +77,8 @@ impl NetworkPlan {
         let hosts = each(&args.add_host, "add-host mapping", |text| {
             parse_add_host(text).map_err(|error| format!("{text:?}: {}", DescribeChain(&error)))
         })?;
-        let forwards = publish.publish.iter().map(|text| {
-            text.parse::<PortForward>().map_err(|error| {
-                CliError::new(format!("invalid port-forward specification: {error}"))
-            })
-        });
-        let forwards = forwards.collect::<Result<_, _>>()?;
-        let mut addresses = each(&publish.address, "port-forward bind address", bind_address)?;
-        let mut seen = Vec::new();
-        addresses.retain(|address| {
-            !seen.contains(address) && {
-                seen.push(*address);
-                true
-            }
-        });
-        if addresses.is_empty() {
-            addresses.push(Ipv4Addr::LOCALHOST.into());
-        }
+        let forwards = port_forwards(&publish.publish)?;
+        let addresses = bind_addresses(&publish.address)?;
         let (spec, proxy) = if args.no_network {
             (None, ProxySettings::default())
         } else {
@@ -105,6 +90,31 @@ impl NetworkPlan {
             audit_log.map_err(|error| CliError::new(format!("invalid --audit-log: {error}")))?;
         Ok(Self { spec, secrets, proxy, hosts, forwards, addresses, audit_log })
     }
+}
+
+/// Ports of this machine and of the sandbox.
+pub(crate) fn port_forwards(texts: &[String]) -> Result<Vec<PortForward>, CliError> {
+    let parse = |text: &String| {
+        text.parse::<PortForward>()
+            .map_err(|error| CliError::new(format!("invalid port-forward specification: {error}")))
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// Addresses of this machine to listen on, each once; loopback if there is none.
+pub(crate) fn bind_addresses(texts: &[String]) -> Result<Vec<IpAddr>, CliError> {
+    let mut addresses = each(texts, "port-forward bind address", bind_address)?;
+    let mut seen = Vec::new();
+    addresses.retain(|address| {
+        !seen.contains(address) && {
+            seen.push(*address);
+            true
+        }
+    });
+    if addresses.is_empty() {
+        addresses.push(Ipv4Addr::LOCALHOST.into());
+    }
+    Ok(addresses)
 }
 
 fn describe(

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use crate::environment::Environment;
 use crate::error::CliError;
 
 /// A variable: name and value.
@@ -25,6 +26,12 @@ pub(crate) fn collect(
         );
     }
     Ok(variables)
+}
+
+/// Programs on a terminal need its type; ours is the one that will draw.
+pub(crate) fn terminal_type(environment: &Environment) -> Vec<Variable> {
+    let term = environment.term.clone().unwrap_or_else(|| "xterm".into());
+    vec![(b"TERM".to_vec(), term.into_vec())]
 }
 
 fn read_file(

@@ -9,7 +9,7 @@ use matchlock_core::{ExecRequest, Stdin, WindowSize};
 use crate::cli::RunArgs;
 use crate::environment::Environment;
 use crate::error::CliError;
-use crate::options::variables::Variable;
+use crate::options::variables::{Variable, terminal_type};
 
 /// What the arguments of `run` say about the program, before the image is known.
 #[derive(Debug)]
@@ -116,12 +116,6 @@ impl Invocation {
 fn no_command() -> CliError {
     CliError::new("command required (or use --rm=false to start without a command)")
         .hinted("matchlock run --image IMAGE -- COMMAND")
-}
-
-/// Programs on a terminal need its type; ours is the one that will draw.
-fn terminal_type(environment: &Environment) -> Vec<Variable> {
-    let term = environment.term.clone().unwrap_or_else(|| "xterm".into());
-    vec![(b"TERM".to_vec(), term.into_vec())]
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 mod invocation;
 mod plan;
-mod pump;
 pub(in crate::commands) mod refused;
 pub(in crate::commands) mod report;
 pub(in crate::commands) mod root;

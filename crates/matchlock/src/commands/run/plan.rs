@@ -56,16 +56,7 @@ impl Plan {
         }
         let mut warnings = Vec::new();
         let forwards = configure(&mut spec, &mut with, args, environment, &mut warnings)?;
-        let terminal = interactive.then(Terminal::open);
-        let terminal = terminal.map(|terminal| {
-            terminal.ok_or_else(|| {
-                // Status 1 is what programs that use the reference look for.
-                CliError::new("-it requires a TTY")
-                    .with_status(1)
-                    .hinted("use -i alone to forward a pipe")
-            })
-        });
-        let terminal = terminal.transpose()?;
+        let terminal = interactive.then(Terminal::required).transpose()?;
         let pull = args.pull;
         Ok(Self {
             image,

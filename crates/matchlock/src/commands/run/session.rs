@@ -10,11 +10,11 @@ use matchlock_core::{
 };
 
 use super::plan::Plan;
-use super::pump;
 use super::refused::{self, Refused};
 use super::report::{Moments, Outcome, Report, announce};
 use super::root;
 use crate::commands::obtain::within;
+use crate::commands::pump;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind};
 use crate::options::time_span::in_seconds;

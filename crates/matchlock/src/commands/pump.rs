@@ -2,7 +2,7 @@
 
 use std::io;
 
-use matchlock_core::{Output, StdinSender, WindowSize};
+use matchlock_core::{InputSender, Output, WindowSize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,7 +30,7 @@ pub(super) async fn output<S: AsyncWrite + Standard + Unpin>(
 }
 
 /// Copies our standard input to the program, to its end or until the program ends.
-pub(super) async fn input(mut from: impl AsyncRead + Unpin, to: StdinSender) {
+pub(super) async fn input<M>(mut from: impl AsyncRead + Unpin, to: InputSender<M>) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match from.read(&mut buffer).await {
