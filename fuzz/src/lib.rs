@@ -15,6 +15,7 @@ mod image;
 mod policy;
 mod proto;
 mod rewrite;
+mod rpc;
 mod speech;
 mod stack;
 mod vsock;
@@ -29,6 +30,7 @@ pub use image::{erofs, layer, manifest};
 pub use policy::{host_pattern, secret_spec};
 pub use proto::{proto_agent, proto_host};
 pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
+pub use rpc::rpc_line;
 pub use speech::speech;
 pub use stack::ethernet_stack;
 pub use vsock::{vsock_device, vsock_packets};
@@ -56,6 +58,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("proto_agent", proto_agent),
     ("proto_host", proto_host),
     ("rewrite_request", rewrite_request),
+    ("rpc_line", rpc_line),
     ("secret_spec", secret_spec),
     ("speech", speech),
     ("sse_editor", sse_editor),
