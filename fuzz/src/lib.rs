@@ -28,7 +28,7 @@ pub use h1::{h1_request, h1_response};
 pub use http2::http2;
 pub use image::{erofs, layer, manifest};
 pub use policy::{host_pattern, secret_spec};
-pub use proto::{proto_agent, proto_host};
+pub use proto::{control_frame, proto_agent, proto_host};
 pub use rewrite::{body_rewrite, hook_reply, rewrite_request, sse_editor};
 pub use rpc::rpc_line;
 pub use speech::speech;
@@ -42,6 +42,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("body_rewrite", body_rewrite),
     ("client_hello", client_hello),
+    ("control_frame", control_frame),
     ("dns_answer", dns_answer),
     ("dns_query", dns_query),
     ("dockerfile", dockerfile),

@@ -1,12 +1,13 @@
-//! The framing between host and agent, in both directions.
+//! The framing between host and agent, and that of control sockets, in both directions.
 
 use std::fmt::Debug;
 
+use matchlock_api::control::{ClientFrame, ServerFrame, receive};
 use matchlock_proto::{AgentFrame, Decoder, FileEntry, HostFrame, WireError, WireMessage};
 
 /// What the host makes of bytes that a hostile guest sends in the agent's place.
 pub fn proto_host(input: &[u8]) {
-    decode::<AgentFrame>(input);
+    let _ = decode::<AgentFrame>(input);
     let mut rest = input;
     while let Ok(Some(entry)) = FileEntry::take(&mut rest) {
         let mut again = Vec::new();
@@ -17,13 +18,24 @@ pub fn proto_host(input: &[u8]) {
 
 /// What the agent makes of bytes on its port.
 pub fn proto_agent(input: &[u8]) {
-    decode::<HostFrame>(input);
+    let _ = decode::<HostFrame>(input);
+}
+
+/// What both ends of a control socket make of bytes, and a server of the messages among them.
+pub fn control_frame(input: &[u8]) {
+    let _ = decode::<ServerFrame>(input);
+    for frame in decode::<ClientFrame>(input) {
+        if let ClientFrame::Message(json) = frame {
+            // Without a panic, and with an answer to each.
+            let _ = receive(&json).map_err(|refusal| refusal.to_message());
+        }
+    }
 }
 
 /// The first byte chooses how the rest is cut into pieces.
-fn decode<M: WireMessage + PartialEq + Debug>(input: &[u8]) {
+fn decode<M: WireMessage + PartialEq + Debug>(input: &[u8]) -> Vec<M> {
     let Some((&size, stream)) = input.split_first() else {
-        return;
+        return Vec::new();
     };
     let at_once = read::<M>(std::iter::once(stream));
     let in_pieces = read::<M>(stream.chunks(usize::from(size) + 1));
@@ -36,6 +48,7 @@ fn decode<M: WireMessage + PartialEq + Debug>(input: &[u8]) {
     let (messages, end) = read::<M>(std::iter::once(again.as_slice()));
     assert_eq!(messages, at_once.0, "a message changes when it is encoded");
     assert_eq!(end, None);
+    messages
 }
 
 fn read<'a, M: WireMessage>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<M>, Option<WireError>) {

@@ -1,0 +1,3 @@
+#![cfg_attr(fuzzing, no_main)]
+
+matchlock_fuzz::target!(control_frame);
