@@ -1,6 +1,6 @@
 //! Sandboxes that are found again: `list`, `get`, `inspect`, `stop`, `kill`, `wait`, `rm`, `prune`, `gc`.
 
-use matchlock_testkit::{Finished, Lab, PATIENCE, Running};
+use matchlock_testkit::{Finished, Lab, PATIENCE, Running, wait_until};
 use serde_json::Value;
 
 use crate::support::{sandboxes, sh};
@@ -13,6 +13,14 @@ fn web(lab: &Lab) -> Running {
     let flags = ["--rm=false", "--name", "web", "-e", "COLOUR=blue", "--secret", &secret];
     let mut running = sh(lab, &flags, "echo up; exit 7").spawn();
     running.wait_for("up", PATIENCE);
+    // What it wrote may come before its end does, and a signal would then be the command's.
+    wait_until("the end of the command", PATIENCE, || {
+        let trails =
+            sandboxes(lab).into_iter().map(|id| lab.home().join(".matchlock/vms").join(id));
+        let mut texts =
+            trails.filter_map(|vm| std::fs::read_to_string(vm.join("audit.jsonl")).ok());
+        texts.any(|text| text.contains("\"exec_end\"")).then_some(())
+    });
     running
 }
 
