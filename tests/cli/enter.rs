@@ -102,6 +102,35 @@ fn a_terminal_is_given_on_and_a_shell_needs_no_name() {
     running.finish(PATIENCE).expect(0);
 }
 
+#[test]
+fn one_in_the_background_is_entered_and_stopped_by_its_name() {
+    let lab = Lab::new();
+    let script = "trap 'exit 5' TERM; echo not kept; touch /tmp/begun; sleep 1000 & wait";
+    let flags = ["run", "--image", "host", "-dit", "--name", "web"];
+    let words: Vec<_> = flags.iter().chain(&["sh", "-c", script]).copied().collect();
+    let started = lab.matchlock(&words).finish().expect(0);
+    let ids = sandboxes(&lab);
+    assert_eq!(started.out(), format!("{}\n", ids.join("\n")), "its id and nothing else");
+    assert_eq!(started.err(), "");
+    wait_until("the command", PATIENCE, || {
+        (exec(&lab, &["web", "test", "-e", "/tmp/begun"]).code() == 0).then_some(())
+    });
+    let listed = lab.matchlock(&["list"]).finish().expect(0).out();
+    assert!(listed.contains("running") && listed.contains(&ids[0]), "{listed}");
+    let stopped = lab.matchlock(&["stop", "web"]).finish().expect(0);
+    assert_eq!(stopped.out(), format!("Stopped {}\n", ids[0]));
+    assert_eq!(lab.matchlock(&["wait", "web"]).finish().expect(0).out(), "5\n");
+    lab.matchlock(&["rm", "web"]).finish().expect(0);
+
+    let failed = lab.matchlock(&["run", "--image", "host", "-d", "no-such-program"]).finish();
+    let failed = failed.expect(1);
+    assert_eq!(failed.out(), "");
+    assert!(failed.err().contains("program not found in the guest"), "{}", failed.err());
+    assert!(sandboxes(&lab).is_empty());
+    let json = lab.matchlock(&["run", "--image", "host", "-d", "--json", "true"]).finish();
+    assert!(json.expect(125).err().contains("--json cannot be combined with --detach"));
+}
+
 /// Answers each connection with what it got, in upper case, once that has ended.
 const SERVER: &str = "
 import socket

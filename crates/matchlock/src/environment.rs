@@ -15,6 +15,9 @@ use crate::cli::LogLevel;
 use crate::embedded::ARTEFACTS;
 use crate::error::CliError;
 
+/// Tells the process that `run -d` starts what it is.
+pub(crate) const DETACHED: &str = "MATCHLOCK_DETACHED";
+
 /// A snapshot of the environment, taken once.
 #[derive(Debug, Default)]
 pub(crate) struct Environment {
@@ -26,6 +29,8 @@ pub(crate) struct Environment {
     egress: Option<OsString>,
     docker_config: Option<PathBuf>,
     log_level: Option<OsString>,
+    /// `run -d` has started this process to own the sandbox.
+    pub(crate) detached: bool,
     /// Default of `--image`.
     pub(crate) image: Option<String>,
     /// The terminal's type, for the guest's programs.
@@ -44,6 +49,7 @@ impl Environment {
             egress: var("MATCHLOCK_DEFAULT_EGRESS"),
             docker_config: var("DOCKER_CONFIG").map(PathBuf::from),
             log_level: var("MATCHLOCK_LOG_LEVEL"),
+            detached: var(DETACHED).is_some(),
             image: var("MATCHLOCK_RUN_IMAGE").and_then(|image| image.into_string().ok()),
             term: var("TERM"),
         }

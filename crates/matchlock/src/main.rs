@@ -61,7 +61,7 @@ fn dispatch(cli: Cli, printer: Printer, started: std::time::Instant) -> Result<u
     let environment = Environment::read();
     log::start(&cli.log, environment.log_level()?)?;
     match cli.command {
-        Some(Command::Run(args)) => commands::run::run(&args, &environment, printer, started),
+        Some(Command::Run(args)) => commands::run::run(*args, &environment, printer, started),
         Some(Command::Exec(args)) => commands::exec::run(&args, &environment),
         Some(Command::PortForward(args)) => {
             commands::port_forward::run(&args, &environment, printer)

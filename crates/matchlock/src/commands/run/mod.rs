@@ -1,5 +1,6 @@
 //! `matchlock run`: one sandbox, one command, nothing left.
 
+mod detach;
 mod invocation;
 mod plan;
 pub(in crate::commands) mod refused;
@@ -19,16 +20,27 @@ use self::plan::Plan;
 
 /// Runs a command in a new sandbox; returns its status.
 pub(crate) fn run(
-    args: &RunArgs,
+    args: RunArgs,
     environment: &Environment,
     printer: Printer,
     started: Instant,
 ) -> Result<u8, CliError> {
-    let plan = Plan::new(args, environment)?;
+    if args.detach && !environment.detached {
+        return detach::run(&args, printer);
+    }
+    let args = match args.detach {
+        true => RunArgs { rm: false, interactive: false, tty: false, ..args },
+        false => args,
+    };
+    let plan = Plan::new(&args, environment)?;
     for warning in &plan.warnings {
         printer.note(&format!("warning: {warning}"));
     }
     set_limits();
+    if plan.detached {
+        // Without a terminal that could go away. It fails only for one that leads a group already.
+        let _ = rustix::process::setsid();
+    }
     event_loop::block_on(session::run(plan, environment, printer, started))
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub(super) pull_timeout: Option<Duration>,
     /// Ports to publish, and the host's addresses to publish them on.
     pub(super) forwards: (Vec<PortForward>, Vec<IpAddr>),
+    /// Another process waits until the command runs, and then nobody.
+    pub(super) detached: bool,
     /// What the user should know before it starts.
     pub(super) warnings: Vec<String>,
 }
@@ -68,6 +70,7 @@ impl Plan {
             terminal,
             pull_timeout: args.pull_timeout.and_then(TimeSpan::limit),
             forwards,
+            detached: args.detach,
             warnings,
         })
     }

@@ -9,6 +9,7 @@ use matchlock_core::{
     Launcher, Listeners, SandboxHandle, Streams,
 };
 
+use super::detach;
 use super::plan::Plan;
 use super::refused::{self, Refused};
 use super::report::{Moments, Outcome, Report, announce};
@@ -43,7 +44,7 @@ pub(super) async fn run(
 ) -> Result<u8, CliError> {
     let mut interrupts = Interrupts::listen()?;
     let Plan { image, pull, mut spec, mut with, kernel, invocation, terminal, .. } = plan;
-    let Plan { pull_timeout, forwards, .. } = plan;
+    let Plan { pull_timeout, forwards, detached, .. } = plan;
     let (audit_log, lifetime) = (spec.audit_log.clone(), spec.lifetime);
     let preparing = async {
         let listeners = Listeners::bind(&forwards.0, &forwards.1)?;
@@ -63,7 +64,7 @@ pub(super) async fn run(
         signal = interrupts.next() => return Err(CliError::interrupted(signal)),
     };
     let sandbox = launcher.launch(spec, with)?;
-    let mut session = Session::new(sandbox, interrupts, lifetime.keep, printer);
+    let mut session = Session::new(sandbox, interrupts, lifetime.keep, detached, printer);
     let ran = session.run(listeners, exec, terminal.as_ref()).await;
     if ran.is_err() {
         session.sandbox.end_because(EndCause::CommandLost);
@@ -129,6 +130,8 @@ struct Session {
     sandbox: SandboxHandle,
     interrupts: Interrupts,
     keep: bool,
+    /// Another process waits until the command runs.
+    detached: bool,
     printer: Printer,
     /// Known when the sandbox was up.
     times: Option<BootTimes>,
@@ -139,9 +142,15 @@ struct Session {
 }
 
 impl Session {
-    fn new(sandbox: SandboxHandle, interrupts: Interrupts, keep: bool, printer: Printer) -> Self {
+    fn new(
+        sandbox: SandboxHandle,
+        interrupts: Interrupts,
+        keep: bool,
+        detached: bool,
+        printer: Printer,
+    ) -> Self {
         let (times, first_byte, output_closed) = (None, Cell::new(None), false);
-        Self { sandbox, interrupts, keep, printer, times, first_byte, output_closed }
+        Self { sandbox, interrupts, keep, detached, printer, times, first_byte, output_closed }
     }
 
     /// The status that an ending stands for.
@@ -180,14 +189,21 @@ impl Session {
         drop(progress);
         let times = ready.map_err(|error| CliError::from(error).context("starting sandbox"))?;
         self.times = Some(times);
-        if self.keep {
-            self.printer.line(&format!("Sandbox {} is running", sandbox.id()));
-            self.printer.line(&format!("  Stop:    matchlock kill {}", sandbox.id()));
+        if self.keep && !self.detached {
+            let id = sandbox.id();
+            self.printer.line(&format!("Sandbox {id} is running"));
+            self.printer.line(&format!("  Connect: matchlock exec {id} -it bash"));
+            self.printer.line(&format!("  Stop:    matchlock kill {id}"));
         }
         self.publish(listeners)?;
-        if let Some(request) = exec {
-            let (execution, streams) =
-                self.hearing(sandbox.command(request)).await.map_err(describe)?;
+        let command = match exec {
+            Some(request) => Some(self.hearing(sandbox.command(request)).await.map_err(describe)?),
+            None => None,
+        };
+        if self.detached {
+            detach::up(sandbox.id())?;
+        }
+        if let Some((execution, streams)) = command {
             self.output_closed = self.attend(execution, streams, terminal).await?;
         }
         Ok(())
