@@ -23,8 +23,8 @@ fn kill(lab: &Lab, running: Running) {
 #[test]
 fn the_monitor_has_no_environment_and_neither_process_leaves_a_core() {
     let lab = Lab::new();
-    let running = sleeper(&lab);
-    wait_for_monitor(&lab);
+    let mut running = sleeper(&lab);
+    wait_for_monitor(&lab, &mut running);
     let all = processes(&lab);
     let monitor = all.iter().find(|line| line.contains("qemu")).expect("the monitor");
     let monitor: u32 =
@@ -53,8 +53,8 @@ fn one_that_has_just_started_leaves_nothing_to_the_next() {
 #[test]
 fn one_that_boots_leaves_nothing_to_the_next() {
     let lab = Lab::new();
-    let running = sleeper(&lab);
-    wait_for_monitor(&lab);
+    let mut running = sleeper(&lab);
+    wait_for_monitor(&lab, &mut running);
     kill(&lab, running);
     let left = sandboxes(&lab);
     assert_eq!(left.len(), 1, "this is what a kill leaves");

@@ -54,8 +54,8 @@ fn a_second_signal_ends_it_at_once() {
 #[test]
 fn a_signal_during_the_boot_ends_it() {
     let lab = Lab::new();
-    let running = lab.run(&[], &["sleep", "600"]).spawn();
-    wait_for_monitor(&lab);
+    let mut running = lab.run(&[], &["sleep", "600"]).spawn();
+    wait_for_monitor(&lab, &mut running);
     running.signal(Signal::INT);
     let finished = running.finish(PATIENCE).expect(128 + 2);
     assert_eq!(finished.err(), "");
@@ -68,8 +68,8 @@ fn a_signal_while_qemu_is_asked_for_its_version_leaves_no_process() {
     let lab = Lab::new();
     let (qemu, started) = (lab.home().join("qemu"), lab.home().join("started"));
     write_program(&qemu, &format!("#!/bin/sh\necho $$ > {}\nexec sleep 600\n", started.display()));
-    let running = lab.run(&[], &["true"]).env("MATCHLOCK_QEMU", &qemu).spawn();
-    let pid = wait_until("QEMU is asked", PATIENCE, || {
+    let mut running = lab.run(&[], &["true"]).env("MATCHLOCK_QEMU", &qemu).spawn();
+    let pid = running.wait_until("QEMU is asked", PATIENCE, || {
         std::fs::read_to_string(&started).ok().filter(|text| text.ends_with('\n'))
     });
     running.signal(Signal::INT);

@@ -2,9 +2,7 @@
 
 use std::fs;
 
-use matchlock_testkit::{Invocation, Lab, wait_until};
-
-use matchlock_testkit::PATIENCE;
+use matchlock_testkit::{Invocation, Lab, PATIENCE, Running};
 
 /// `sh -c SCRIPT` in a sandbox.
 pub(crate) fn sh(lab: &Lab, flags: &[&str], script: &str) -> Invocation {
@@ -21,8 +19,8 @@ pub(crate) fn sandboxes(lab: &Lab) -> Vec<String> {
 }
 
 /// Waits until the monitor of a sandbox was started; its agent does not answer yet.
-pub(crate) fn wait_for_monitor(lab: &Lab) {
-    wait_until("a monitor", PATIENCE, || {
+pub(crate) fn wait_for_monitor(lab: &Lab, running: &mut Running) {
+    running.wait_until("a monitor", PATIENCE, || {
         // QEMU is also asked for its version; only a machine has a name.
         let is_machine = |line: &String| line.contains("qemu") && line.contains("vm-");
         processes(lab).iter().any(is_machine).then_some(())

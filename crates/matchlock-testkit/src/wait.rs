@@ -6,13 +6,24 @@ use std::time::{Duration, Instant};
 ///
 /// # Panics
 /// When it gives none within `limit`; the message names `what`.
-pub fn wait_until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+#[track_caller]
+pub fn wait_until<T>(what: &str, limit: Duration, condition: impl FnMut() -> Option<T>) -> T {
+    poll_until(limit, condition).unwrap_or_else(|| panic!("not within {limit:?}: {what}"))
+}
+
+/// The same without a panic.
+pub(crate) fn poll_until<T>(
+    limit: Duration,
+    mut condition: impl FnMut() -> Option<T>,
+) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = condition() {
-            return value;
+            return Some(value);
         }
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        if Instant::now() >= deadline {
+            return None;
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
 }
