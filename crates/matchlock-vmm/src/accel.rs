@@ -14,8 +14,15 @@ use serde::{Deserialize, Serialize};
 use crate::Backend;
 use crate::error::VmmError;
 
-/// How long a guest may take to answer on KVM. One nested on emulated hardware needs about 5 s.
+/// How long a guest may take to answer on KVM before it is asked whether KVM hangs or the machine is slow.
+/// One nested on emulated hardware needs about 5 s.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long is waited for KVM's guest before it is looked whether that of the emulation was faster.
+const TURN: Duration = Duration::from_millis(500);
+
+/// Turns after which nothing is expected any more: 10 minutes.
+const TURNS: u32 = 1200;
 
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,13 +183,33 @@ fn proven(backend: &dyn Backend, kit: ProofKit<'_>) -> Result<Result<(), String>
     if let Some(remembered) = remembered {
         return Ok(remembered.result);
     }
-    let result = backend.prove(Accelerator::Kvm, kit.kernel, kit.initramfs, PROOF_TIMEOUT)?;
+    let result = boots(backend, kit)?;
     if let Some(file) = file
         && let Ok(json) = serde_json::to_vec(&Remembered { key, result: result.clone() })
     {
         crate::cache::replace(&file, &json);
     }
     Ok(result)
+}
+
+/// Whether a guest boots on KVM. No time tells a slow machine from a KVM that hangs, but another guest
+/// does: KVM hangs if that one boots by emulation, begun later, and is up before.
+fn boots(backend: &dyn Backend, kit: ProofKit<'_>) -> Result<Result<(), String>, VmmError> {
+    let begin = |accelerator| backend.prove(accelerator, kit.kernel, kit.initramfs);
+    let proof = begin(Accelerator::Kvm)?;
+    if let Some(result) = proof.wait(PROOF_TIMEOUT) {
+        return Ok(result);
+    }
+    let emulated = begin(Accelerator::Tcg)?;
+    for _ in 0..TURNS {
+        if let Some(result) = proof.wait(TURN) {
+            return Ok(result);
+        }
+        if emulated.wait(Duration::ZERO) == Some(Ok(())) {
+            break;
+        }
+    }
+    Ok(Err(proof.give_up()))
 }
 
 /// Everything whose change could change the result. The boot id stands for the machine's own state:
@@ -205,7 +232,11 @@ fn key(backend: &dyn Backend, kit: ProofKit<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::{Proof, Vmm};
 
     fn names(list: &[&str]) -> Vec<String> {
         list.iter().map(|&name| name.to_owned()).collect()
@@ -217,6 +248,91 @@ mod tests {
         assert!(reason.contains("kvm_pvm"));
         assert_eq!(paravirtual(&names(&["kvm", "kvm_amd"])), None);
         assert_eq!(paravirtual(&names(&["kvm", "kvm_intel", "kvm_pvm"])), None);
+    }
+
+    /// Guests that answer after so many waits; `None`: never.
+    #[derive(Debug)]
+    struct Scripted {
+        kvm: Option<(u32, Result<(), String>)>,
+        emulated: Option<(u32, Result<(), String>)>,
+        begun: Mutex<Vec<Accelerator>>,
+    }
+
+    #[derive(Debug)]
+    struct ScriptedProof {
+        answer: Option<(u32, Result<(), String>)>,
+        waits: Cell<u32>,
+    }
+
+    impl Proof for ScriptedProof {
+        fn wait(&self, _: Duration) -> Option<Result<(), String>> {
+            self.waits.set(self.waits.get() + 1);
+            let answer = self.answer.as_ref().filter(|(after, _)| self.waits.get() > *after);
+            answer.map(|(_, result)| result.clone())
+        }
+
+        fn give_up(self: Box<Self>) -> String {
+            "silent".to_owned()
+        }
+    }
+
+    impl Backend for Scripted {
+        fn fingerprint(&self) -> String {
+            String::new()
+        }
+
+        fn prove(
+            &self,
+            accelerator: Accelerator,
+            _: &File,
+            _: &File,
+        ) -> Result<Box<dyn Proof>, VmmError> {
+            self.begun.lock().expect("lock").push(accelerator);
+            let is_kvm = accelerator == Accelerator::Kvm;
+            let answer = if is_kvm { &self.kvm } else { &self.emulated };
+            Ok(Box::new(ScriptedProof { answer: answer.clone(), waits: Cell::new(0) }))
+        }
+
+        fn on(&self, _: Accelerator) -> Arc<dyn Vmm> {
+            unreachable!("nothing is run")
+        }
+    }
+
+    type Answer = Option<(u32, Result<(), String>)>;
+
+    /// The result, and what was booted for it.
+    fn decided(kvm: Answer, emulated: Answer) -> (Result<(), String>, Vec<Accelerator>) {
+        let backend = Scripted { kvm, emulated, begun: Mutex::default() };
+        let file = File::open("/dev/null").expect("open");
+        let kit = ProofKit { kernel: &file, kernel_id: "", initramfs: &file, cache: None };
+        let result = proven(&backend, kit).expect("decided");
+        (result, backend.begun.into_inner().expect("lock"))
+    }
+
+    #[test]
+    fn a_kvm_that_answers_in_time_is_judged_alone() {
+        let alone = vec![Accelerator::Kvm];
+        assert_eq!(decided(Some((0, Ok(()))), None), (Ok(()), alone.clone()));
+        let broken = Err("it breaks".to_owned());
+        assert_eq!(decided(Some((0, broken.clone())), None), (broken, alone));
+    }
+
+    #[test]
+    fn a_slow_kvm_works_if_emulation_is_slower() {
+        let both = vec![Accelerator::Kvm, Accelerator::Tcg];
+        assert_eq!(decided(Some((100, Ok(()))), Some((100, Ok(())))), (Ok(()), both.clone()));
+        // An emulation that does not work says nothing of KVM.
+        let broken = Err("no emulator".to_owned());
+        assert_eq!(decided(Some((100, Ok(()))), Some((0, broken))), (Ok(()), both));
+    }
+
+    #[test]
+    fn a_kvm_that_hangs_is_given_up() {
+        let both = vec![Accelerator::Kvm, Accelerator::Tcg];
+        let silent = || (Err("silent".to_owned()), both.clone());
+        assert_eq!(decided(None, Some((3, Ok(())))), silent());
+        assert_eq!(decided(Some((100, Ok(()))), Some((3, Ok(())))), silent());
+        assert_eq!(decided(None, None), silent(), "nor is it waited for ever for both");
     }
 
     #[test]

@@ -125,22 +125,30 @@ pub trait Backend: std::fmt::Debug + Send + Sync {
     /// A text that changes when the monitor does.
     fn fingerprint(&self) -> String;
 
-    /// Boots a guest without devices and waits for its answer: the proof that `accelerator` runs an
-    /// ordinary guest. The agent in `initramfs` answers on the console.
+    /// Begins to boot a guest without devices, which shows that `accelerator` runs an ordinary guest. The
+    /// agent in `initramfs` answers on the console.
     ///
     /// # Errors
-    /// [`VmmError`] when the monitor cannot be started; a guest that does not answer is
-    /// `Ok(Err(reason))`.
+    /// [`VmmError`] when the monitor cannot be started.
     fn prove(
         &self,
         accelerator: Accelerator,
         kernel: &File,
         initramfs: &File,
-        timeout: Duration,
-    ) -> Result<Result<(), String>, VmmError>;
+    ) -> Result<Box<dyn Proof>, VmmError>;
 
     /// The monitor, running its machines on `accelerator`.
     fn on(&self, accelerator: Accelerator) -> Arc<dyn Vmm>;
+}
+
+/// A guest that boots to show that it can. Dropping it ends it.
+pub trait Proof: std::fmt::Debug {
+    /// Waits for so long until it has answered, or has ended without an answer, which is the reason;
+    /// `None`: neither.
+    fn wait(&self, limit: Duration) -> Option<Result<(), String>>;
+
+    /// Ends it. Returns the reason why it has not answered, as far as the monitor knows it.
+    fn give_up(self: Box<Self>) -> String;
 }
 
 /// Told once how a connection went. It is dropped untold when the machine ends before that.

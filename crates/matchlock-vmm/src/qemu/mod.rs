@@ -22,7 +22,7 @@ use crate::accel::Accelerator;
 use crate::error::VmmError;
 use crate::vhost_user::fs::FsBackend;
 use crate::vhost_user::vsock::{VsockConnector, VsockDevice};
-use crate::{Answered, Backend, DiskFault, Vm, VmExit, VmSpec, Vmm};
+use crate::{Answered, Backend, DiskFault, Proof, Vm, VmExit, VmSpec, Vmm};
 
 /// Context id of the guest; each machine has a vsock device of its own, so ids need not differ.
 const GUEST_CID: u64 = 3;
@@ -30,6 +30,9 @@ const GUEST_CID: u64 = 3;
 /// Pause between two attempts to reach a port that nobody listens on, unless the guest rings. Each
 /// attempt interrupts a guest that is busy booting.
 const REDIAL: Duration = Duration::from_millis(50);
+
+/// A killed process is gone in milliseconds; a kernel that cannot end it must not hang us.
+const GONE: Duration = Duration::from_secs(5);
 
 /// Memory of a probe machine in MiB.
 const PROBE_MEMORY_MIB: u32 = 128;
@@ -53,13 +56,8 @@ impl Qemu {
         is_emulated.then(|| self.binary.tsc_khz()).flatten().map(|tsc_khz| Timers { tsc_khz })
     }
 
-    /// Boots `kernel` with an initramfs that answers `matchlock.probe=TOKEN` and waits for its answer.
-    fn probe(
-        &self,
-        kernel: &File,
-        initramfs: &File,
-        timeout: Duration,
-    ) -> Result<Result<(), String>, VmmError> {
+    /// Boots `kernel` with an initramfs that answers `matchlock.probe=TOKEN`.
+    fn probe(&self, kernel: &File, initramfs: &File) -> Result<Probe, VmmError> {
         let mut token = [0; 16];
         rustix::rand::getrandom(&mut token, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| VmmError::host("get random bytes")(errno.into()))?;
@@ -77,19 +75,49 @@ impl Qemu {
         let arguments =
             Arguments::machine(machine, clone(kernel)?.into(), clone(initramfs)?.into());
         let process = Process::start(&self.binary, arguments)?;
-        let answered = process
-            .console()
-            .wait_for(&format!("matchlock-probe-ok {token}"), Instant::now() + timeout);
-        process.kill();
-        let exit = process.wait(Duration::from_secs(5));
-        if answered {
-            return Ok(Ok(()));
-        }
+        Ok(Probe { process, answer: format!("matchlock-probe-ok {token}") })
+    }
+}
+
+/// A machine that is to answer on its console.
+#[derive(Debug)]
+struct Probe {
+    process: Process,
+    answer: String,
+}
+
+impl Probe {
+    fn reason(exit: Option<VmExit>) -> String {
         let said = exit.map(|exit| exit.diagnostics).unwrap_or_default();
-        Ok(Err(match said.lines().next() {
+        match said.lines().next() {
             Some(line) if !line.is_empty() => line.to_owned(),
             _ => "a guest kernel does not boot on it".to_owned(),
-        }))
+        }
+    }
+}
+
+impl Proof for Probe {
+    fn wait(&self, limit: Duration) -> Option<Result<(), String>> {
+        let deadline = Instant::now() + limit;
+        if self.process.console().wait_for(&self.answer, deadline) {
+            return Some(Ok(()));
+        }
+        // A console ends a moment before its process.
+        let exit = self.process.wait(deadline.saturating_duration_since(Instant::now()))?;
+        let answered = self.process.console().wait_for(&self.answer, deadline);
+        Some(if answered { Ok(()) } else { Err(Self::reason(Some(exit))) })
+    }
+
+    fn give_up(self: Box<Self>) -> String {
+        self.process.kill();
+        Self::reason(self.process.wait(GONE))
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.process.kill();
+        drop(self.process.wait(GONE));
     }
 }
 
@@ -103,9 +131,8 @@ impl Backend for QemuBinary {
         accelerator: Accelerator,
         kernel: &File,
         initramfs: &File,
-        timeout: Duration,
-    ) -> Result<Result<(), String>, VmmError> {
-        Qemu::new(self.clone(), accelerator).probe(kernel, initramfs, timeout)
+    ) -> Result<Box<dyn Proof>, VmmError> {
+        Ok(Box::new(Qemu::new(self.clone(), accelerator).probe(kernel, initramfs)?))
     }
 
     fn on(&self, accelerator: Accelerator) -> Arc<dyn Vmm> {
@@ -214,7 +241,6 @@ impl Vm for QemuVm {
 impl Drop for QemuVm {
     fn drop(&mut self) {
         self.process.kill();
-        // A killed process is gone in milliseconds; a kernel that cannot end it must not hang us.
-        drop(self.process.wait(Duration::from_secs(5)));
+        drop(self.process.wait(GONE));
     }
 }
