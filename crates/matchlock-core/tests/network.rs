@@ -60,7 +60,7 @@ fn everything_below(dir: &Path) -> String {
         text.push_str(&path.display().to_string());
         if path.is_dir() {
             text.push_str(&everything_below(&path));
-        } else {
+        } else if path.is_file() {
             text.push_str(&String::from_utf8_lossy(&fs::read(&path).expect("read")));
         }
     }
