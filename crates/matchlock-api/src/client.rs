@@ -11,11 +11,11 @@ use std::io;
 use std::sync::Arc;
 
 use matchlock_wire::io::{
-    Credits, FrameReader, Granted, ReadError, Receiver, Sender, Sink, receiving, sending,
+    Credits, FrameReader, Granted, ReadError, Receiver, Sender, Sink, read_one, receiving, sending,
     write_frames,
 };
 use matchlock_wire::{Flood, StreamId, WireError, WireMessage};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -101,7 +101,7 @@ impl Connection {
     pub async fn run(mut self, params: RunParams) -> Result<(Program, Streams), ClientError> {
         let has_stdin = params.stdin || params.tty.is_some();
         send::<control_method::Run>(&mut self.0, params).await?;
-        match one_frame(&mut self.0).await? {
+        match read_one(&mut self.0).await? {
             ServerFrame::Ready => Ok(Program::attend(self.0, has_stdin)),
             ServerFrame::Message(json) => match answer::<control_method::Run>(&json) {
                 Err(error) => Err(error),
@@ -116,7 +116,7 @@ impl Connection {
         params: M::Params,
     ) -> Result<(M::Result, UnixStream), ClientError> {
         send::<M>(&mut self.0, params).await?;
-        match one_frame(&mut self.0).await? {
+        match read_one(&mut self.0).await? {
             ServerFrame::Message(json) => Ok((answer::<M>(&json)?, self.0)),
             _ => Err(ClientError::Protocol(None)),
         }
@@ -221,24 +221,6 @@ async fn send<M: Method>(stream: &mut UnixStream, params: M::Params) -> Result<(
         Ok(()) => Ok(()),
         Err(error) => Err(ClientError::Lost(Some(error))),
     }
-}
-
-/// Reads one frame and not a byte more: other bytes may follow it.
-async fn one_frame(stream: &mut UnixStream) -> Result<ServerFrame, ClientError> {
-    let lost = |error: io::Error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => ClientError::Lost(None),
-        _ => ClientError::Lost(Some(error)),
-    };
-    let wrong = |error| ClientError::Protocol(Some(error));
-    let kind = stream.read_u8().await.map_err(lost)?;
-    let len = stream.read_u32().await.map_err(lost)? as usize;
-    let max = ServerFrame::max_payload(kind).map_err(wrong)?;
-    if len > max {
-        return Err(wrong(WireError::TooLong { kind, len, max }));
-    }
-    let mut payload = vec![0; len];
-    stream.read_exact(&mut payload).await.map_err(lost)?;
-    ServerFrame::decode(kind, &payload).map_err(wrong)
 }
 
 fn answer<M: Method>(json: &[u8]) -> Result<M::Result, ClientError> {

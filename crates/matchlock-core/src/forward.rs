@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use matchlock_proto::{AgentFrame, Decoder, HostFrame, Request, WireMessage};
+use matchlock_proto::{AgentFrame, HostFrame, Request, WireMessage};
+use matchlock_wire::io::{ReadError, read_one};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -262,7 +263,8 @@ pub(crate) async fn connect(line: &Line, port: NonZeroU16) -> Result<UnixStream,
         let request = Request::Forward { port: port.get() };
         HostFrame::Open(Box::new(request)).encode(&mut bytes);
         stream.write_all(&bytes).await.map_err(|error| ExecError::Lost(Some(error)))?;
-        match first_frame(&mut stream).await? {
+        // The byte after it belongs to the forwarded connection.
+        match read_one(&mut stream).await.map_err(cut_off)? {
             AgentFrame::Started => Ok(stream),
             AgentFrame::Refused(failure) => Err(failure.into()),
             _ => Err(ExecError::Unexpected),
@@ -274,23 +276,12 @@ pub(crate) async fn connect(line: &Line, port: NonZeroU16) -> Result<UnixStream,
     }
 }
 
-/// Reads exactly one frame: the byte after it belongs to the forwarded connection.
-async fn first_frame(stream: &mut UnixStream) -> Result<AgentFrame, ExecError> {
-    let lost = |error| ExecError::Lost(Some(error));
-    let mut decoder = Decoder::<AgentFrame>::new();
-    // Type, then the length of the payload as a big-endian `u32`.
-    let mut header = [0; 5];
-    stream.read_exact(&mut header).await.map_err(lost)?;
-    decoder.push(&header);
-    // Bounds are checked here, before the payload is read.
-    if let Some(frame) = decoder.next().map_err(ExecError::Protocol)? {
-        return Ok(frame);
+/// An agent that says nothing is told as one whose answer was cut off.
+fn cut_off(error: ReadError) -> ExecError {
+    match error {
+        ReadError::Closed => ExecError::Lost(Some(io::ErrorKind::UnexpectedEof.into())),
+        error => error.into(),
     }
-    let [_, length @ ..] = header;
-    let mut payload = vec![0; u32::from_be_bytes(length) as usize];
-    stream.read_exact(&mut payload).await.map_err(lost)?;
-    decoder.push(&payload);
-    decoder.next().map_err(ExecError::Protocol)?.ok_or(ExecError::Unexpected)
 }
 
 fn listen(address: SocketAddr) -> rustix::io::Result<std::net::TcpListener> {

@@ -2,7 +2,8 @@
 
 use crate::MAX_DATA;
 
-const HEADER: usize = 5;
+/// Type, and length of the payload as a big-endian `u32`.
+pub(crate) const HEADER: usize = 5;
 
 /// Bytes that are not a frame of this protocol. The connection is of no further use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, Semaphore};
 
+use crate::frame::HEADER;
 use crate::{Decoder, Flood, INITIAL_WINDOW, MAX_DATA, StreamId, Window, WireError, WireMessage};
 
 /// Why there is no further frame.
@@ -58,6 +59,33 @@ impl<M: WireMessage, R: AsyncRead + Unpin> FrameReader<M, R> {
             }
         }
     }
+}
+
+/// Reads one frame and not a byte more: what follows may be no frame.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn read_one<M: WireMessage>(
+    reader: &mut (impl AsyncRead + Unpin),
+) -> Result<M, ReadError> {
+    let lost = |error: io::Error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => ReadError::Closed,
+        _ => ReadError::Io(error),
+    };
+    let mut decoder = Decoder::<M>::new();
+    let mut header = [0; HEADER];
+    reader.read_exact(&mut header).await.map_err(lost)?;
+    decoder.push(&header);
+    // The bound of the type is checked here, before the payload is read.
+    if let Some(frame) = decoder.next().map_err(ReadError::Protocol)? {
+        return Ok(frame);
+    }
+    let [kind, length @ ..] = header;
+    let mut payload = vec![0; u32::from_be_bytes(length) as usize];
+    reader.read_exact(&mut payload).await.map_err(lost)?;
+    decoder.push(&payload);
+    let frame = decoder.next().map_err(ReadError::Protocol)?;
+    frame.ok_or(ReadError::Protocol(WireError::Malformed(kind)))
 }
 
 /// Sends frames until nobody can make any more, and credit between them.

@@ -1,4 +1,7 @@
 use super::*;
+
+use tokio::io::AsyncReadExt as _;
+
 use crate::control::{self, Asked};
 use crate::error::{ErrorCode, ErrorKind};
 use crate::files::Empty;
@@ -13,11 +16,7 @@ fn pair() -> (Connection, UnixStream) {
 
 /// What is asked.
 async fn hear(stream: &mut UnixStream) -> Asked {
-    let kind = stream.read_u8().await.expect("a frame");
-    let len = stream.read_u32().await.expect("its length");
-    let mut payload = vec![0; len as usize];
-    stream.read_exact(&mut payload).await.expect("its payload");
-    match ClientFrame::decode(kind, &payload) {
+    match read_one(stream).await {
         Ok(ClientFrame::Message(json)) => control::receive(&json).expect("a call").1,
         other => panic!("{other:?}"),
     }

@@ -13,7 +13,8 @@ use matchlock_api::{
 };
 use matchlock_text::{DescribeChain, escape};
 use matchlock_wire::WireMessage;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
+use matchlock_wire::io::read_one;
+use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -30,7 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Carries out the one call of a connection.
 pub(super) async fn answer(mut stream: UnixStream, up: &Up) -> io::Result<()> {
-    let json = timeout(PATIENCE, first_message(&mut stream)).await??;
+    let Ok(ClientFrame::Message(json)) = timeout(PATIENCE, read_one(&mut stream)).await? else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
     let (id, asked) = match control::receive(&json) {
         Ok(asked) => asked,
         Err(refusal) => return send(&mut stream, refuse(&refusal)).await,
@@ -94,22 +97,6 @@ async fn dial(
     send(&mut stream, done::<control_method::Dial>(id, &Empty {})).await?;
     let copied = copy_bidirectional_with_sizes(&mut stream, &mut guest, BUFFER, BUFFER).await;
     copied.map(drop).inspect_err(|error| span.failed(error))
-}
-
-/// Reads one frame and not a byte more: what follows may be no frame.
-async fn first_message(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
-    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-    let kind = stream.read_u8().await?;
-    let len = stream.read_u32().await? as usize;
-    if len > ClientFrame::max_payload(kind).map_err(invalid)? {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut payload = vec![0; len];
-    stream.read_exact(&mut payload).await?;
-    match ClientFrame::decode(kind, &payload).map_err(invalid)? {
-        ClientFrame::Message(json) => Ok(json),
-        _ => Err(io::ErrorKind::InvalidData.into()),
-    }
 }
 
 async fn send(stream: &mut UnixStream, frame: ServerFrame) -> io::Result<()> {
