@@ -89,10 +89,15 @@ impl Environment {
         Ok(Volumes::in_cache(&self.cache()?))
     }
 
+    /// The sandboxes of this user.
+    pub(crate) fn state(&self) -> Result<StateRoot, CliError> {
+        Ok(StateRoot::in_home(self.home()?))
+    }
+
     /// What this host starts sandboxes with.
     pub(crate) fn host(&self, kernel: KernelSource) -> Result<HostSetup, CliError> {
         Ok(HostSetup {
-            state: StateRoot::in_home(self.home()?),
+            state: self.state()?,
             cache: self.cache()?,
             qemu: self.qemu.clone(),
             path: self.path.clone(),

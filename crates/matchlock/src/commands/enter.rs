@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use matchlock_core::api::RpcError;
 use matchlock_core::control::{ClientError, Connection, connect};
-use matchlock_core::{DescribeChain, SandboxId, SandboxStatus, StateRoot};
+use matchlock_core::{DescribeChain, SandboxId, SandboxStatus};
 
 use crate::environment::Environment;
 use crate::error::{CliError, Kind};
@@ -20,7 +20,7 @@ pub(super) struct Running {
 impl Running {
     /// The sandbox that is meant by an id, the beginning of one, or a name.
     pub(super) async fn find(wanted: &str, environment: &Environment) -> Result<Self, CliError> {
-        let (state, wanted) = (StateRoot::in_home(environment.home()?), wanted.to_owned());
+        let (state, wanted) = (environment.state()?, wanted.to_owned());
         let not_found = format!("VM not found {wanted}");
         let found = beside(move || {
             let record = state.find(&wanted).map_err(CliError::from)?;

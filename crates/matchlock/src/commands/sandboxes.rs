@@ -5,10 +5,9 @@ mod end;
 mod remove;
 mod show;
 
-use matchlock_core::{SandboxRecord, SandboxStatus, StateRoot};
+use matchlock_core::{SandboxRecord, SandboxStatus};
 use serde::Serialize;
 
-use crate::environment::Environment;
 use crate::error::CliError;
 
 pub(crate) use self::end::{kill, stop, wait};
@@ -51,10 +50,6 @@ fn at_most_one(given: &[String]) -> Result<Option<&str>, CliError> {
 /// What lives.
 fn runs(record: &SandboxRecord) -> bool {
     record.status == SandboxStatus::Running
-}
-
-fn state(environment: &Environment) -> Result<StateRoot, CliError> {
-    Ok(StateRoot::in_home(environment.home()?))
 }
 
 #[cfg(test)]

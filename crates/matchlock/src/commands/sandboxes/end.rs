@@ -5,7 +5,7 @@ use std::time::Duration;
 use matchlock_core::{EndRecord, SandboxId, SandboxRecord, StateError, StateRoot};
 use serde::Serialize;
 
-use super::{at_most_one, runs, state};
+use super::{at_most_one, runs};
 use crate::cli::{KillArgs, PlainArgs, StopArgs, exactly};
 use crate::environment::Environment;
 use crate::error::CliError;
@@ -48,7 +48,7 @@ pub(crate) fn kill(
     printer: Printer,
 ) -> Result<u8, CliError> {
     let signal = signal(&args.signal)?;
-    let state = state(environment)?;
+    let state = environment.state()?;
     let mut report = Killed { killed: Vec::new(), failed: Vec::new() };
     if args.all {
         let [] = exactly(&args.positionals)?;
@@ -108,7 +108,7 @@ pub(crate) fn stop(
     printer: Printer,
 ) -> Result<u8, CliError> {
     let [wanted] = exactly(&args.positionals)?;
-    let state = state(environment)?;
+    let state = environment.state()?;
     let record = state.find(wanted)?;
     let limit = args.time.map(TimeSpan::duration);
     state.signal(&record, SIGTERM)?;
@@ -146,7 +146,7 @@ pub(crate) fn wait(
     printer: Printer,
 ) -> Result<u8, CliError> {
     let [wanted] = exactly(&args.positionals)?;
-    let state = state(environment)?;
+    let state = environment.state()?;
     let id = match (state.find(wanted), wanted.parse()) {
         // The row has gone with the sandbox; its end may be remembered.
         (Err(StateError::NotFound(_)), Ok(id)) => id,

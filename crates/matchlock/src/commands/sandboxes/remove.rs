@@ -3,7 +3,7 @@
 use matchlock_core::{Released, SandboxRecord, StateError, StateRoot};
 use serde::Serialize;
 
-use super::{at_most_one, runs, state};
+use super::{at_most_one, runs};
 use crate::cli::{GcArgs, PlainArgs, RmArgs, exactly};
 use crate::environment::Environment;
 use crate::error::CliError;
@@ -21,7 +21,7 @@ pub(crate) fn rm(
     environment: &Environment,
     printer: Printer,
 ) -> Result<u8, CliError> {
-    let state = state(environment)?;
+    let state = environment.state()?;
     let mut report = Removed::default();
     if args.stopped {
         let [] = exactly(&args.positionals)?;
@@ -53,7 +53,7 @@ pub(crate) fn prune(
 ) -> Result<u8, CliError> {
     let [] = exactly(&args.positionals)?;
     let mut report = Removed::default();
-    let failed = report.remove_ended(&state(environment)?, "Pruned", printer)?;
+    let failed = report.remove_ended(&environment.state()?, "Pruned", printer)?;
     printer.result(&format!("Pruned {} VMs", report.removed.len()));
     if failed.is_empty() {
         printer.json(&report)?;
@@ -111,7 +111,7 @@ pub(crate) fn gc(
     environment: &Environment,
     printer: Printer,
 ) -> Result<u8, CliError> {
-    let state = state(environment)?;
+    let state = environment.state()?;
     let mut report = Collected::default();
     if let Some(wanted) = at_most_one(&args.positionals)? {
         let record = state.find(wanted)?;

@@ -4,7 +4,7 @@ use matchlock_core::{EndRecord, LifecycleRecord, SandboxRecord};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Listed, config, runs, state};
+use super::{Listed, config, runs};
 use crate::cli::{ListArgs, PlainArgs, exactly};
 use crate::environment::Environment;
 use crate::error::CliError;
@@ -52,7 +52,7 @@ pub(crate) fn list(
     let [] = exactly(&args.positionals)?;
     let filters: Vec<_> =
         args.filter.iter().map(|text| Filter::read(text)).collect::<Result<_, _>>()?;
-    let mut records = state(environment)?.list()?;
+    let mut records = environment.state()?.list()?;
     records.retain(|record| {
         (!args.running || runs(record)) && filters.iter().all(|filter| filter.admits(record))
     });
@@ -120,7 +120,7 @@ pub(crate) fn get(
     printer: Printer,
 ) -> Result<u8, CliError> {
     let [wanted] = exactly(&args.positionals)?;
-    let record = state(environment)?.find(wanted)?;
+    let record = environment.state()?.find(wanted)?;
     print(&Described::from(&record), printer)
 }
 
@@ -131,7 +131,7 @@ pub(crate) fn inspect(
     printer: Printer,
 ) -> Result<u8, CliError> {
     let [wanted] = exactly(&args.positionals)?;
-    let state = state(environment)?;
+    let state = environment.state()?;
     let record = state.find(wanted)?;
     let history = state.history(&record.id)?;
     let (vm, lifecycle) = (Described::from(&record), history.last());
