@@ -11,6 +11,9 @@ use matchlock_core::{Classified, DescribeChain, Hint, InvalidConfig};
 /// docs/json.md has the meanings.
 pub(crate) use matchlock_core::ErrorKind as Kind;
 
+/// Exit status when our standard output has no reader any more: 128 + SIGPIPE.
+pub(crate) const OUTPUT_CLOSED: u8 = 141;
+
 /// An error for the user: what failed, why, and what to do.
 #[derive(Debug)]
 pub(crate) struct CliError {

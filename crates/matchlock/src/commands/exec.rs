@@ -8,14 +8,11 @@ use super::enter::{Running, describe};
 use super::pump;
 use crate::cli::ExecArgs;
 use crate::environment::Environment;
-use crate::error::{CliError, Kind};
+use crate::error::{CliError, Kind, OUTPUT_CLOSED};
 use crate::event_loop::block_on;
 use crate::options::variables::{self, Variable};
 use crate::signals::Interrupts;
 use crate::terminal::Terminal;
-
-/// Exit status when our standard output has no reader any more: 128 + SIGPIPE.
-const OUTPUT_CLOSED: u8 = 141;
 
 /// What looks for a shell when a terminal is given no command.
 const SHELL: &str = "command -v bash >/dev/null 2>&1 && exec bash; exec sh";

@@ -14,16 +14,13 @@ use tokio::time::timeout;
 use self::output::Outlet;
 use self::surroundings::Here;
 use crate::environment::Environment;
-use crate::error::CliError;
+use crate::error::{CliError, OUTPUT_CLOSED};
 use crate::event_loop;
 use crate::printer::Printer;
 use crate::signals::Interrupts;
 
 /// How long a client may take to read what was said to it last.
 const FAREWELL: Duration = Duration::from_millis(300);
-
-/// Exit status when our standard output has no reader any more: 128 + SIGPIPE.
-const OUTPUT_CLOSED: u8 = 141;
 
 /// Serves one client, to the end of its input or of ours.
 pub(crate) fn run(environment: Environment, printer: Printer) -> Result<u8, CliError> {

@@ -17,7 +17,7 @@ use super::root;
 use crate::commands::obtain::within;
 use crate::commands::pump;
 use crate::environment::Environment;
-use crate::error::{CliError, Kind};
+use crate::error::{CliError, Kind, OUTPUT_CLOSED};
 use crate::options::time_span::in_seconds;
 use crate::printer::Printer;
 use crate::signals::Interrupts;
@@ -25,9 +25,6 @@ use crate::terminal::Terminal;
 
 /// Exit status after `--timeout`, as timeout(1) has it.
 const TIMED_OUT: u8 = 124;
-
-/// Exit status when our standard output has no reader any more: 128 + SIGPIPE.
-const OUTPUT_CLOSED: u8 = 141;
 
 /// Exit status of errors of ours, as Docker's.
 const FAILED: u8 = 125;
