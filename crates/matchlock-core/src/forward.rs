@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -90,6 +90,16 @@ impl FromStr for PortForward {
             _ => Err(InvalidPortForward(text.to_owned())),
         }
     }
+}
+
+/// An address of this machine to listen on: an IP address, `[IPv6]` or `localhost`.
+#[must_use]
+pub fn bind_address(text: &str) -> Option<IpAddr> {
+    if text == "localhost" {
+        return Some(Ipv4Addr::LOCALHOST.into());
+    }
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    inner.unwrap_or(text).parse().ok()
 }
 
 impl fmt::Display for Binding {
@@ -301,7 +311,7 @@ fn listen(address: SocketAddr) -> rustix::io::Result<std::net::TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::Ipv6Addr;
 
     fn parsed(text: &str) -> Option<(u16, u16)> {
         let forward = text.parse::<PortForward>().ok()?;

@@ -55,7 +55,7 @@ pub use error::CoreError;
 pub use exec::{ExecControl, ExecError, Execution, Output, StdinSender, Streams};
 pub use export::{BlockingExport, Export, ExportError};
 pub use files::FileError;
-pub use forward::{Binding, InvalidPortForward, Listeners, PortForward};
+pub use forward::{Binding, InvalidPortForward, Listeners, PortForward, bind_address};
 pub use handle::SandboxHandle;
 pub use id::{InvalidId, SandboxId};
 pub use launcher::{HostSetup, Launcher};

@@ -1,6 +1,5 @@
 //! `allow_list_add`, `allow_list_delete` and `port_forward`.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 
 use matchlock_api::{
@@ -12,7 +11,7 @@ use matchlock_text::DescribeChain;
 
 use super::{Service, fault};
 use crate::error::CoreError;
-use crate::forward::{Listeners, PortForward};
+use crate::forward::{Listeners, PortForward, bind_address};
 
 /// The most ports that are forwarded at one time.
 const MAX_FORWARDS: usize = 256;
@@ -131,14 +130,4 @@ pub(super) fn hosts(field: &str, texts: &[String]) -> Result<Vec<HostPattern>, R
         })
     };
     texts.iter().enumerate().map(parse).collect()
-}
-
-fn bind_address(text: &str) -> Option<IpAddr> {
-    match text {
-        "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
-        text => {
-            let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
-            inner.unwrap_or(text).parse().ok()
-        }
-    }
 }

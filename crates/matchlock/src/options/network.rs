@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use matchlock_core::net::{ProxySettings, read_certificates};
 use matchlock_core::policy::{HostName, HostPattern, parse_add_host};
-use matchlock_core::{DescribeChain, Mtu, NetworkSpec, PortForward, PrivateRule, SecretValues};
+use matchlock_core::{
+    DescribeChain, Mtu, NetworkSpec, PortForward, PrivateRule, SecretValues, bind_address,
+};
 
 use super::{lists, secrets};
 use crate::cli::{NetworkArgs, PublishArgs};
@@ -103,7 +105,10 @@ pub(crate) fn port_forwards(texts: &[String]) -> Result<Vec<PortForward>, CliErr
 
 /// Addresses of this machine to listen on, each once; loopback if there is none.
 pub(crate) fn bind_addresses(texts: &[String]) -> Result<Vec<IpAddr>, CliError> {
-    let mut addresses = each(texts, "port-forward bind address", bind_address)?;
+    let mut addresses = each(texts, "port-forward bind address", |text| {
+        let problem = || format!("{text:?} is neither an IP address nor \"localhost\"");
+        bind_address(text).ok_or_else(problem)
+    })?;
     let mut seen = Vec::new();
     addresses.retain(|address| {
         !seen.contains(address) && {
@@ -160,15 +165,6 @@ fn each<T>(
     let invalid = |why: &str| CliError::new(format!("invalid {what}: {why}"));
     let items = lists::split(values).map_err(|error| invalid(&error.to_string()))?;
     items.iter().map(|item| parse(item).map_err(|why| invalid(&why))).collect()
-}
-
-fn bind_address(text: &str) -> Result<IpAddr, String> {
-    if text == "localhost" {
-        return Ok(Ipv4Addr::LOCALHOST.into());
-    }
-    unbracketed(text)
-        .parse()
-        .map_err(|_| format!("{text:?} is neither an IP address nor \"localhost\""))
 }
 
 fn dns_server(text: &str) -> Result<SocketAddr, String> {
