@@ -15,7 +15,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::run;
+use crate::{run, schema};
 
 /// Runs every check.
 ///
@@ -28,6 +28,7 @@ pub(crate) fn all(root: &Path) -> Result<()> {
     findings.extend(dependencies::check(root)?);
     findings.extend(arrows::check(root)?);
     findings.extend(time::check(root, &files)?);
+    findings.extend(schema::check(root)?);
     if !findings.is_empty() {
         bail!("{} findings:\n  {}", findings.len(), findings.join("\n  "));
     }

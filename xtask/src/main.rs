@@ -22,6 +22,7 @@ mod kernel;
 mod lint;
 mod run;
 mod sanitize;
+mod schema;
 mod setup;
 mod template;
 mod test;
@@ -61,6 +62,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Run the tests of the crates with unsafe code under the address sanitizer.
     Sanitize,
+    /// Write the JSON Schema of JSON-RPC and its reference page.
+    Schema,
     /// Make the images of the tests, and import one of Debian.
     Image(image::Args),
     /// Make or check the empty ext4 image that becomes the writable layer of a sandbox.
@@ -91,6 +94,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Lint => lint::run(&workspace),
         Command::Fuzz(args) => fuzz::run(&workspace, &args),
         Command::Sanitize => sanitize::run(&workspace),
+        Command::Schema => schema::run(&workspace),
         Command::Image(args) => image::run(&workspace, &args),
         Command::Template(args) => template::run(&workspace, &args),
         Command::Kernel(args) => kernel::run(&args),

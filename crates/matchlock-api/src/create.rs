@@ -18,6 +18,8 @@ pub use vfs::{Mount, Vfs, VfsInterception};
 
 /// What the sandbox is to be.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("required" = ["image"])))]
 pub struct CreateParams {
     /// An image of a registry, or a local tag. Required.
     #[serde(default)]
@@ -71,6 +73,7 @@ impl CreateParams {
 
 /// A kernel for the guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Kernel {
     /// `file:///absolute/path`, or an image of a registry. Empty or absent: ours.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
@@ -79,6 +82,7 @@ pub struct Kernel {
 
 /// A disk with a file system of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExtraDisk {
     /// The file of this machine that is the disk.
     pub host_path: String,
@@ -97,6 +101,7 @@ pub struct ExtraDisk {
 
 /// What takes the place of the image's own configuration, key by key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ImageConfig {
     /// The user of commands. Empty or absent: the image's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +122,7 @@ pub struct ImageConfig {
 
 /// The sandbox that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CreateResult {
     /// Its id: `vm-` and 8 hexadecimal digits.
     pub id: String,

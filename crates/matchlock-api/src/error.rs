@@ -80,6 +80,7 @@ impl<'de> Deserialize<'de> for ErrorCode {
 
 /// What a program can decide by. The words are those of `error.kind` in the command line's JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The parameters, or a file that they name, cannot be used.
@@ -125,6 +126,7 @@ impl ErrorKind {
 
 /// What an error says beside its text: our addition to the contract. Clients may ignore it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorData {
     /// What a program can decide by.
     pub kind: ErrorKind,
@@ -138,6 +140,7 @@ pub struct ErrorData {
 
 /// The `error` of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[error("{message}")]
 pub struct RpcError {
     /// What failed: one of the numbers below. Newer versions may have more.

@@ -7,6 +7,7 @@ use crate::params::Params;
 
 /// Something that happened in the sandbox.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Event {
     /// Which of the keys below is there: `file` or `network`.
     #[serde(rename = "type")]
@@ -44,6 +45,7 @@ impl Event {
 
 /// An operation on a file of a mount. Sent only if `vfs.interception` of `create` asks for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FileEvent {
     /// What was done: `read`, `write`, `create` and so on.
     pub op: String,
@@ -65,6 +67,7 @@ pub struct FileEvent {
 
 /// An exchange over HTTP. No value of a secret is in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NetworkEvent {
     /// The request's method.
     pub method: String,

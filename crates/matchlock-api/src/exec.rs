@@ -13,6 +13,7 @@ pub const DEFAULT_SIZE: (u16, u16) = (24, 80);
 
 /// What `exec`, `exec_stream` and `exec_pipe` run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExecParams {
     /// A command line for `sh -c`.
     pub command: String,
@@ -31,6 +32,7 @@ impl Params for ExecParams {}
 
 /// What `exec_tty` runs on a terminal of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExecTtyParams {
     /// A command line for `sh -c`.
     pub command: String,
@@ -64,6 +66,7 @@ impl ExecTtyParams {
 
 /// How a command of `exec` ended, and all that it wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExecResult {
     /// The exit status; 128 plus the number of a signal that ended it.
     pub exit_code: i64,
@@ -77,6 +80,7 @@ pub struct ExecResult {
 
 /// How a command ended whose output came in notifications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExitResult {
     /// The exit status; 128 plus the number of a signal that ended it.
     pub exit_code: i64,
@@ -86,6 +90,7 @@ pub struct ExitResult {
 
 /// Bytes of one of a command's streams, or of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Chunk {
     /// The id of the request that runs the command or follows the log.
     pub id: RequestId,
@@ -97,6 +102,7 @@ impl Params for Chunk {}
 
 /// Names a request that runs a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Running {
     /// The id of the request that runs the command.
     pub id: RequestId,
@@ -106,6 +112,7 @@ impl Params for Running {}
 
 /// The new size of a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Resize {
     /// The id of the request that runs the command.
     pub id: RequestId,

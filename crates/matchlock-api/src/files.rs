@@ -10,6 +10,7 @@ pub const DEFAULT_MODE: u32 = 0o644;
 
 /// What becomes a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WriteFileParams {
     /// The file's path in the guest. Directories that are missing are made, with mode 0755.
     pub path: String,
@@ -33,6 +34,7 @@ impl WriteFileParams {
 
 /// Names a file or a directory of the guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PathParams {
     /// Its path in the guest.
     pub path: String,
@@ -42,6 +44,7 @@ impl Params for PathParams {}
 
 /// A file, or the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ContentResult {
     /// All of it. On the control socket it is empty, and what it would hold came as frames.
     pub content: Base64,
@@ -49,6 +52,7 @@ pub struct ContentResult {
 
 /// What is in a directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ListFilesResult {
     /// One entry for each name, without `.` and `..`; `[]` for an empty directory.
     pub files: Vec<FileInfo>,
@@ -56,6 +60,7 @@ pub struct ListFilesResult {
 
 /// One name of a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FileInfo {
     /// The name within its directory.
     pub name: String,
@@ -72,6 +77,7 @@ pub struct FileInfo {
 /// Type and permissions of a file in the numbers of Go's `io/fs.FileMode`: the nine permission bits
 /// are those of Unix, and the others are not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct FileMode(pub u32);
 
@@ -107,12 +113,14 @@ impl FileMode {
 
 /// No parameters: whatever is sent is ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NoParams {}
 
 impl Params for NoParams {}
 
 /// Nothing but that it succeeded: `{}`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Empty {}
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ mod message;
 mod network;
 mod params;
 pub mod rpc;
+#[cfg(feature = "schema")]
+pub mod schema;
 
 pub use bytes::{Base64, InvalidBase64};
 pub use create::{

@@ -9,6 +9,7 @@ use crate::params::Params;
 
 /// Which request to cancel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CancelParams {
     /// The id of that request.
     pub id: RequestId,
@@ -18,6 +19,7 @@ impl Params for CancelParams {}
 
 /// Whether there was something to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CancelResult {
     /// False if no request with that id was running.
     pub cancelled: bool,
@@ -25,6 +27,7 @@ pub struct CancelResult {
 
 /// How long the end may take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CloseParams {
     /// Seconds until the client kills the process. Clients send 2.0 if their user asked for none.
     #[serde(skip_serializing_if = "Option::is_none")]

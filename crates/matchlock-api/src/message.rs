@@ -45,10 +45,18 @@ pub struct MessageInfo {
     pub doc: &'static str,
     /// Whether it must have an id.
     pub needs_id: bool,
+    /// The schema of its parameters.
+    #[cfg(feature = "schema")]
+    pub params: crate::schema::Make,
+    /// The schema of its result. `None` for what is never answered.
+    #[cfg(feature = "schema")]
+    pub result: Option<crate::schema::Make>,
 }
 
 /// Makes an enum of messages. Its `read` gives `None` for a name that is not in the table.
 macro_rules! messages {
+    (@result) => { None };
+    (@result $result:ty) => { Some(crate::schema::of::<$result>) };
     (
         $(#[doc = $enum_doc:literal])+
         $enum:ident {
@@ -71,6 +79,10 @@ macro_rules! messages {
                     name: $name,
                     doc: concat!($($doc, "\n"),+),
                     needs_id: $needs,
+                    #[cfg(feature = "schema")]
+                    params: crate::schema::of::<$params>,
+                    #[cfg(feature = "schema")]
+                    result: messages!(@result $($result)?),
                 },
             )+];
 
@@ -187,7 +199,7 @@ methods! {
         ListFiles = "list_files": PathParams => ListFilesResult, needs_id: false;
         /// Reads the sandbox's log, after `close` too.
         Log = "log": NoParams => ContentResult, needs_id: false;
-        /// Follows the sandbox's log, from its begin: `log_stream.data`. It ends by `cancel`, with an error −32003.
+        /// Follows the sandbox's log, from its beginning: `log_stream.data`. It ends by `cancel`, with an error −32003.
         LogStream = "log_stream": NoParams => Empty, needs_id: true;
         /// Allows more hosts.
         AllowListAdd = "allow_list_add": HostsParams => AllowListAddResult, needs_id: false;

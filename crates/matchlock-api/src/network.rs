@@ -6,6 +6,8 @@ use crate::params::{InvalidParams, Params};
 
 /// Hosts to add to the allow-list, or to take from it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("required" = ["hosts"])))]
 pub struct HostsParams {
     /// Patterns of hosts; at least one.
     pub hosts: Option<Vec<String>>,
@@ -30,6 +32,7 @@ impl HostsParams {
 
 /// The allow-list after hosts were added.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AllowListAddResult {
     /// Those that are new. The reference sends `null` for none, and we `[]`.
     pub added: Option<Vec<String>>,
@@ -39,6 +42,7 @@ pub struct AllowListAddResult {
 
 /// The allow-list after hosts were taken from it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AllowListDeleteResult {
     /// Those that were there. The reference sends `null` for none, and we `[]`.
     pub removed: Option<Vec<String>>,
@@ -48,6 +52,7 @@ pub struct AllowListDeleteResult {
 
 /// Ports of this machine that lead to ports of the sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PortForwardParams {
     /// They take the place of all that were forwarded before, even if they cannot be opened.
     pub forwards: Option<Vec<PortForward>>,
@@ -90,6 +95,7 @@ impl PortForwardParams {
 
 /// A pair of ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PortForward {
     /// The port of this machine, 1 to 65535.
     pub local_port: u16,
@@ -99,6 +105,7 @@ pub struct PortForward {
 
 /// What listens now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PortForwardResult {
     /// One entry for each address and pair.
     pub bindings: Vec<PortBinding>,
@@ -106,6 +113,7 @@ pub struct PortForwardResult {
 
 /// A port that listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PortBinding {
     /// The address of this machine; never empty.
     pub address: String,

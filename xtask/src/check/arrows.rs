@@ -47,7 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("matchlock-agent", &["matchlock-proto"]),
     ("matchlock-testkit", &[]),
     ("matchlock-e2e", &["matchlock-testkit"]),
-    ("xtask", &["matchlock-net", "matchlock-policy", "matchlock-testkit"]),
+    ("xtask", &["matchlock-api", "matchlock-net", "matchlock-policy", "matchlock-testkit"]),
     (
         "matchlock-fuzz",
         &[

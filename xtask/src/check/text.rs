@@ -22,6 +22,7 @@ const HOSTS: &[&str] = &[
     "example.net",
     "example.org",
     "index.docker.io",
+    "json-schema.org",
     "keepachangelog.com",
     "localhost",
     "semver.org",

@@ -11,6 +11,7 @@ use crate::params::{InvalidParams, Params};
 
 /// A word that need not be text: a string, or `{"base64": …}` for one that is not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Arg {
     /// Text.
@@ -50,6 +51,7 @@ impl Arg {
 
 /// What `run` runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunParams {
     /// The program, looked up in the `PATH` of the sandbox, and its arguments. Not empty.
     pub argv: Vec<Arg>,
@@ -81,6 +83,7 @@ impl Params for RunParams {
 
 /// The size of a terminal in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TtySize {
     /// Rows.
     pub rows: u16,
@@ -92,6 +95,7 @@ impl Params for TtySize {}
 
 /// Where `dial` connects to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DialParams {
     /// A TCP port of the guest, 1 to 65535.
     pub port: u16,
@@ -108,6 +112,7 @@ impl Params for DialParams {
 
 /// The hosts that are allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AllowListResult {
     /// Patterns of hosts, sorted.
     pub allowed_hosts: Vec<String>,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How much of this machine the sandbox gets. A value that is not above 0 is the default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Resources {
     /// Processors; a fraction limits their time. Default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]

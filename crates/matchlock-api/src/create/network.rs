@@ -10,6 +10,7 @@ use super::limits::above_0;
 
 /// What the sandbox reaches.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Network {
     /// Patterns of hosts that can be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +63,7 @@ impl Network {
 
 /// A name with its address.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HostIp {
     /// The name.
     pub host: String,
@@ -72,6 +74,7 @@ pub struct HostIp {
 /// Rules for requests and responses: contract, section 3.8. What is in a rule is read where rules are
 /// applied.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Interception {
     /// In the order in which they apply.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +86,7 @@ pub struct Interception {
 
 /// A secret of which the guest holds a placeholder only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Secret {
     /// What is put into requests.
     pub value: SecretValue,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Directories of this machine, and others, in the guest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Vfs {
     /// The directory of the guest below which all mounts are.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,6 +24,7 @@ pub struct Vfs {
 
 /// A directory or a file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Mount {
     /// `host_fs`: a path of this machine; `overlay`: the same, and what is written goes away with the
     /// sandbox; `memory`: an empty directory. Anything else, or absent: `memory`.
@@ -51,6 +53,7 @@ pub struct Mount {
 /// Rules and events of operations on files: contract, section 2.17. What is in a rule is read where
 /// rules are applied.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VfsInterception {
     /// Whether an `event` is sent of each operation.
     #[serde(skip_serializing_if = "Option::is_none")]
