@@ -1,6 +1,7 @@
 //! Lines on standard input, as the Go SDK writes them, and the ends that a client can bring about.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use matchlock_testkit::{Lab, PATIENCE, binary, wait_until};
@@ -18,6 +19,7 @@ impl Rpc {
             .arg("rpc")
             .env("HOME", lab.home())
             .env("MATCHLOCK_ACCEL", "tcg")
+            .env("all_proxy", format!("http://127.0.0.1:{}", upstream()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -32,8 +34,9 @@ impl Rpc {
         let mut rpc = Self::start(lab);
         // The order of the keys, the `null` and the zeros are Go's.
         rpc.send(concat!(
-            r#"{"jsonrpc":"2.0","method":"create","params":{"image":"host","network":{"allowed_hosts":null,"#,
-            r#""add_hosts":null,"block_private_ips":true,"intercept":true},"resources":{"cpus":1,"#,
+            r#"{"jsonrpc":"2.0","method":"create","params":{"image":"host","network":{"allowed_hosts":["hook.example.com"],"#,
+            r#""add_hosts":null,"block_private_ips":true,"interception":{"callback_socket":"/nobody/listens","#,
+            r#""rules":[{"callback_id":"network_hook_1","phase":"before","on_error":"block"}]}},"resources":{"cpus":1,"#,
             r#""disk_size_mb":5120,"memory_mb":512,"timeout_seconds":300}},"id":1}"#
         ));
         let created = rpc.answer(1).1;
@@ -92,18 +95,71 @@ fn lines_of_the_go_sdk_are_answered() {
     let add = r#"{"jsonrpc":"2.0","method":"allow_list_add","params":{"hosts":["a.example.com"," b.example.com"]},"id":4}"#;
     rpc.send(add);
     let hosts = json!(["a.example.com", "b.example.com"]);
-    let expected = json!({"added": hosts, "allowed_hosts": hosts});
+    let allowed = json!(["hook.example.com", "a.example.com", "b.example.com"]);
+    let expected = json!({"added": hosts, "allowed_hosts": allowed});
     assert_eq!(rpc.answer(4).1["result"], expected);
     rpc.send(r#"{"jsonrpc":"2.0","method":"allow_list_delete","params":{"hosts":["a.example.com","x"]},"id":5}"#);
-    let expected = json!({"removed": ["a.example.com"], "allowed_hosts": ["b.example.com"]});
+    let allowed = json!(["hook.example.com", "b.example.com"]);
+    let expected = json!({"removed": ["a.example.com"], "allowed_hosts": allowed});
     assert_eq!(rpc.answer(5).1["result"], expected);
+    exchanges_are_told(&mut rpc);
     rpc.send("not JSON");
     assert_eq!(rpc.next()["error"]["code"], json!(-32700));
     rpc.send("");
-    rpc.send(r#"{"jsonrpc":"2.0","method":"close","params":{"timeout_seconds":2},"id":6}"#);
-    assert_eq!(rpc.answer(6).1["result"], json!({}));
+    rpc.send(r#"{"jsonrpc":"2.0","method":"close","params":{"timeout_seconds":2},"id":7}"#);
+    assert_eq!(rpc.answer(7).1["result"], json!({}));
     rpc.input = None;
     assert_eq!(rpc.ended(), Some(0));
+}
+
+/// A request that a hook should have seen, and a name that is not allowed.
+fn exchanges_are_told(rpc: &mut Rpc) {
+    let commands = "curl -s -m 60 -w '%{http_code}' -o /dev/null http://hook.example.com/path; \
+                    curl -s -m 60 http://other.example.org/";
+    let exec =
+        json!({"jsonrpc": "2.0", "method": "exec", "id": 6, "params": {"command": commands}});
+    rpc.send(&exec.to_string());
+    let (mut told, mut ran) = (Vec::new(), None);
+    while ran.is_none() || told.len() < 2 {
+        match rpc.next() {
+            event if event["method"] == "event" => {
+                let network = &event["params"]["network"];
+                // Names are asked for in both families.
+                if !told.contains(network) {
+                    told.push(network.clone());
+                }
+            }
+            answer => ran = Some(answer),
+        }
+    }
+    // "403" in Base64: the hook's failure blocks.
+    assert_eq!(ran.expect("an answer")["result"]["stdout"], "NDAz");
+    let of = |host: &str| told.iter().find(|told| told["host"] == host).expect("told");
+    let blocked = of("hook.example.com");
+    assert_eq!((&blocked["method"], &blocked["blocked"]), (&json!("GET"), &json!(true)));
+    assert_eq!(blocked["url"], "http://hook.example.com/path");
+    assert_eq!(blocked["status_code"], 403);
+    assert_eq!(of("other.example.org")["blocked"], true);
+}
+
+/// The port of a proxy that says to reach every server, and never gets a request for one.
+fn upstream() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(&stream);
+                let mut line = String::new();
+                while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                    line.clear();
+                }
+                let _ = (&stream).write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+                let _ = reader.read_line(&mut line);
+            });
+        }
+    });
+    port
 }
 
 #[test]

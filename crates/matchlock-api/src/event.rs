@@ -14,7 +14,7 @@ pub struct Event {
     pub kind: String,
     /// Time since 1970, UTC: in milliseconds for `file`, in seconds for `network`, as the contract has it.
     pub timestamp: i64,
-    /// An exchange over HTTP.
+    /// An exchange over HTTP, or what was refused before it could be one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkEvent>,
     /// An operation on a file of a mount.
@@ -65,7 +65,8 @@ pub struct FileEvent {
     pub gid: u32,
 }
 
-/// An exchange over HTTP. No value of a secret is in it.
+/// An exchange over HTTP, or a name or an address that was refused, which has no method and no URL. No value
+/// of a secret is in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NetworkEvent {

@@ -36,6 +36,7 @@ pub mod images;
 mod launcher;
 mod machine;
 mod network;
+mod observer;
 mod phase;
 mod prepared;
 mod registry_dial;

@@ -11,7 +11,7 @@ mod storage;
 use std::sync::Arc;
 use std::time::Instant;
 
-use matchlock_net::{Network, Refusal};
+use matchlock_net::{Audit, Network, Refusal};
 use matchlock_proto::{BootConfig, HostEntry, PROTOCOL_VERSION};
 use matchlock_vmm::{DiskFault, VmSpec};
 
@@ -23,6 +23,7 @@ use crate::id::{SandboxId, random};
 use crate::launcher::Parts;
 use crate::machine::{FirstConnection, Machine};
 use crate::network::{self, NetworkSettings, Running};
+use crate::observer::Observed;
 use crate::phase::EndCause;
 use crate::spec::{Attachments, ImageSpec, SandboxSpec};
 use crate::state::StateDir;
@@ -98,8 +99,13 @@ impl Prepared {
             cause: EndCause::StartFailed,
         };
         let upper = crate::disk::create(state.path(), parts.artefacts.disk_templates, spec.disk)?;
+        let observer = with.observer.take();
         let storage = Storage::new(spec, with, upper)?;
-        let started = settings.map(|settings| network::start(settings, trail));
+        let audit: Arc<dyn Audit> = match observer {
+            Some(client) => Arc::new(Observed::new(trail, client)),
+            None => trail,
+        };
+        let started = settings.map(|settings| network::start(settings, audit));
         let (running, nic) = started.transpose()?.unzip();
         let boot = boot_config(spec, id, storage.mounts, &storage.defaults, running.as_ref())?;
         let machine = VmSpec {

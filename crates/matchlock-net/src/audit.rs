@@ -68,6 +68,15 @@ pub enum Scheme {
     Https,
 }
 
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        })
+    }
+}
+
 /// Something that happened on the network of a sandbox.
 ///
 /// Text that the guest chose (names, paths, methods) is as it came: whoever prints it escapes it.

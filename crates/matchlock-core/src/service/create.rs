@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use matchlock_api::{CreateParams, CreateResult, ErrorCode, ErrorKind, ImageConfig, RpcError};
+use matchlock_api::{
+    CreateParams, CreateResult, ErrorCode, ErrorKind, Event, ImageConfig, RpcError,
+};
 use matchlock_image::store::RootImage;
 use matchlock_proto::{ExecRequest, ExitStatus, Stdin};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::fault::of_exec;
@@ -40,6 +43,7 @@ impl Service {
     pub(super) async fn create(
         &self,
         params: CreateParams,
+        observer: mpsc::Sender<Event>,
         cancel: &mut Cancel,
     ) -> Result<CreateResult, RpcError> {
         let claim = self.claim()?;
@@ -50,6 +54,7 @@ impl Service {
             secrets: std::mem::take(&mut plan.secrets),
             rules: std::mem::take(&mut plan.rules),
             callback_socket: plan.callback_socket.take(),
+            observer: Some(observer),
             ..with
         };
         let ready = tokio::select! {

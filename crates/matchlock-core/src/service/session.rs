@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use matchlock_api::rpc::{Incoming, Refusal, Request, result_line};
 use matchlock_api::{
-    Call, CancelResult, CloseParams, Empty, ErrorCode, ErrorKind, Ignored, Input, Method,
+    Call, CancelResult, CloseParams, Empty, ErrorCode, ErrorKind, Event, Ignored, Input, Method,
     Notification, RequestId, RpcError, method,
 };
 use matchlock_proto::WindowSize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Duration, timeout};
 
 use super::input::Queue;
 use super::{Service, cancelled};
+use crate::observer;
 
 /// Requests of a client that run, or whose answers wait to be written.
 pub(super) const MAX_REQUESTS: usize = 512;
@@ -216,7 +217,8 @@ impl<S: Sink> Session<S> {
         let line = match call {
             // They end in their own time, so that nothing is left when they are answered.
             Call::Create(params) => {
-                let created = self.shared.service.create(*params, &mut cancel).await;
+                let observer = self.events();
+                let created = self.shared.service.create(*params, observer, &mut cancel).await;
                 answer::<method::Create>(id.as_ref(), created)
             }
             Call::Close(params) => {
@@ -234,6 +236,18 @@ impl<S: Sink> Session<S> {
             self.sink().answer(line).await;
         }
         self.running().entries.remove(&key);
+    }
+
+    /// Sends what happens in the sandbox to the client, as fast as that reads.
+    fn events(&self) -> mpsc::Sender<Event> {
+        let (observer, mut events) = mpsc::channel(observer::WAITING);
+        let session = self.clone();
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                session.sink().notify(Notification::Event(Box::new(event))).await;
+            }
+        });
+        observer
     }
 
     async fn work(&self, id: Option<&RequestId>, call: Call, input: &Queue) -> Option<Vec<u8>> {

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use matchlock_api::Event;
 use matchlock_image::store::RootImage;
 use matchlock_intercept::hooks::Rules;
 use matchlock_net::ProxySettings;
 use matchlock_policy::Secrets;
+use tokio::sync::mpsc;
 
 use super::SecretRule;
 use crate::volume::Attached;
@@ -26,6 +28,8 @@ pub struct Attachments {
     pub rules: Rules,
     /// Unix socket that answers the rules' callbacks.
     pub callback_socket: Option<PathBuf>,
+    /// Who is told of exchanges while they happen. It misses what it has no room for.
+    pub observer: Option<mpsc::Sender<Event>>,
 }
 
 /// Secrets with their values, which are wiped when the last copy goes and have no text.
