@@ -20,7 +20,7 @@ pub(super) fn refuse_remote(source: &str) -> Result<(), Problem> {
     if remote.iter().any(|scheme| lower.starts_with(scheme)) {
         return Err(Problem::Unsupported {
             what: "ADD of an address".to_owned(),
-            instead: "download it in a RUN, under the build's network policy, or use --builder buildkit",
+            instead: "download it in a RUN, under the build's network policy",
         });
     }
     Ok(())

@@ -164,10 +164,19 @@ pub enum Problem {
     BadTrigger(String),
 }
 
+/// The way out of what this builder does not have.
+const BUILDKIT: &str = "BuildKit can do it";
+
 impl Problem {
     /// A feature that BuildKit has.
-    pub(crate) fn needs_buildkit(what: impl Into<String>) -> Self {
-        Self::Unsupported { what: what.into(), instead: "use --builder buildkit" }
+    #[must_use]
+    pub fn needs_buildkit(what: impl Into<String>) -> Self {
+        Self::Unsupported { what: what.into(), instead: BUILDKIT }
+    }
+
+    /// Whether BuildKit could do what was asked for.
+    fn is_of_buildkit(&self) -> bool {
+        matches!(self, Self::Unsupported { instead, .. } if *instead == BUILDKIT)
     }
 }
 
@@ -267,6 +276,20 @@ pub enum BuildError {
     /// The result is no image, for instance of too many layers.
     #[error("the image that was built is not valid")]
     Result(#[source] ManifestError),
+}
+
+impl BuildError {
+    /// Whether BuildKit could build it: the instruction is one that only this builder does not have.
+    #[must_use]
+    pub fn needs_buildkit(&self) -> bool {
+        match self {
+            Self::Syntax(error) => error.problem.is_of_buildkit(),
+            Self::Step { source, .. } => {
+                matches!(&**source, StepError::Problem(problem) if problem.is_of_buildkit())
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Why a step failed.

@@ -232,7 +232,7 @@ mod tests {
         );
         assert_eq!(ok("RUN a\r\nRUN b\\\r\nc\r\n"), [(1, "RUN a".into()), (2, "RUN bc".into())]);
         assert_eq!(trouble("#syntax=docker/dockerfile\n# escape=x\nFROM a").0, 2);
-        assert!(trouble("#syntax=other/language:1\nFROM a").1.contains("--builder buildkit"));
+        assert!(trouble("#syntax=other/language:1\nFROM a").1.contains("BuildKit can do it"));
         assert_eq!(trouble("#escape=`\n#Escape=\\\n").0, 2);
     }
 

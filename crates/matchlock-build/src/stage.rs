@@ -321,10 +321,7 @@ impl Stage {
 fn mode(text: &str) -> Result<u16, Problem> {
     let octal = !text.is_empty() && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let mode = u16::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o7777);
-    mode.ok_or_else(|| Problem::BadFlag {
-        flag: "chmod",
-        why: format!("not an octal mode: {text:?} (other forms need --builder buildkit)"),
-    })
+    mode.ok_or_else(|| Problem::needs_buildkit(format!("--chmod={text}, which is no octal mode,")))
 }
 
 /// A layer with one empty directory that hides what is below it.

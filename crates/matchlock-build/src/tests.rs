@@ -88,7 +88,10 @@ fn errors_name_the_line() {
         ("FROM base\nCOPY nothing /", "Dockerfile:2: COPY nothing /: no file \"nothing\""),
         ("FROM base\nCOPY --from=gone / /x", "Dockerfile:2: COPY --from=gone / /x: no image gone"),
         ("FROM base\nCOPY --chown=who f /", "no such user or group: \"who\""),
-        ("FROM base\nCOPY --chmod=u+x f /", "--chmod: not an octal mode"),
+        (
+            "FROM base\nCOPY --chmod=u+x f /",
+            "--chmod=u+x, which is no octal mode, is not supported",
+        ),
         ("FROM base\nCOPY f /name/x", "leads nowhere: a component of the path is not a directory"),
         ("FROM base\nCOPY f /name/", "a directory cannot replace \"/name\""),
         ("FROM base\nCOPY f f /new", "end it with a slash"),

@@ -157,7 +157,7 @@ fn errors_name_their_line_and_what_is_wrong() {
         ("FROM a\nADD --from=b a c", "unknown flag --from"),
         (
             "FROM a\nCOPY --parents a c",
-            "--parents is not supported by the built-in builder; use --builder buildkit",
+            "--parents is not supported by the built-in builder; BuildKit can do it",
         ),
         (
             "FROM a\nRUN \\\n --mount=type=secret,id=x y",

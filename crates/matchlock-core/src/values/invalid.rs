@@ -179,6 +179,9 @@ impl Classified for InvalidConfig {
                 "1500 is the default; below 1280 the sandbox has no IPv6"
             }
             Self::TooLittleMemory { .. } => "the unit is MB; the default is 512",
+            Self::UselessSecret { .. } => {
+                "allow the host without /tcp and /tls, or leave the secret out"
+            }
             _ => return None,
         }))
     }
@@ -209,5 +212,7 @@ mod tests {
             "secret \"API_KEY\" is for api.openai.com, but the rule allow-host api.openai.com:443/tls \
              passes the bytes on unread, and a secret is put into HTTP only"
         );
+        let hint = Hint::Text("allow the host without /tcp and /tls, or leave the secret out");
+        assert_eq!(error.hint(), Some(hint));
     }
 }

@@ -72,7 +72,8 @@ pub(super) fn say(
 /// The error with the hint of its cause.
 pub(super) fn describe(error: &BuildError) -> CliError {
     let described = CliError::new(DescribeChain(error).to_string());
-    match hint(error) {
+    let buildkit = || error.needs_buildkit().then(|| "use --builder buildkit".to_owned());
+    match hint(error).or_else(buildkit) {
         Some(hint) => described.hinted(hint),
         None => described,
     }
@@ -102,7 +103,7 @@ pub(in crate::commands) fn sample() -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use matchlock_core::dockerfile::{At, StepError};
+    use matchlock_core::dockerfile::{At, Problem, StepError, SyntaxError};
     use matchlock_core::vmm::VmmError;
 
     fn at() -> At {
@@ -115,6 +116,14 @@ mod tests {
         let error = describe(&BuildError::Step { at: at(), source });
         assert_eq!(error.message(), "Dockerfile:3: RUN make all: exited with status 2");
         assert_eq!(error.hint(), None);
+    }
+
+    #[test]
+    fn what_only_buildkit_has_names_its_option() {
+        let problem = Problem::needs_buildkit("--parents");
+        let error = describe(&SyntaxError { at: at(), problem }.into());
+        assert!(error.message().ends_with("built-in builder; BuildKit can do it"));
+        assert_eq!(error.hint(), Some("use --builder buildkit"));
     }
 
     #[test]
