@@ -5,8 +5,10 @@
 
 mod child;
 mod files;
+mod jail;
 mod tsc;
 
-pub use child::{BoundChild, spawn_bound};
+pub use child::{BoundChild, spawn_bound, spawn_jailed};
 pub use files::{is_locked, link, lock_file, locked_file, private_dir, unnameable, unnamed};
+pub use jail::{Jail, Permits, landlock_version};
 pub use tsc::TscReading;
