@@ -29,6 +29,7 @@ pub use accel::{
 };
 pub use error::VmmError;
 pub use fake::{Fake, Seen};
+pub use matchlock_sys::landlock_version;
 pub use qemu::{Qemu, QemuBinary};
 pub use vhost_user::fs::FuseMessage;
 

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::disks::Source;
+use super::jail::Needs;
 use super::vmdk;
 use crate::accel::Accelerator;
 
@@ -43,6 +44,9 @@ pub(super) struct Arguments {
     inherit: Vec<OwnedFd>,
     /// Descriptor sets so far.
     sets: usize,
+    kvm: bool,
+    /// Length of the guest's memory, which is a file.
+    memory: u64,
 }
 
 /// Machine properties beside its devices.
@@ -61,7 +65,9 @@ impl Arguments {
     /// The machine itself with its console on QEMU's standard output.
     pub(super) fn machine(machine: Machine<'_>, kernel: OwnedFd, initramfs: OwnedFd) -> Self {
         let Machine { name, accelerator, vcpus, memory_mib, timers, cmdline } = machine;
-        let mut this = Self::default();
+        let memory = u64::from(memory_mib) << 20;
+        let kvm = accelerator == Accelerator::Kvm;
+        let mut this = Self { memory, kvm, ..Self::default() };
         this.option("-name", format!("matchlock-{name},debug-threads=off"));
         // Nothing that we did not ask for: no default devices, no user configuration, no monitor.
         for flag in ["-nodefaults", "-no-user-config", "-no-reboot"] {
@@ -196,6 +202,13 @@ impl Arguments {
                  rx_queue_size=1024"
             ),
         );
+    }
+
+    /// What the machine needs of its jail.
+    pub(super) fn needs(&self) -> Needs {
+        let length = |fd| rustix::fs::fstat(fd).map_or(0, |stat| stat.st_size.cast_unsigned());
+        let largest_file = self.inherit.iter().map(length).fold(self.memory, u64::max);
+        Needs { kvm: self.kvm, inherited: self.inherit.len(), largest_file }
     }
 
     /// The arguments, and the descriptors that must be open under these numbers in QEMU.

@@ -3,6 +3,7 @@
 mod args;
 mod disks;
 mod events;
+mod jail;
 mod locate;
 mod process;
 mod vmdk;

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use matchlock_sys::Jail;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::VmExit;
@@ -13,6 +14,7 @@ use crate::console::Tail;
 use crate::error::VmmError;
 use crate::qemu::QemuBinary;
 use crate::qemu::args::Arguments;
+use crate::qemu::jail;
 
 /// How long the output of a process that has ended may take to be read.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -42,8 +44,10 @@ struct Spawned {
 
 impl Process {
     /// Starts QEMU. The spawning thread then waits for it: the process is bound to that thread's
-    /// life (see [`matchlock_sys::spawn_bound`]), which ends with ours at the latest.
+    /// life (see [`matchlock_sys::spawn_jailed`]), which ends with ours at the latest.
     pub(super) fn start(binary: &QemuBinary, arguments: Arguments) -> Result<Self, VmmError> {
+        let jail = jail::jail(binary.path(), arguments.needs())
+            .map_err(VmmError::host("prepare the jail of QEMU"))?;
         let (args, inherit) = arguments.finish();
         let mut command = Command::new(binary.path());
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -55,7 +59,7 @@ impl Process {
         let (report, spawned) = mpsc::sync_channel(1);
         std::thread::Builder::new()
             .name("vmm".into())
-            .spawn(move || own(command, inherit, &report, &at_end))
+            .spawn(move || own(command, inherit, jail, &report, &at_end))
             .map_err(VmmError::host("start a thread for QEMU"))?;
         let Spawned { pid, pidfd, console, errors } = spawned
             .recv()
@@ -109,10 +113,11 @@ impl Process {
 fn own(
     command: Command,
     inherit: Vec<OwnedFd>,
+    jail: Jail,
     report: &mpsc::SyncSender<std::io::Result<Spawned>>,
     end: &End,
 ) {
-    let mut bound = match matchlock_sys::spawn_bound(command, inherit) {
+    let mut bound = match matchlock_sys::spawn_jailed(command, inherit, jail) {
         Ok(bound) => bound,
         Err(error) => return drop(report.send(Err(error))),
     };
