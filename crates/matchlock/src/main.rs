@@ -11,6 +11,7 @@ mod embedded;
 mod environment;
 mod error;
 mod event_loop;
+mod hardening;
 mod log;
 mod options;
 mod printer;

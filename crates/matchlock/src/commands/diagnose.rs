@@ -1,6 +1,6 @@
 //! `matchlock diagnose`: can this machine run sandboxes, and how well.
 
-use matchlock_core::vmm::{Accelerator, AcceleratorChoice, QemuBinary};
+use matchlock_core::vmm::{Accelerator, AcceleratorChoice, QemuBinary, landlock_version};
 use matchlock_core::{GuestFiles, HostSetup, Swept, host_memory_mib};
 use rustix::fs::statvfs;
 use rustix::process::{Resource, getrlimit};
@@ -81,7 +81,7 @@ fn diagnose(environment: &Environment) -> Diagnosis {
             None
         }
     };
-    checks.extend([memory_check(), disk_check(environment), open_files_check()]);
+    checks.extend([jail_check(), memory_check(), disk_check(environment), open_files_check()]);
     let ok = checks.iter().all(|check| check.status != Status::Fail);
     Diagnosis { ok, checks, accelerator }
 }
@@ -144,6 +144,24 @@ fn state_check(swept: &Swept) -> Check {
         return passed("state", "no leftovers of earlier sandboxes");
     }
     passed("state", format!("removed what was left of {}", swept.removed.join(", ")))
+}
+
+/// What QEMU is confined by, should a guest take it over.
+fn jail_check() -> Check {
+    match landlock_version() {
+        Some(version) => passed(
+            "jail",
+            format!(
+                "QEMU is confined by Landlock (version {version}) and a filter of system calls"
+            ),
+        ),
+        None => warned(
+            "jail",
+            "QEMU is confined by a filter of system calls only: this kernel has no Landlock"
+                .to_owned(),
+            "use Linux 5.13 or newer, and add landlock to its parameter lsm= if it is not there",
+        ),
+    }
 }
 
 fn memory_check() -> Check {

@@ -35,6 +35,6 @@ pub(crate) fn run(
     for warning in &plan.warnings {
         printer.note(&format!("warning: {warning}"));
     }
-    super::run::set_limits();
+    crate::hardening::give_up();
     event_loop::block_on(session::run(plan, environment, printer))
 }

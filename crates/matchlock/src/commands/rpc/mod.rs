@@ -24,7 +24,7 @@ const FAREWELL: Duration = Duration::from_millis(300);
 
 /// Serves one client, to the end of its input or of ours.
 pub(crate) fn run(environment: Environment, printer: Printer) -> Result<u8, CliError> {
-    super::run::set_limits();
+    crate::hardening::give_up();
     event_loop::block_on(serve(environment, printer))
 }
 

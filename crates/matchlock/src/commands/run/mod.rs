@@ -14,6 +14,7 @@ use crate::cli::RunArgs;
 use crate::environment::Environment;
 use crate::error::CliError;
 use crate::event_loop;
+use crate::hardening;
 use crate::printer::Printer;
 
 use self::plan::Plan;
@@ -36,21 +37,10 @@ pub(crate) fn run(
     for warning in &plan.warnings {
         printer.note(&format!("warning: {warning}"));
     }
-    set_limits();
+    hardening::give_up();
     if plan.detached {
         // Without a terminal that could go away. It fails only for one that leads a group already.
         let _ = rustix::process::setsid();
     }
     event_loop::block_on(session::run(plan, environment, printer, started))
-}
-
-/// Limits of this process, which its monitor inherits.
-pub(crate) fn set_limits() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    // The file server keeps descriptors of what the guest uses. With fewer it is slower, no worse.
-    let mut files = getrlimit(Resource::Nofile);
-    files.current = files.maximum;
-    let _ = setrlimit(Resource::Nofile, files);
-    // A core file would put secrets and the guest's memory on the disk.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
