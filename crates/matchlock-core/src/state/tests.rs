@@ -2,6 +2,7 @@
 
 mod crash;
 mod hostile;
+mod power;
 mod resolve;
 
 use std::process::Child;

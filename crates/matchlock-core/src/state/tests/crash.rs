@@ -10,7 +10,7 @@ use crate::phase::Phase;
 
 /// A step of a life, or of one who cleans up.
 #[derive(Debug, Clone, Copy)]
-enum Step {
+pub(super) enum Step {
     Register,
     MakeDirectory,
     StartMonitor,
@@ -21,7 +21,7 @@ enum Step {
 }
 
 /// The steps of a sandbox that goes through these phases, in the order in which they happen.
-fn life(fate: &[Phase], recorded: bool) -> Vec<Step> {
+pub(super) fn life(fate: &[Phase], recorded: bool) -> Vec<Step> {
     let mut steps = vec![Step::Register, Step::MakeDirectory];
     for phase in fate {
         steps.push(Step::Go(*phase));
@@ -38,7 +38,7 @@ fn life(fate: &[Phase], recorded: bool) -> Vec<Step> {
 }
 
 /// All ways through the phases, each without its last one, which the end writes.
-fn fates() -> Vec<Vec<Phase>> {
+pub(super) fn fates() -> Vec<Vec<Phase>> {
     let mut open = VecDeque::from([vec![Phase::Preparing]]);
     let mut fates = Vec::new();
     while let Some(fate) = open.pop_front() {
@@ -55,7 +55,7 @@ fn fates() -> Vec<Vec<Phase>> {
 }
 
 /// A sandbox whose owner does one step after the other, until it is killed.
-struct Actor<'a> {
+pub(super) struct Actor<'a> {
     lab: &'a Lab,
     id: SandboxId,
     phase: Phase,
@@ -63,12 +63,12 @@ struct Actor<'a> {
 }
 
 impl<'a> Actor<'a> {
-    fn new(lab: &'a Lab) -> Self {
+    pub(super) fn new(lab: &'a Lab) -> Self {
         let id = SandboxId::random().expect("id");
         Self { lab, id, phase: Phase::Preparing, monitor: None }
     }
 
-    fn take(&mut self, step: Step) {
+    pub(super) fn take(&mut self, step: Step) {
         let (state, id) = (&self.lab.state, &self.id);
         match step {
             Step::Register => {
@@ -106,6 +106,15 @@ impl<'a> Actor<'a> {
                 state.conclude(id, recorded, &stopped()).expect("conclude");
             }
         }
+    }
+
+    /// Whether its monitor goes on, if it was started and not ended. It is ended by this.
+    pub(super) fn monitor_lives(&mut self) -> bool {
+        let Some(mut monitor) = self.monitor.take() else { return true };
+        let lives = monitor.try_wait().expect("wait").is_none();
+        drop(monitor.kill());
+        monitor.wait().expect("wait");
+        lives
     }
 
     /// Kills the owner, and has somebody put things in order, twice.
