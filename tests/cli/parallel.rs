@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use crate::support::{sandboxes, sh};
 
-/// Ten emulated boots on two CPUs take as long as ten in a row.
+/// Twelve emulated boots on two CPUs take as long as twelve in a row.
 const LONG: Duration = Duration::from_secs(500);
 
 #[test]
-fn ten_sandboxes_of_one_user_run_at_once_and_do_not_see_each_other() {
-    const MANY: usize = 10;
+fn twelve_sandboxes_of_one_user_run_at_once_and_do_not_see_each_other() {
+    const MANY: usize = 12;
     let lab = Lab::new();
     let flags = ["-i", "--cpus", "1", "--memory", "128", "--timeout", "0"];
     // Each holds its file until all of them run.
