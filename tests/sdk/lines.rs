@@ -16,7 +16,7 @@ struct Rpc {
 impl Rpc {
     fn start(lab: &Lab) -> Self {
         let mut child = Command::new(binary())
-            .arg("rpc")
+            .args(["rpc", "--max-memory", "1g"])
             .env("HOME", lab.home())
             .env("MATCHLOCK_ACCEL", "tcg")
             .env("all_proxy", format!("http://127.0.0.1:{}", upstream()))
@@ -163,7 +163,7 @@ fn upstream() -> u16 {
 }
 
 #[test]
-fn a_line_that_is_too_long_is_refused_and_the_next_one_is_read() {
+fn what_is_beyond_a_bound_is_refused_and_the_next_line_is_read() {
     let lab = Lab::new();
     let mut rpc = Rpc::start(&lab);
     let long = "x".repeat((64 << 20) + 100);
@@ -173,6 +173,13 @@ fn a_line_that_is_too_long_is_refused_and_the_next_one_is_read() {
     assert_eq!(rpc.answer(1).1["error"]["code"], json!(-32600));
     rpc.send(r#"{"jsonrpc":"2.0","method":"exec","params":{"command":"true"},"id":2}"#);
     assert_eq!(rpc.answer(2).1["error"]["message"], "VM not created");
+    let more = json!({"image": "host", "resources": {"memory_mb": 1025}});
+    rpc.send(&json!({"jsonrpc": "2.0", "id": 3, "method": "create", "params": more}).to_string());
+    let refused = rpc.answer(3).1["error"].clone();
+    assert_eq!(
+        (&refused["code"], &refused["data"]["field"]),
+        (&json!(-32602), &json!("resources.memory_mb"))
+    );
     rpc.input = None;
     assert_eq!(rpc.ended(), Some(0));
 }

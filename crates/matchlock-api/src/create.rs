@@ -57,10 +57,10 @@ pub struct CreateParams {
 }
 
 impl CreateParams {
-    /// The resources, with the defaults of the wire.
+    /// The resources, with these defaults.
     #[must_use]
-    pub fn limits(&self) -> Limits {
-        self.resources.as_ref().map(Resources::limits).unwrap_or_default()
+    pub fn limits(&self, default: Limits) -> Limits {
+        self.resources.as_ref().map_or(default, |given| given.limits(default))
     }
 
     /// Whether private addresses are out of reach. Without a `network` they are; with one they are

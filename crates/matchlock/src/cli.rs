@@ -18,8 +18,10 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use matchlock_core::service::Bounds;
 
 use crate::error::CliError;
+use crate::options::size::Megabytes;
 
 pub(crate) use self::enter::{AllowListArgs, AllowListCommand, ExecArgs, PortForwardArgs};
 pub(crate) use self::images::{BuildArgs, Builder, ImageArgs, ImageCommand, PullArgs};
@@ -169,7 +171,24 @@ pub(crate) struct VersionArgs {
 
 /// `rpc`.
 #[derive(Debug, Args)]
-pub(crate) struct RpcArgs {}
+pub(crate) struct RpcArgs {
+    /// Most CPUs that the client may ask for; fractions as for `run` [default: those of this machine]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = cpus)]
+    pub(crate) max_cpus: Option<f64>,
+
+    /// Most memory that it may ask for, in MB or as 512m, 2g [default: that of this machine]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_memory: Option<Megabytes>,
+
+    /// Largest writable layer that it may ask for, in MB or as 512m, 4g [default: 1t]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_disk_size: Option<Megabytes>,
+
+    /// Most requests that may run at one time, up to 512
+    #[arg(long, value_name = "N", default_value_t = Bounds::MAX_REQUESTS,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(Bounds::MAX_REQUESTS)))]
+    pub(crate) max_requests: u16,
+}
 
 /// `completion`.
 #[derive(Debug, Args)]

@@ -40,10 +40,9 @@ impl Default for Limits {
 }
 
 impl Resources {
-    /// With defaults in the place of what is absent, or not above 0.
+    /// With the default in the place of what is absent, or not above 0.
     #[must_use]
-    pub fn limits(&self) -> Limits {
-        let default = Limits::default();
+    pub fn limits(&self, default: Limits) -> Limits {
         let given = |value, default| above_0(value).unwrap_or(default);
         Limits {
             cpus: self.cpus.filter(|cpus| *cpus > 0.0).unwrap_or(default.cpus),
@@ -65,7 +64,10 @@ mod tests {
 
     #[test]
     fn what_is_not_above_0_is_the_default() {
-        let limits = |text| serde_json::from_str::<Resources>(text).expect("params").limits();
+        let limits = |text| {
+            let given: Resources = serde_json::from_str(text).expect("params");
+            given.limits(Limits::default())
+        };
         assert_eq!(limits("{}"), Limits::default());
         let zeros = r#"{"cpus":0,"memory_mb":0,"disk_size_mb":-1,"timeout_seconds":null}"#;
         assert_eq!(limits(zeros), Limits::default());

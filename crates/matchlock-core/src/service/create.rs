@@ -48,7 +48,7 @@ impl Service {
     ) -> Result<CreateResult, RpcError> {
         let claim = self.claim()?;
         let (proxy, egress) = self.shared.surroundings.network()?;
-        let mut plan = Plan::new(params, egress)?;
+        let mut plan = Plan::new(params, egress, &self.shared.bounds)?;
         let with = Attachments { proxy, ..Attachments::default() };
         let with = Attachments {
             secrets: std::mem::take(&mut plan.secrets),

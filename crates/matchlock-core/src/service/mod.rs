@@ -8,6 +8,7 @@
 //! A [`Service`] holds at most one sandbox. A [`Session`] is one client of it: it decides what runs at the
 //! same time and what is cancelled. What carries the messages is a [`Sink`] of the front's.
 
+mod bounds;
 mod create;
 mod exec;
 pub(crate) mod fault;
@@ -38,6 +39,7 @@ use crate::handle::SandboxHandle;
 use crate::launcher::Launcher;
 use crate::volume::Volumes;
 
+pub use self::bounds::Bounds;
 pub use self::session::{Session, Sink};
 
 /// What a future of [`Surroundings`] is.
@@ -76,6 +78,7 @@ pub struct Service {
 #[derive(Debug)]
 struct Shared {
     surroundings: Box<dyn Surroundings>,
+    bounds: Bounds,
     slot: watch::Sender<Slot>,
 }
 
@@ -104,9 +107,14 @@ struct Up {
 impl Service {
     /// A service without a sandbox.
     #[must_use]
-    pub fn new(surroundings: impl Surroundings) -> Self {
+    pub fn new(surroundings: impl Surroundings, bounds: Bounds) -> Self {
         let (surroundings, slot) = (Box::new(surroundings), watch::Sender::new(Slot::Empty));
-        Self { shared: Arc::new(Shared { surroundings, slot }) }
+        Self { shared: Arc::new(Shared { surroundings, bounds, slot }) }
+    }
+
+    /// How many requests of a client may run at one time.
+    fn max_requests(&self) -> u16 {
+        self.shared.bounds.requests
     }
 
     /// The sandbox, if there is one.

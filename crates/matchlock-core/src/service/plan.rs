@@ -13,6 +13,7 @@ use matchlock_intercept::hooks::{Rules, WireRule};
 use matchlock_policy::{DefaultEgress, HostName, SecretSpec, Secrets, parse_add_host};
 use matchlock_text::{DescribeChain, escape};
 
+use super::bounds::Bounds;
 use super::fault::{invalid, of_value};
 use super::network::hosts;
 use crate::id::random;
@@ -43,9 +44,14 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(params: CreateParams, egress: DefaultEgress) -> Result<Self, RpcError> {
+    pub(super) fn new(
+        params: CreateParams,
+        egress: DefaultEgress,
+        bounds: &Bounds,
+    ) -> Result<Self, RpcError> {
         refuse_what_is_not_done(&params)?;
-        let limits = params.limits();
+        let limits = params.limits(bounds.defaults());
+        bounds.check(&limits)?;
         let cpus = Cpus::new(limits.cpus, host_cpus()).map_err(of_value("resources.cpus"))?;
         let memory = MemorySize::new(limits.memory_mb, host_memory_mib());
         let memory = memory.map_err(of_value("resources.memory_mb"))?;

@@ -16,9 +16,6 @@ use super::input::Queue;
 use super::{Service, cancelled};
 use crate::observer;
 
-/// Requests of a client that run, or whose answers wait to be written.
-pub(super) const MAX_REQUESTS: usize = 512;
-
 /// Bytes of requests that run, in units of [`UNIT`].
 const MAX_UNITS: usize = (256 << 20) / UNIT;
 
@@ -112,11 +109,12 @@ impl<S> Clone for Session<S> {
 impl<S: Sink> Session<S> {
     /// A client that is answered through `sink`.
     pub fn new(service: Service, sink: S) -> Self {
+        let requests = Arc::new(Semaphore::new(service.max_requests().into()));
         let shared = Shared {
             service,
             sink,
             running: Mutex::default(),
-            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
+            requests,
             units: Arc::new(Semaphore::new(MAX_UNITS)),
         };
         Self { shared: Arc::new(shared) }
@@ -193,7 +191,8 @@ impl<S: Sink> Session<S> {
             return Err(RpcError::new(ErrorCode::InvalidRequest, ErrorKind::Conflict, text));
         }
         let permit = Arc::clone(&self.shared.requests).try_acquire_owned();
-        let permit = permit.map_err(|_| busy(&format!("{MAX_REQUESTS} are not answered yet")))?;
+        let most = self.shared.service.max_requests();
+        let permit = permit.map_err(|_| busy(&format!("{most} are not answered yet")))?;
         let bytes = Arc::clone(&self.shared.units).try_acquire_many_owned(units);
         let bytes = bytes.map_err(|_| busy("their parameters take too much memory"))?;
         let (cancel, cancelled) = watch::channel(false);

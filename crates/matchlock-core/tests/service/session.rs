@@ -9,7 +9,7 @@ use matchlock_core::api::{Base64, ErrorCode, Notification, RpcError};
 use matchlock_core::image::store::RootImage;
 use matchlock_core::net::ProxySettings;
 use matchlock_core::policy::DefaultEgress;
-use matchlock_core::service::{Pending, Service, Session, Sink, Surroundings};
+use matchlock_core::service::{Bounds, Pending, Service, Session, Sink, Surroundings};
 use matchlock_core::vmm::Fake;
 use matchlock_core::volume::Volumes;
 use matchlock_core::{ExecRequest, ExitStatus, Hint, Launcher, StateRoot};
@@ -85,7 +85,7 @@ impl Client {
         let (sender, messages) = mpsc::channel(bound);
         let (at_once_sender, at_once) = mpsc::unbounded_channel();
         let sink = Pipe { messages: sender, at_once: at_once_sender };
-        let session = Session::new(Service::new(world), sink);
+        let session = Session::new(Service::new(world, Bounds::default()), sink);
         Self { session, messages, at_once }
     }
 

@@ -6,7 +6,7 @@ const CANARY: &str = "canary-7d02";
 
 fn plan_of(json: &str) -> Result<Plan, RpcError> {
     let params = serde_json::from_str(json).expect("parameters");
-    Plan::new(params, DefaultEgress::Deny)
+    Plan::new(params, DefaultEgress::Deny, &Bounds::default())
 }
 
 fn plan(json: &str) -> Plan {

@@ -5,16 +5,18 @@ mod surroundings;
 
 use std::time::Duration;
 
+use matchlock_core::Cpus;
 use matchlock_core::api::line::{Line, LineDecoder};
 use matchlock_core::api::rpc::receive;
-use matchlock_core::service::{Service, Session};
+use matchlock_core::service::{Bounds, Service, Session};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
 use self::output::Outlet;
 use self::surroundings::Here;
+use crate::cli::RpcArgs;
 use crate::environment::Environment;
-use crate::error::{CliError, OUTPUT_CLOSED};
+use crate::error::{CliError, OUTPUT_CLOSED, given_by};
 use crate::event_loop;
 use crate::printer::Printer;
 use crate::signals::Interrupts;
@@ -23,15 +25,30 @@ use crate::signals::Interrupts;
 const FAREWELL: Duration = Duration::from_millis(300);
 
 /// Serves one client, to the end of its input or of ours.
-pub(crate) fn run(environment: Environment, printer: Printer) -> Result<u8, CliError> {
+pub(crate) fn run(
+    args: &RpcArgs,
+    environment: Environment,
+    printer: Printer,
+) -> Result<u8, CliError> {
     crate::hardening::give_up();
-    event_loop::block_on(serve(environment, printer))
+    if let Some(cpus) = args.max_cpus {
+        // More than this machine has is no bound.
+        Cpus::new(cpus, usize::MAX).map_err(given_by("--max-cpus"))?;
+    }
+    let bounds = Bounds {
+        cpus: args.max_cpus,
+        memory_mb: args.max_memory.map(|most| most.0),
+        disk_size_mb: args.max_disk_size.map(|most| most.0),
+        requests: args.max_requests,
+    };
+    let service = Service::new(Here::new(environment, printer), bounds);
+    event_loop::block_on(serve(service))
 }
 
-async fn serve(environment: Environment, printer: Printer) -> Result<u8, CliError> {
+async fn serve(service: Service) -> Result<u8, CliError> {
     let mut interrupts = Interrupts::listen()?;
     let (outlet, queue) = Outlet::new();
-    let session = Session::new(Service::new(Here::new(environment, printer)), outlet);
+    let session = Session::new(service, outlet);
     let mut writing = tokio::spawn(queue.write(tokio::io::stdout()));
     let (status, writes) = tokio::select! {
         () = read(tokio::io::stdin(), &session) => (0, true),
