@@ -28,7 +28,8 @@ pub mod registry;
 #[cfg(test)]
 mod samples;
 pub mod store;
-pub mod tar;
 #[cfg(test)]
 mod testing;
 pub mod tree;
+
+pub use matchlock_tar as tar;

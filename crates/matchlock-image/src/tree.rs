@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+pub use matchlock_tar::{Attributes, DeviceNumber};
+
 /// A name in a directory: 1 to 255 bytes, no `/`, no NUL, neither `.` nor `..`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Box<[u8]>);
@@ -33,21 +35,6 @@ pub struct Inode {
     pub attributes: Attributes,
     /// What kind of file it is, and what that kind holds.
     pub content: Content,
-}
-
-/// What every kind of file has.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attributes {
-    /// Permission bits with set-user-ID, set-group-ID and sticky: at most `0o7777`.
-    pub mode: u16,
-    /// User.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Last modification: seconds and nanoseconds since the Unix epoch.
-    pub mtime: (i64, u32),
-    /// Full names (`security.capability`, `user.x`) and values.
-    pub xattrs: BTreeMap<Box<[u8]>, Box<[u8]>>,
 }
 
 /// Kinds of files.
@@ -95,15 +82,6 @@ pub struct FileData {
     pub layer: u16,
     /// First byte in that blob, a multiple of `erofs::BLOCK_SIZE`; 0 when the file is empty.
     pub start: u64,
-}
-
-/// Numbers of a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeviceNumber {
-    /// 12 bits (Linux).
-    pub major: u32,
-    /// 20 bits (Linux).
-    pub minor: u32,
 }
 
 impl Name {

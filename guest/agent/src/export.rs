@@ -7,7 +7,6 @@
 //! The archive is written by a process of its own, in place of the program of an execution: whatever it
 //! waits for, the agent does not.
 
-mod tar;
 mod tree;
 mod trust;
 

@@ -7,6 +7,7 @@ use super::{Compression, Layer, LayerError, Limits, unpack};
 use crate::digest::Digest;
 use crate::erofs::{self, BlobWriter};
 use crate::tree::{Content, Tree};
+use matchlock_tar::testing::repair_checksums;
 
 /// Small, so that a fuzzer reaches each of them.
 const LIMITS: Limits = Limits {
@@ -29,15 +30,6 @@ pub fn fuzz_layer(data: &[u8]) {
         if repaired != data {
             check(&repaired);
         }
-    }
-}
-
-/// Gives every block that a header's magic is in the checksum that it should have.
-pub fn repair_checksums(bytes: &mut [u8]) {
-    for block in bytes.chunks_exact_mut(512).filter(|block| block[257..].starts_with(b"ustar")) {
-        block[148..156].fill(b' ');
-        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     }
 }
 

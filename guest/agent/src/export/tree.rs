@@ -15,9 +15,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::tar::{self, Entry, Kind};
 use super::{Layer, MAX_DEPTH, open_directory, trust};
 use crate::console;
+use matchlock_tar::write::{self as tar, Entry, Kind};
 
 /// The overlay's own attributes begin so (kernel Documentation/filesystems/overlayfs.rst).
 const OVERLAY: &[u8] = b"trusted.overlay.";

@@ -1,4 +1,4 @@
-//! The archive's format: POSIX pax interchange (IEEE Std 1003.1-2017, pax, "ustar Interchange Format" and
+//! Writes archives: POSIX pax interchange (IEEE Std 1003.1-2017, pax, "ustar Interchange Format" and
 //! "pax Extended Header"), of which a pax header is written only for what a ustar header cannot say.
 
 use std::io::{self, Write};
@@ -12,30 +12,39 @@ const MAX_LONG: u64 = 0o777_7777_7777;
 
 /// One file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entry<'a> {
+pub struct Entry<'a> {
     /// Relative, without a trailing slash; empty for the root.
-    pub(super) path: &'a [u8],
-    pub(super) kind: Kind<'a>,
+    pub path: &'a [u8],
+    /// What it is.
+    pub kind: Kind<'a>,
     /// Permission bits and those above them.
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+    pub mode: u32,
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
     /// Seconds and nanoseconds since the Unix epoch.
-    pub(super) mtime: (i64, u32),
-    pub(super) xattrs: &'a [(Vec<u8>, Vec<u8>)],
+    pub mtime: (i64, u32),
+    /// Extended attributes.
+    pub xattrs: &'a [(Vec<u8>, Vec<u8>)],
 }
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind<'a> {
+pub enum Kind<'a> {
     /// So many bytes follow.
     File(u64),
     /// Another name of a file that came before.
     HardLink(&'a [u8]),
+    /// A symbolic link, and its text.
     Symlink(&'a [u8]),
+    /// A character device: major and minor number.
     CharDevice(u32, u32),
+    /// A block device.
     BlockDevice(u32, u32),
+    /// A directory.
     Directory,
+    /// A named pipe.
     Fifo,
 }
 
@@ -54,7 +63,10 @@ impl Kind<'_> {
 }
 
 /// Writes the header of an entry. The content of a file follows, and then [`pad`].
-pub(super) fn header(entry: &Entry<'_>, output: &mut impl Write) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the output.
+pub fn header(entry: &Entry<'_>, output: &mut impl Write) -> io::Result<()> {
     let mut path = entry.path.to_vec();
     match entry.kind {
         Kind::Directory if path.is_empty() => path.extend(b"./"),
@@ -80,14 +92,20 @@ pub(super) fn header(entry: &Entry<'_>, output: &mut impl Write) -> io::Result<(
 }
 
 /// Fills the last block of `size` bytes of content.
-pub(super) fn pad(size: u64, output: &mut impl Write) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the output.
+pub fn pad(size: u64, output: &mut impl Write) -> io::Result<()> {
     let rest = (size % BLOCK as u64) as usize;
     let zeros = [0; BLOCK];
     output.write_all(zeros.get(..(BLOCK - rest) % BLOCK).unwrap_or_default())
 }
 
 /// Two empty blocks.
-pub(super) fn end(output: &mut impl Write) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the output.
+pub fn end(output: &mut impl Write) -> io::Result<()> {
     output.write_all(&[0; 2 * BLOCK])?;
     output.flush()
 }
@@ -192,3 +210,6 @@ fn text(block: &mut [u8; BLOCK], at: usize, room: usize, text: &[u8]) {
 fn octal(block: &mut [u8; BLOCK], at: usize, digits: usize, number: u64) {
     text(block, at, digits, format!("{number:0digits$o}").as_bytes());
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use super::TarError;
 use super::sparse::Map;
-use crate::tree::DeviceNumber;
+use crate::DeviceNumber;
 
 /// Bytes of a block, the unit of the format.
 pub(super) const BLOCK: usize = 512;

@@ -17,7 +17,7 @@ use std::io::{self, BufRead, Read};
 use self::extension::Extensions;
 use self::header::{BLOCK, Block, Header};
 use self::sparse::Map;
-use crate::tree::{Attributes, DeviceNumber};
+use crate::{Attributes, DeviceNumber};
 
 /// Longest extended header, long name or long link, in bytes.
 const EXTENSION_MAX: u64 = 1 << 20;

@@ -3,7 +3,7 @@
 use super::header::{Header, text};
 use super::sparse::{self, Map, decimal};
 use super::{Entry, Kind, TarError};
-use crate::tree::Attributes;
+use crate::Attributes;
 
 /// Extended attributes in pax headers, since Jörg Schilling's star.
 const XATTR: &[u8] = b"SCHILY.xattr.";

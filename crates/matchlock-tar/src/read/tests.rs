@@ -2,7 +2,7 @@ use ::tar::EntryType;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{TestTar, record};
+use crate::testing::{TestTar, record, repair_checksums};
 
 type Found = Vec<(Entry, Vec<u8>)>;
 
@@ -477,7 +477,7 @@ proptest! {
                 *byte = value;
             }
         }
-        crate::layer::fuzz::repair_checksums(&mut bytes);
+        repair_checksums(&mut bytes);
         let whole = read(&bytes);
         let pieces = read_from(io::BufReader::with_capacity(buffer, &bytes[..]));
         prop_assert_eq!(format!("{whole:?}"), format!("{pieces:?}"));
