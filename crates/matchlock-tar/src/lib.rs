@@ -1,5 +1,5 @@
 //! Tar archives, as the host and the guest's agent both have them: a strict reader of whatever comes, and a
-//! writer.
+//! writer. [`tree`] makes an archive of files, and files of an archive.
 //!
 //! The crate knows nothing of images, sandboxes and hosts.
 
@@ -9,6 +9,7 @@ mod read;
 #[cfg(any(test, feature = "testing"))]
 #[expect(missing_docs, reason = "for tests")]
 pub mod testing;
+pub mod tree;
 pub mod write;
 
 use std::collections::BTreeMap;
