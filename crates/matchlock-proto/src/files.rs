@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// a slash; links are followed within that root, those of `/proc` to open files are not.
 ///
 /// It is answered as an execution is. Status 0 is success; any other status is the number of the error
-/// (errno(3)), and nothing is written to standard error.
+/// (errno(3)). Only [`FileRequest::Pack`] and [`FileRequest::Unpack`] write to standard error: why they failed, or
+/// with status 0 a line for each file that is not copied as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FileRequest {
     /// Writes standard input to a regular file. One that is there is emptied first and keeps its mode and
@@ -29,6 +30,23 @@ pub enum FileRequest {
         /// The directory.
         path: Vec<u8>,
     },
+    /// Writes files, directories and links as a tar archive to standard output. Its names begin with the last
+    /// one of the path; a path without one, or that ends in `/.`, is the content of a directory.
+    Pack {
+        /// What is copied.
+        path: Vec<u8>,
+        /// A link at the end of the path stands for what it leads to.
+        follow: bool,
+    },
+    /// Makes files, directories and links of a tar archive on standard input, as `docker cp` places them.
+    Unpack {
+        /// The destination.
+        path: Vec<u8>,
+        /// The name of what is copied; `None` for the content of a directory.
+        name: Option<Vec<u8>>,
+        /// The archive is the user's own, and goes into a directory that is there. There is no name.
+        archive: bool,
+    },
 }
 
 impl FileRequest {
@@ -36,8 +54,18 @@ impl FileRequest {
     #[must_use]
     pub fn path(&self) -> &[u8] {
         match self {
-            Self::Write { path, .. } | Self::Read { path, .. } | Self::List { path } => path,
+            Self::Write { path, .. }
+            | Self::Read { path, .. }
+            | Self::List { path }
+            | Self::Pack { path, .. }
+            | Self::Unpack { path, .. } => path,
         }
+    }
+
+    /// Whether it takes bytes on standard input.
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Unpack { .. })
     }
 }
 

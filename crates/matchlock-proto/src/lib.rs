@@ -40,7 +40,7 @@ pub use matchlock_wire::{
 pub const AGENT_PORT: u32 = 5000;
 
 /// Sent in [`BootConfig::version`]; the agent refuses any other.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// After `SIGKILL`, how long the agent waits for processes to be gone before it writes disks out.
 pub const KILL_WAIT: Duration = Duration::from_secs(2);

@@ -111,7 +111,7 @@ impl Execution {
         let (agent, program) = match work {
             Work::Program(request) => stdio::make(request)?,
             Work::Export(layer) => stdio::reading(layer.directory()?)?,
-            Work::File(FileRequest::Write { .. }) => stdio::pipes(Stdin::Pipe)?,
+            Work::File(request) if request.has_input() => stdio::pipes(Stdin::Pipe)?,
             Work::File(_) => stdio::pipes(Stdin::Null)?,
         };
         let (report, report_of_program) = report::channel()?;

@@ -5,12 +5,14 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use matchlock_proto::{FileEntry, FileRequest};
+use matchlock_tar::tree::{Limits, Root, Top, TreeError, pack, unpack};
+use matchlock_text::DescribeChain;
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, mkdirat, openat2, statat,
 };
@@ -19,6 +21,9 @@ use rustix::process::{setsid, umask};
 
 /// Bytes copied at one time.
 const CHUNK: usize = 64 * 1024;
+
+/// The host's user may fill the guest.
+const ANYTHING: Limits = Limits { entries: u64::MAX, bytes: u64::MAX };
 
 /// Of the directories that are made above a new file.
 const PARENT_MODE: u32 = 0o755;
@@ -36,10 +41,10 @@ pub(crate) fn carry_out(request: &FileRequest) -> i32 {
             Mode::empty(),
             ResolveFlags::empty(),
         )?;
-        let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
-        let stdin = File::from(stdin.try_clone_to_owned()?);
-        let stdout = File::from(stdout.try_clone_to_owned()?);
-        perform(&root, request, stdin, stdout)
+        let stdin = File::from(rustix::stdio::stdin().try_clone_to_owned()?);
+        let stdout = File::from(rustix::stdio::stdout().try_clone_to_owned()?);
+        let stderr = File::from(rustix::stdio::stderr().try_clone_to_owned()?);
+        perform(&root, request, stdin, stdout, stderr)
     });
     status(&done)
 }
@@ -53,12 +58,32 @@ pub fn perform(
     request: &FileRequest,
     input: impl Read,
     output: impl Write,
+    mut messages: impl Write,
 ) -> io::Result<()> {
     match request {
         FileRequest::Write { path, mode } => write(root, path, *mode, input),
         FileRequest::Read { path, max } => read(root, path, *max, output),
         FileRequest::List { path } => list(root, path, output),
+        FileRequest::Pack { path, follow } => {
+            let root = Root::within(root.try_clone()?);
+            let packed = told(pack(&root, path, *follow, output), messages.by_ref())?;
+            packed.notes.iter().try_for_each(|note| writeln!(messages, "{note}"))
+        }
+        FileRequest::Unpack { path, name, archive } => {
+            let root = Root::within(root.try_clone()?);
+            let top = if *archive { Top::Archive } else { Top::Copy(name.as_deref()) };
+            let input = BufReader::with_capacity(CHUNK, input);
+            told(unpack(&root, path, top, input, ANYTHING), messages).map(drop)
+        }
     }
+}
+
+/// Says why a copy failed, and gives the number of that.
+fn told<T>(copied: Result<T, TreeError>, mut messages: impl Write) -> io::Result<T> {
+    copied.map_err(|error| {
+        let _nobody_listens = writeln!(messages, "{}", DescribeChain(&error));
+        io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EINVAL))
+    })
 }
 
 /// The number of the error; never 0 for one.

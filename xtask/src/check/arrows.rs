@@ -49,7 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("matchlock-tar", &["matchlock-text"]),
     ("matchlock-text", &[]),
     ("matchlock-wire", &[]),
-    ("matchlock-agent", &["matchlock-proto", "matchlock-tar"]),
+    ("matchlock-agent", &["matchlock-proto", "matchlock-tar", "matchlock-text"]),
     ("matchlock-testkit", &[]),
     ("matchlock-e2e", &["matchlock-testkit"]),
     ("xtask", &["matchlock-api", "matchlock-net", "matchlock-policy", "matchlock-testkit"]),

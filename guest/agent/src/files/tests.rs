@@ -22,20 +22,20 @@ impl Root {
 
     fn write(&self, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
         let request = FileRequest::Write { path: path.into(), mode };
-        perform(&self.fd, &request, content, io::sink())
+        perform(&self.fd, &request, content, io::sink(), io::sink())
     }
 
     fn read(&self, path: &str, max: u64) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         let request = FileRequest::Read { path: path.into(), max };
-        perform(&self.fd, &request, io::empty(), &mut content)?;
+        perform(&self.fd, &request, io::empty(), &mut content, io::sink())?;
         Ok(content)
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<FileEntry>> {
         let mut bytes = Vec::new();
         let request = FileRequest::List { path: path.into() };
-        perform(&self.fd, &request, io::empty(), &mut bytes)?;
+        perform(&self.fd, &request, io::empty(), &mut bytes, io::sink())?;
         let mut rest = bytes.as_slice();
         let mut entries = Vec::new();
         while let Some(entry) = FileEntry::take(&mut rest).expect("entries") {
@@ -81,7 +81,7 @@ fn more_than_one_chunk_arrives_whole_and_the_bound_is_the_last_byte() {
 fn a_file_without_a_size_is_bounded_by_what_comes() {
     let fd = OwnedFd::from(File::open("/").expect("opened"));
     let request = FileRequest::Read { path: b"/proc/self/maps".to_vec(), max: 10 };
-    let read = perform(&fd, &request, io::empty(), io::sink());
+    let read = perform(&fd, &request, io::empty(), io::sink(), io::sink());
     assert_eq!(number(read), Some(libc::EFBIG));
 }
 
@@ -113,7 +113,7 @@ fn links_to_open_files_are_not_followed() {
     let fd = OwnedFd::from(File::open("/").expect("opened"));
     for path in ["/proc/self/fd/0", "/proc/self/root/etc/passwd", "/proc/self/exe"] {
         let request = FileRequest::Read { path: path.into(), max: 1 << 20 };
-        let read = perform(&fd, &request, io::empty(), io::sink());
+        let read = perform(&fd, &request, io::empty(), io::sink(), io::sink());
         assert_eq!(number(read), Some(libc::ELOOP), "{path}");
     }
 }
@@ -172,4 +172,34 @@ fn an_error_is_never_success() {
     assert_eq!(status(&Err(Errno::NOSPC.into())), libc::ENOSPC);
     assert_eq!(status(&Err(io::ErrorKind::WriteZero.into())), libc::EIO);
     assert_eq!(status(&Err(io::Error::from_raw_os_error(256))), libc::EIO);
+}
+
+#[test]
+fn a_tree_comes_out_and_goes_in_again_and_what_went_wrong_is_said() {
+    let root = Root::new();
+    root.write("/from/file", 0o640, b"content").expect("written");
+    rustix::fs::mknodat(&root.fd, "from/pipe", FileType::Fifo, Mode::from_raw_mode(0o644), 0)
+        .expect("made");
+    let (mut archive, mut said) = (Vec::new(), Vec::new());
+    let out = FileRequest::Pack { path: b"/from".to_vec(), follow: false };
+    perform(&root.fd, &out, io::empty(), &mut archive, &mut said).expect("packed");
+    assert!(String::from_utf8(said).expect("text").starts_with("from/pipe "));
+    let into = |path: &str, archive: &[u8]| {
+        let name = Some(b"from".to_vec());
+        let request = FileRequest::Unpack { path: path.into(), name, archive: false };
+        let mut said = Vec::new();
+        let done = perform(&root.fd, &request, archive, io::sink(), &mut said);
+        (done, String::from_utf8(said).expect("text"))
+    };
+    let (done, said) = into("/to", &archive);
+    done.expect("unpacked");
+    assert_eq!((root.mode("to/file"), said.as_str()), (0o640, ""));
+    let (done, said) = into("/no/such", &archive);
+    assert_eq!(
+        (number(done), said.starts_with("/no/such: ")),
+        (Some(libc::ENOENT), true),
+        "{said}"
+    );
+    let (done, said) = into("/to", b"no archive");
+    assert_eq!((number(done), said.is_empty()), (Some(libc::EINVAL), false));
 }
