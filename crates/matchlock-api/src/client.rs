@@ -3,7 +3,7 @@
 //! ```text
 //!   Connection::over ─► call ─► result
 //!                    ─► dial ─► the bytes of a TCP connection
-//!                    ─► run  ─► Program (status, resize) + Streams
+//!                    ─► run, pack, unpack ─► Program (status, resize) + Streams
 //! ```
 //! Dropping what any of them returned, or its future, closes the connection, and that cancels the call.
 
@@ -22,7 +22,9 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::control::{ClientFrame, DialParams, RunParams, ServerFrame, TtySize};
+use crate::control::{
+    ClientFrame, DialParams, PackParams, RunParams, ServerFrame, TtySize, UnpackParams,
+};
 use crate::error::RpcError;
 use crate::exec::ExitResult;
 use crate::id::RequestId;
@@ -98,12 +100,36 @@ impl Connection {
     ///
     /// # Errors
     /// [`ClientError`]; [`ClientError::Refused`] if it cannot be started.
-    pub async fn run(mut self, params: RunParams) -> Result<(Program, Streams), ClientError> {
+    pub async fn run(self, params: RunParams) -> Result<(Program, Streams), ClientError> {
         let has_stdin = params.stdin || params.tty.is_some();
-        send::<control_method::Run>(&mut self.0, params).await?;
+        self.start::<control_method::Run>(params, has_stdin).await
+    }
+
+    /// Copies files of the guest: an archive comes as standard output.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn pack(self, params: PackParams) -> Result<(Program, Streams), ClientError> {
+        self.start::<control_method::Pack>(params, false).await
+    }
+
+    /// Copies files into the guest, of an archive on standard input.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn unpack(self, params: UnpackParams) -> Result<(Program, Streams), ClientError> {
+        self.start::<control_method::Unpack>(params, true).await
+    }
+
+    async fn start<M: Method<Result = ExitResult>>(
+        mut self,
+        params: M::Params,
+        has_stdin: bool,
+    ) -> Result<(Program, Streams), ClientError> {
+        send::<M>(&mut self.0, params).await?;
         match read_one(&mut self.0).await? {
             ServerFrame::Ready => Ok(Program::attend(self.0, has_stdin)),
-            ServerFrame::Message(json) => match answer::<control_method::Run>(&json) {
+            ServerFrame::Message(json) => match answer::<M>(&json) {
                 Err(error) => Err(error),
                 Ok(_) => Err(ClientError::Protocol(None)),
             },

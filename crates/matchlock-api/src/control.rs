@@ -7,9 +7,14 @@
 //! | call | frames beside the answer |
 //! |---|---|
 //! | `run` | [`ServerFrame::Ready`] when it runs; then input and [`ClientFrame::Resize`] from the client, output to it |
+//! | `pack` | [`ServerFrame::Ready`]; then an archive to the client, as standard output |
+//! | `unpack` | [`ServerFrame::Ready`]; then an archive from the client, up to [`ClientFrame::StdinEnd`] |
 //! | `write_file` | the content from the client, up to [`ClientFrame::StdinEnd`] |
 //! | `read_file`, `log`, `log_stream` | the content to the client, as standard output |
 //! | `dial` | none: after its answer the connection carries the plain bytes of a TCP connection |
+//!
+//! `pack` and `unpack` end as programs do: status 0, or the number of an error (errno(3)). Standard error has its
+//! text, or with status 0 a line for each file that is not copied as it was.
 //!
 //! Closing the connection cancels the call. The answer is the last frame, and all output is before it.
 //! What `rpc` has for programs whose streams are JSON (`exec` and so on) is not here.
@@ -22,7 +27,7 @@ use crate::params::InvalidParams;
 use crate::rpc::{Message, Refusal, call, invalid_request};
 use matchlock_wire::{MAX_DATA, StreamId, WireError, WireMessage, put};
 
-pub use params::{AllowListResult, Arg, DialParams, RunParams, TtySize};
+pub use params::{AllowListResult, Arg, DialParams, PackParams, RunParams, TtySize, UnpackParams};
 
 /// The largest message in bytes: the arguments and the environment of a program are in one.
 pub const MAX_MESSAGE: usize = 4 << 20;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::control::{AllowListResult, DialParams, RunParams};
+use crate::control::{AllowListResult, DialParams, PackParams, RunParams, UnpackParams};
 use crate::create::{CreateParams, CreateResult};
 use crate::event::Event;
 use crate::exec::{Chunk, ExecParams, ExecResult, ExecTtyParams, ExitResult, Resize, Running};
@@ -221,6 +221,10 @@ methods! {
         Run = "run": RunParams => ExitResult, needs_id: false;
         /// Connects to a TCP port of the guest. After the answer the connection carries its plain bytes.
         Dial = "dial": DialParams => Empty, needs_id: false;
+        /// Writes files of the guest as a tar archive, as root of the guest.
+        Pack = "pack": PackParams => ExitResult, needs_id: false;
+        /// Makes files of the guest of a tar archive, as root of the guest.
+        Unpack = "unpack": UnpackParams => ExitResult, needs_id: false;
         /// Tells which hosts are allowed.
         AllowList = "allow_list": NoParams => AllowListResult, needs_id: false;
     }

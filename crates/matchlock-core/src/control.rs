@@ -5,6 +5,7 @@
 //! it ends; the directory takes the socket's name with it.
 
 mod call;
+mod copy;
 mod forward;
 mod program;
 
@@ -24,10 +25,12 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::handle::Up;
 
+pub use self::copy::{Copied, CopyError, copy_in, copy_out, finish_copy};
 pub use self::forward::{ForwardError, Forwarded, forward};
 pub use matchlock_api::client::{ClientError, Connection, Program, Streams};
-pub use matchlock_api::control::{Arg, RunParams, TtySize};
+pub use matchlock_api::control::{Arg, PackParams, RunParams, TtySize, UnpackParams};
 pub use matchlock_api::control_method;
+pub use matchlock_tar::tree::{Limits, own_name};
 
 /// Calls at one time; more wait in the backlog.
 const MAX_CONNECTIONS: usize = 512;

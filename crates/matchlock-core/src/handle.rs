@@ -77,6 +77,20 @@ impl Up {
         Execution::start(stream, request, span, deadline).await
     }
 
+    /// Starts an operation on files of the guest; `name` is how the trail calls it.
+    pub(crate) async fn file(
+        &self,
+        name: &str,
+        request: FileRequest,
+    ) -> Result<(Execution, Streams), ExecError> {
+        let argv = vec![format!("matchlock:{name}").into_bytes(), request.path().to_vec()];
+        let shown = ExecRequest { argv, ..ExecRequest::default() };
+        let deadline = Instant::now() + EXEC_START;
+        let (stream, span) = self.begin(&shown, deadline).await?;
+        let has_input = request.has_input();
+        Execution::open(stream, Request::File(request), has_input, span, deadline).await
+    }
+
     /// A stream to a port of the guest's loopback, with the record of it.
     pub(crate) async fn connect(
         &self,
@@ -225,18 +239,13 @@ impl SandboxHandle {
         Ok(Export::new(execution, streams))
     }
 
-    /// Starts an operation on files of the guest; `name` is how the trail calls it.
+    /// As [`Up::file`].
     pub(crate) async fn file(
         &self,
         name: &str,
         request: FileRequest,
     ) -> Result<(Execution, Streams), ExecError> {
-        let argv = vec![format!("matchlock:{name}").into_bytes(), request.path().to_vec()];
-        let shown = ExecRequest { argv, ..ExecRequest::default() };
-        let deadline = Instant::now() + EXEC_START;
-        let (stream, span) = self.up()?.begin(&shown, deadline).await?;
-        let has_input = matches!(request, FileRequest::Write { .. });
-        Execution::open(stream, Request::File(request), has_input, span, deadline).await
+        self.up()?.file(name, request).await
     }
 
     /// Serves published ports until the sandbox ends; `failed` is told of each connection that could

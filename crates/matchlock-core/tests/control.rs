@@ -2,18 +2,24 @@
 
 mod support;
 
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use matchlock_api::client::ClientError;
 use matchlock_api::control::{Arg, RunParams, SOCKET, TtySize};
 use matchlock_api::{HostsParams, NoParams, control_method, method};
-use matchlock_core::control::connect;
+use matchlock_core::control::{Copied, CopyError, Limits, connect, copy_in, copy_out};
 use matchlock_core::vmm::Fake;
-use matchlock_core::{Attachments, ExecFailure, ExitStatus, SandboxHandle};
-use matchlock_proto::{AgentFrame, HostFrame, INITIAL_WINDOW, Request, StreamId, WindowSize};
+use matchlock_core::{
+    Attachments, Classified, DescribeChain, ErrorKind, ExecFailure, ExitStatus, SandboxHandle,
+};
+use matchlock_proto::{
+    AgentFrame, FileRequest, HostFrame, INITIAL_WINDOW, Request, StreamId, WindowSize,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -210,5 +216,177 @@ async fn what_is_wrong_is_answered_and_disturbs_nobody() {
     let (mut program, streams) = calling().await.run(shell(true)).await.expect("run");
     drop(streams.stdin);
     assert_eq!(program.wait().await.expect("status").exit_code, 3);
+    sandbox.end().await;
+}
+
+/// Answers a copy out of the guest with this archive, these words and this status.
+fn sends(archive: Vec<u8>, words: &'static [u8], status: u8) -> Fake {
+    guest(move |request, mut peer| {
+        let Request::File(FileRequest::Pack { path, follow: false }) = request else {
+            panic!("{request:?}")
+        };
+        assert_eq!(path, b"/src/name");
+        peer.send(&AgentFrame::Started);
+        for chunk in archive.chunks(1000) {
+            peer.send(&AgentFrame::Stdout(chunk.to_vec()));
+        }
+        peer.send(&AgentFrame::Stderr(words.to_vec()));
+        peer.send(&AgentFrame::Exited(ExitStatus::Code(status)));
+    })
+}
+
+/// A small archive of one file.
+fn archive_of(path: &[u8], content: &[u8]) -> Vec<u8> {
+    use matchlock_tar::write::{Entry, Kind, end, header, pad};
+    let mut archive = Vec::new();
+    let kind = Kind::File(content.len() as u64);
+    let entry = Entry { path, kind, mode: 0o4640, uid: 0, gid: 0, mtime: (7, 0), xattrs: &[] };
+    header(&entry, &mut archive).expect("written");
+    archive.extend_from_slice(content);
+    pad(content.len() as u64, &mut archive).expect("written");
+    end(&mut archive).expect("written");
+    archive
+}
+
+const LIMITS: Limits = Limits { entries: 10, bytes: 1000 };
+
+/// A copy of `/src/name` to `to` in the home.
+async fn copied_out(home: &Path, vmm: &Fake) -> Result<Copied, CopyError> {
+    let (sandbox, directory) = sandbox(home, vmm).await;
+    let connection = connect(&directory).await.expect("connect");
+    let to = home.join("to").into_os_string().into_encoded_bytes();
+    let done = Arc::default();
+    let copying = copy_out(connection, b"/src/name".to_vec(), false, to, LIMITS, done);
+    let copied = timeout(SOON, copying).await.expect("soon");
+    sandbox.end().await;
+    copied
+}
+
+#[tokio::test]
+async fn a_copy_out_of_the_guest_is_a_file_here() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let vmm = sends(archive_of(b"other-name", b"content"), b"a \x1b[2Jnote\n", 0);
+    let copied = copied_out(home.path(), &vmm).await.expect("copied");
+    assert_eq!(copied.entries, 1);
+    assert_eq!(copied.notes, ["a \\u{1b}[2Jnote"]);
+    let file = home.path().join("to");
+    assert_eq!(std::fs::read(&file).expect("there"), b"content");
+    let mode = std::fs::metadata(&file).expect("there").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o640);
+}
+
+#[tokio::test]
+async fn what_a_hostile_guest_sends_is_not_unpacked() {
+    let long = archive_of(b"name", &[0; 1001]);
+    for (archive, text) in [
+        (archive_of(b"name/../../escaped", b"x"), "a name with \"..\""),
+        (archive_of(b"/tmp/escaped", b"x"), "an absolute name"),
+        (archive_of(b"name/beside", b"x"), "more than what was asked for"),
+        (long, "more bytes than are copied"),
+        (vec![b'x'; 5000], "the archive cannot be read"),
+    ] {
+        let home = tempfile::tempdir().expect("tempdir");
+        let error = copied_out(home.path(), &sends(archive, b"", 0)).await.expect_err(text);
+        let told = DescribeChain(&error).to_string();
+        assert!(matches!(error, CopyError::Here(_)) && told.contains(text), "{told}");
+        let names = std::fs::read_dir(home.path()).expect("listed").flatten();
+        let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let made: Vec<_> = names.filter(|name| name != ".matchlock" && name != "cache").collect();
+        assert!(made.is_empty(), "{text}: {made:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_guest_says_why_it_cannot_copy() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let vmm = sends(Vec::new(), b"/src/name: \x1b[2Jno such file\n", 2);
+    let error = copied_out(home.path(), &vmm).await.expect_err("an error");
+    assert_eq!(error.to_string(), "/src/name: \\u{1b}[2Jno such file");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    // What came before is no whole copy.
+    let home = tempfile::tempdir().expect("tempdir");
+    let vmm = sends(archive_of(b"name", b"content"), b"", 5);
+    let error = copied_out(home.path(), &vmm).await.expect_err("an error");
+    assert!(matches!(error, CopyError::Guest { .. }), "{error:?}");
+    // And what never ends but for the guest is not waited for.
+    let home = tempfile::tempdir().expect("tempdir");
+    let vmm = guest(|_, mut peer| _ = peer.send(&AgentFrame::Started));
+    let error = copied_out(home.path(), &vmm).await.expect_err("an error");
+    assert!(matches!(error, CopyError::Client(ClientError::Refused(_))), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_copy_into_the_guest_is_sent_as_it_is_taken() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let (tell, told) = mpsc::channel();
+    let vmm = guest(move |request, mut peer| {
+        let Request::File(FileRequest::Unpack { path, name, archive: false }) = request else {
+            panic!("{request:?}")
+        };
+        assert_eq!((&path[..], name.as_deref()), (&b"/to"[..], Some(&b"file"[..])));
+        peer.send(&AgentFrame::Started);
+        let mut got = Vec::new();
+        while let Some(frame) = peer.receive() {
+            match frame {
+                HostFrame::Stdin(data) => {
+                    got.extend_from_slice(&data);
+                    let len = u32::try_from(data.len()).expect("small");
+                    peer.send(&AgentFrame::Credit(StreamId::Stdin, len));
+                }
+                HostFrame::StdinEof => {
+                    peer.send(&AgentFrame::Exited(ExitStatus::Code(0)));
+                }
+                _ => {}
+            }
+        }
+        tell.send(got).expect("the test waits");
+    });
+    let (sandbox, directory) = sandbox(home.path(), &vmm).await;
+    let content: Vec<u8> = (0..3 * INITIAL_WINDOW + 1).map(|n| (n % 253) as u8).collect();
+    let from = home.path().join("file");
+    std::fs::write(&from, &content).expect("written");
+    let from = from.into_os_string().into_encoded_bytes();
+    let connection = connect(&directory).await.expect("connect");
+    let done = Arc::new(AtomicU64::new(0));
+    let copying = copy_in(connection, from, false, b"/to".to_vec(), Arc::clone(&done));
+    assert_eq!(timeout(SOON, copying).await.expect("soon").expect("copied").entries, 1);
+    let got = tokio::task::spawn_blocking(move || told.recv_timeout(SOON)).await.expect("a thread");
+    let got = got.expect("an archive");
+    assert_eq!(done.load(Ordering::Relaxed), got.len() as u64);
+    let mut archive = matchlock_tar::Archive::new(&got[..]);
+    let entry = archive.next_entry().expect("an archive").expect("an entry");
+    assert_eq!(entry.path, b"file");
+    let mut read = Vec::new();
+    archive.content().read_to_end(&mut read).expect("read");
+    assert!(read == content);
+    sandbox.end().await;
+}
+
+#[tokio::test]
+async fn a_guest_that_takes_no_more_says_why() {
+    let home = tempfile::tempdir().expect("tempdir");
+    let vmm = guest(|_, mut peer| {
+        peer.send(&AgentFrame::Started);
+        // Without credit for more than a window.
+        peer.receive();
+        peer.send(&AgentFrame::Stderr(b"/to: No space left on device\n".to_vec()));
+        peer.send(&AgentFrame::Exited(ExitStatus::Code(28)));
+    });
+    let (sandbox, directory) = sandbox(home.path(), &vmm).await;
+    let from = home.path().join("file");
+    std::fs::write(&from, vec![0; 3 * INITIAL_WINDOW as usize]).expect("written");
+    let copy = |from: &Path| {
+        let from = from.to_path_buf().into_os_string().into_encoded_bytes();
+        let directory = directory.clone();
+        async move {
+            let connection = connect(&directory).await.expect("connect");
+            let copying = copy_in(connection, from, false, b"/to".to_vec(), Arc::default());
+            timeout(SOON, copying).await.expect("soon").expect_err("an error")
+        }
+    };
+    assert_eq!(copy(&from).await.to_string(), "/to: No space left on device");
+    let missing = copy(&home.path().join("missing")).await;
+    assert!(matches!(missing, CopyError::Here(_)), "{missing:?}");
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
     sandbox.end().await;
 }

@@ -128,6 +128,15 @@ impl TreeError {
         }
     }
 
+    /// The archive ended before its time: whoever wrote it knows why.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        matches!(
+            self,
+            Self::Read(TarError::Truncated) | Self::Refused { reason: Refusal::Empty, .. }
+        )
+    }
+
     fn file(path: &[u8]) -> impl FnOnce(io::Error) -> Self {
         let path = Shown(path.to_vec());
         move |source| Self::File { path, source }

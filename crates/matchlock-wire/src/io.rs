@@ -4,6 +4,8 @@
 //! connection itself is read by one task, which never waits for a stream, and written by another
 //! ([`write_frames`]).
 
+mod blocking;
+
 use std::io;
 use std::sync::Arc;
 
@@ -11,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, Semaphore};
+
+pub use blocking::{BlockingReceiver, BlockingSender};
 
 use crate::frame::HEADER;
 use crate::{Decoder, Flood, INITIAL_WINDOW, MAX_DATA, StreamId, Window, WireError, WireMessage};
@@ -190,6 +194,18 @@ impl<M> Sender<M> {
     }
 }
 
+impl<M> Sender<M> {
+    /// The stream for a thread that may wait (`spawn_blocking`) of this runtime. Its end is the end of the
+    /// stream.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn blocking(self) -> BlockingSender<M> {
+        BlockingSender::new(self)
+    }
+}
+
 impl<M> Drop for Sender<M> {
     fn drop(&mut self) {
         if let Some(end) = self.end {
@@ -264,6 +280,15 @@ impl Receiver {
         let chunk = self.chunks.recv().await?;
         self.credits.consume(self.stream, chunk.len());
         Some(chunk)
+    }
+
+    /// The stream for a thread that may wait (`spawn_blocking`) of this runtime.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn blocking(self) -> BlockingReceiver {
+        BlockingReceiver::new(self)
     }
 
     /// Everything up to the end of the stream.

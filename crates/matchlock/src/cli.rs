@@ -23,7 +23,7 @@ use matchlock_core::service::Bounds;
 use crate::error::CliError;
 use crate::options::size::Megabytes;
 
-pub(crate) use self::enter::{AllowListArgs, AllowListCommand, ExecArgs, PortForwardArgs};
+pub(crate) use self::enter::{AllowListArgs, AllowListCommand, CpArgs, ExecArgs, PortForwardArgs};
 pub(crate) use self::images::{BuildArgs, Builder, ImageArgs, ImageCommand, PullArgs};
 pub(crate) use self::log::{LogArgs, LogLevel};
 pub(crate) use self::network::{NetworkArgs, PublishArgs};
@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Run a command in a sandbox that runs
     Exec(ExecArgs),
+    /// Copy files into a sandbox that runs, or out of it
+    Cp(CpArgs),
     /// Forward ports of this machine to a sandbox that runs
     PortForward(PortForwardArgs),
     /// Change which hosts a sandbox that runs may reach

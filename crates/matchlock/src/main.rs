@@ -64,6 +64,7 @@ fn dispatch(cli: Cli, printer: Printer, started: std::time::Instant) -> Result<u
     match cli.command {
         Some(Command::Run(args)) => commands::run::run(*args, &environment, printer, started),
         Some(Command::Exec(args)) => commands::exec::run(&args, &environment),
+        Some(Command::Cp(args)) => commands::cp::run(&args, &environment, printer),
         Some(Command::PortForward(args)) => {
             commands::port_forward::run(&args, &environment, printer)
         }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{CliError, Kind};
 
-pub(crate) use self::bars::ImageProgress;
+pub(crate) use self::bars::{ByteProgress, ImageProgress};
 pub(crate) use self::build_log::BuildLog;
 pub(crate) use self::json::JsonOutput;
 pub(crate) use self::own_line::{Standard, note_output, own_line};
@@ -151,6 +151,16 @@ impl Printer {
     /// Shows how far an image has come while the result lives, on a terminal only.
     pub(crate) fn image_progress(self, image: &str) -> ImageProgress {
         ImageProgress::new(image, self.terminal)
+    }
+
+    /// Shows how many bytes have been copied, on a terminal only.
+    pub(crate) fn byte_progress(self, text: &str) -> ByteProgress {
+        ByteProgress::new(text, self.terminal)
+    }
+
+    /// Whether standard output is for JSON.
+    pub(crate) fn json_has_stdout(self) -> bool {
+        self.json == JsonOutput::Stdout
     }
 
     /// Shows what a build does.

@@ -41,6 +41,15 @@ impl From<Vec<u8>> for Arg {
 impl Arg {
     /// The bytes.
     #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes { base64 } => &base64.0,
+        }
+    }
+
+    /// The bytes.
+    #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         match self {
             Self::Text(text) => text.into_bytes(),
@@ -110,6 +119,56 @@ impl Params for DialParams {
     }
 }
 
+/// What `pack` copies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PackParams {
+    /// A file, a directory or a link, from the root. The names in the archive begin with the last one of the
+    /// path; a path that has none, or ends in `/.`, is the content of a directory.
+    pub path: Arg,
+    /// Whether a link at the end of the path stands for what it leads to.
+    #[serde(default)]
+    pub follow: bool,
+}
+
+impl Params for PackParams {
+    fn check(&self) -> Result<(), InvalidParams> {
+        path("path", &self.path)
+    }
+}
+
+/// What `unpack` makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UnpackParams {
+    /// The destination, as `cp` understands it.
+    pub path: Arg,
+    /// The name of what is copied. Absent: the content of a directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arg>,
+    /// Whether the archive is one of the user, with any names, for a directory that is there.
+    #[serde(default)]
+    pub archive: bool,
+}
+
+impl Params for UnpackParams {
+    fn check(&self) -> Result<(), InvalidParams> {
+        path("path", &self.path)?;
+        self.name.as_ref().map_or(Ok(()), |name| path("name", name))
+    }
+}
+
+/// A path of the guest, which its kernel would end at the first NUL.
+fn path(field: &'static str, path: &Arg) -> Result<(), InvalidParams> {
+    match path.as_bytes() {
+        [] => Err(InvalidParams::new(field, format!("{field} must not be empty"))),
+        bytes if bytes.contains(&0) => {
+            Err(InvalidParams::new(field, format!("{field} must not contain NUL")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The hosts that are allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -129,6 +188,18 @@ mod tests {
             let json = serde_json::to_string(&arg).expect("JSON");
             let read: Arg = serde_json::from_str(&json).expect("a word");
             assert_eq!(read.into_bytes(), bytes, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_one() {
+        for (bytes, is_one) in [(&b"/a"[..], true), (b"", false), (b"a\0b", false), (b"\xff", true)]
+        {
+            let path = || Arg::from(bytes.to_vec());
+            assert_eq!(PackParams { path: path(), follow: false }.check().is_ok(), is_one);
+            let named = |path, name| UnpackParams { path, name: Some(name), archive: false };
+            assert_eq!(named(path(), Arg::Text("n".into())).check().is_ok(), is_one);
+            assert_eq!(named(Arg::Text("/".into()), path()).check().is_ok(), is_one);
         }
     }
 

@@ -4,13 +4,16 @@ use std::io;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use matchlock_api::control::AllowListResult;
-use matchlock_api::control::{self, Asked, ClientFrame, DialParams, ServerFrame};
+use matchlock_api::control::{
+    self, AllowListResult, Arg, Asked, ClientFrame, DialParams, PackParams, ServerFrame,
+    UnpackParams,
+};
 use matchlock_api::rpc::{Refusal, result_message};
 use matchlock_api::{
     Call, ControlCall, Empty, ErrorCode, ErrorKind, Method, RequestId, RpcError, control_method,
     method,
 };
+use matchlock_proto::FileRequest;
 use matchlock_text::{DescribeChain, escape};
 use matchlock_wire::WireMessage;
 use matchlock_wire::io::read_one;
@@ -41,9 +44,18 @@ pub(super) async fn answer(mut stream: UnixStream, up: &Up) -> io::Result<()> {
     let wrong = |error| refuse(&Refusal { id: Some(id.clone()), error });
     match asked {
         Asked::Control(ControlCall::Run(params)) => match program::request(params) {
-            Ok(request) => program::run(stream, &id, request, up).await,
+            Ok(request) => program::run(stream, &id, up.exec(request)).await,
             Err(error) => send(&mut stream, wrong(error)).await,
         },
+        Asked::Control(ControlCall::Pack(PackParams { path, follow })) => {
+            let request = FileRequest::Pack { path: path.into_bytes(), follow };
+            program::run(stream, &id, up.file("pack", request)).await
+        }
+        Asked::Control(ControlCall::Unpack(UnpackParams { path, name, archive })) => {
+            let name = name.map(Arg::into_bytes);
+            let request = FileRequest::Unpack { path: path.into_bytes(), name, archive };
+            program::run(stream, &id, up.file("unpack", request)).await
+        }
         Asked::Control(ControlCall::Dial(params)) => dial(stream, &id, params, up).await,
         Asked::Control(ControlCall::AllowList(_)) => {
             let policy = up.policy().ok_or_else(no_interception);

@@ -1,4 +1,4 @@
-//! `run`: a program of the guest, with its streams as frames.
+//! `run`, `pack` and `unpack`: a program of the guest, or what ends as one, with its streams as frames.
 
 use std::io;
 use std::sync::Arc;
@@ -17,8 +17,7 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::call::{done, refuse};
-use crate::exec::{ExecControl, StdinSender, Streams};
-use crate::handle::Up;
+use crate::exec::{ExecControl, ExecError, Execution, StdinSender, Streams};
 use crate::service::fault::of_exec;
 
 /// What the guest is to run.
@@ -52,12 +51,11 @@ fn size(TtySize { rows, cols }: TtySize) -> WindowSize {
     WindowSize { rows, cols }
 }
 
-/// Runs it, and answers with how it ended. A client that goes away cancels it.
+/// Carries the streams of what is started, and answers with how it ended. A client that goes away cancels it.
 pub(super) async fn run(
     stream: UnixStream,
     id: &RequestId,
-    request: ExecRequest,
-    up: &Up,
+    starting: impl Future<Output = Result<(Execution, Streams), ExecError>>,
 ) -> io::Result<()> {
     let since = Instant::now();
     let (reader, writer) = stream.into_split();
@@ -65,7 +63,7 @@ pub(super) async fn run(
     let credits = Arc::new(Credits::default());
     let writing = write_frames(writer, outgoing, Arc::clone(&credits), ServerFrame::Credit);
     let refused = |error| refuse(&Refusal { id: Some(id.clone()), error });
-    let (mut execution, Streams { stdin, stdout, stderr }) = match up.exec(request).await {
+    let (mut execution, Streams { stdin, stdout, stderr }) = match starting.await {
         Ok(started) => started,
         Err(error) => {
             drop(frames.send(refused(of_exec(&error))));

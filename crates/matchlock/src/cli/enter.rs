@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::{Args, Subcommand};
 
 use super::run::CommandArgs;
+use crate::options::size::Megabytes;
 
 /// `exec`.
 #[derive(Debug, Args)]
@@ -36,6 +37,33 @@ pub(crate) struct ExecArgs {
 
     #[command(flatten)]
     pub(crate) command: CommandArgs,
+}
+
+/// `cp`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "matchlock cp [OPTIONS] ID|NAME:SRC DST|-\n       matchlock cp [OPTIONS] SRC|- ID|NAME:DST"
+)]
+pub(crate) struct CpArgs {
+    /// Copy what a link SRC leads to, and not the link
+    #[arg(short = 'L', long)]
+    pub(crate) follow_link: bool,
+
+    /// Take no more than this out of a sandbox: a number of MB, or 500m, 2g
+    #[arg(long, value_name = "SIZE", default_value = "64g")]
+    pub(crate) max_size: Megabytes,
+
+    /// Do not say what was copied
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Print one JSON object instead of text, or write it to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    pub(crate) json: Option<OsString>,
+
+    #[arg(hide = true)]
+    pub(crate) positionals: Vec<OsString>,
 }
 
 /// `port-forward`.

@@ -114,6 +114,7 @@ fn flag(command: &Command) -> Option<&OsStr> {
         Command::Audit(args) => match &args.command {
             AuditCommand::Verify(args) => &args.json,
         },
+        Command::Cp(args) => &args.json,
         Command::Diagnose(args) => &args.json,
         Command::Version(args) => &args.json,
         Command::Completion(_) | Command::Exec(_) | Command::PortForward(_) | Command::Rpc(_) => {

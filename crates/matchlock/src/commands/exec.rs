@@ -2,10 +2,9 @@
 
 use matchlock_core::WindowSize;
 use matchlock_core::control::{Arg, ClientError, Program, RunParams, Streams, TtySize};
-use tokio::task::JoinHandle;
 
 use super::enter::{Running, describe};
-use super::pump;
+use super::pump::{self, Abandoned};
 use crate::cli::ExecArgs;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, OUTPUT_CLOSED};
@@ -117,17 +116,6 @@ async fn attend(
         }
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(OUTPUT_CLOSED),
         Err(error) => Err(CliError::of_io("cannot write the command's output", &error)),
-    }
-}
-
-/// A task that ends with this value.
-struct Abandoned(Option<JoinHandle<()>>);
-
-impl Drop for Abandoned {
-    fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
     }
 }
 

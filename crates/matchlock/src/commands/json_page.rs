@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    allow_list, audit, build, diagnose, image, pull, run, sandboxes::samples, version, volume,
+    allow_list, audit, build, cp, diagnose, image, pull, run, sandboxes::samples, version, volume,
 };
 use crate::error::CliError;
 use crate::printer::failure_object;
@@ -51,6 +51,7 @@ fn the_page_has_the_fields_of_every_command() {
         ("rm", samples::removed()),
         ("gc", samples::collected()),
         ("allow-list", allow_list::sample()),
+        ("cp", cp::sample()),
         ("pull", pull::sample()),
         ("build", build::sample()),
         ("image ls", image::sample_of_ls()),

@@ -4,6 +4,7 @@ pub(crate) mod allow_list;
 pub(crate) mod audit;
 pub(crate) mod build;
 pub(crate) mod completion;
+pub(crate) mod cp;
 pub(crate) mod diagnose;
 mod enter;
 pub(crate) mod exec;

@@ -5,6 +5,7 @@ use std::io;
 use matchlock_core::{InputSender, Output, WindowSize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::printer::{Standard, note_output};
 use crate::terminal::Terminal;
@@ -30,7 +31,16 @@ pub(super) async fn output<S: AsyncWrite + Standard + Unpin>(
 }
 
 /// Copies our standard input to the program, to its end or until the program ends.
-pub(super) async fn input<M>(mut from: impl AsyncRead + Unpin, to: InputSender<M>) {
+pub(super) async fn input<M>(from: impl AsyncRead + Unpin, to: InputSender<M>) {
+    input_counted(from, to, |_| {}).await;
+}
+
+/// The same; `count` is told of the bytes that were sent.
+pub(super) async fn input_counted<M>(
+    mut from: impl AsyncRead + Unpin,
+    to: InputSender<M>,
+    count: impl Fn(usize),
+) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match from.read(&mut buffer).await {
@@ -40,6 +50,7 @@ pub(super) async fn input<M>(mut from: impl AsyncRead + Unpin, to: InputSender<M
                 if to.send(buffer.get(..n).unwrap_or_default()).await.is_err() {
                     return;
                 }
+                count(n);
             }
         }
     }
@@ -54,5 +65,16 @@ pub(super) async fn sizes(terminal: &Terminal, resized: impl Fn(WindowSize)) {
     resized(terminal.size());
     while changes.recv().await.is_some() {
         resized(terminal.size());
+    }
+}
+
+/// A task that ends with this value.
+pub(super) struct Abandoned(pub(super) Option<JoinHandle<()>>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }

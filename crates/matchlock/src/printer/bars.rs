@@ -1,6 +1,7 @@
 //! What a pull shows on a terminal: a line about the image, and a bar for each layer that comes.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,12 @@ struct View {
     image: String,
     layers: Mutex<Layers>,
 }
+
+/// Nobody needs to be told of what takes less.
+const LONG: Duration = Duration::from_secs(1);
+
+/// The line of a copy.
+const BYTES: &str = "{spinner} {msg}: {bytes} ({bytes_per_sec})";
 
 #[derive(Debug, Default)]
 struct Layers {
@@ -59,6 +66,39 @@ impl Progress for ImageProgress {
 impl Drop for ImageProgress {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+/// How many bytes have been copied, if that takes longer.
+#[derive(Debug)]
+pub(crate) struct ByteProgress(Option<ProgressBar>);
+
+impl ByteProgress {
+    pub(super) fn new(text: &str, shown: bool) -> Self {
+        Self(shown.then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+            bar.with_style(style(BYTES)).with_message(harmless(text))
+        }))
+    }
+
+    /// Shows the count until the caller stops to wait for this.
+    pub(crate) async fn follow(&self, count: &AtomicU64) {
+        let Some(bar) = &self.0 else { return std::future::pending().await };
+        tokio::time::sleep(LONG).await;
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+        loop {
+            bar.set_position(count.load(Ordering::Relaxed));
+            bar.tick();
+            tokio::time::sleep(TICK).await;
+        }
+    }
+}
+
+impl Drop for ByteProgress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
     }
 }
 
@@ -215,6 +255,20 @@ mod tests {
         assert!(view.layers().active.is_empty());
         view.event(&Event::Retrying { index: 0, attempt: 2 });
         assert_eq!(view.head.message(), "example\u{fffd}[2J: layer 1 broke off: attempt 2");
+    }
+
+    #[test]
+    fn bytes_are_counted_on_one_line() {
+        let paper = Paper::default();
+        let target = ProgressDrawTarget::term_like(Box::new(paper.clone()));
+        let progress = ByteProgress::new("vm-1\x1b[2J", true);
+        let bar = progress.0.as_ref().expect("shown");
+        bar.set_draw_target(target);
+        bar.set_position(3 << 20);
+        bar.force_draw();
+        let shown = paper.0.lock().expect("whole").clone();
+        assert!(shown.contains("vm-1\u{fffd}[2J: 3.00 MiB ("), "{shown:?}");
+        assert!(ByteProgress::new("vm-1", false).0.is_none());
     }
 
     #[test]
