@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use matchlock_core::image::store::RootImage;
 use matchlock_core::vmm::AcceleratorRequest;
 use matchlock_core::{
-    Artefacts, Attachments, CoreError, Cpus, DescribeChain, DiskSize, DiskTemplate, HostSetup,
-    ImageSpec, KernelSource, Launcher, Lifetime, MemorySize, NetworkSpec, SandboxHandle,
-    SandboxSpec, StateRoot,
+    Artefacts, Attachments, ConfinementSpec, CoreError, Cpus, DescribeChain, DiskSize,
+    DiskTemplate, HostSetup, ImageSpec, KernelSource, Launcher, Level, Lifetime, Limits,
+    MemorySize, NetworkSpec, SandboxHandle, SandboxSpec, StateRoot,
 };
 use matchlock_testkit::{leaks, repository, wait_until};
 use tempfile::TempDir;
@@ -38,6 +38,7 @@ pub(crate) struct Lab {
     home: TempDir,
     plain: Shared,
     privileged: Shared,
+    hardened: Shared,
     half: Shared,
 }
 
@@ -58,6 +59,7 @@ impl Lab {
             home: tempfile::Builder::new().prefix("mlab").tempdir().expect("a directory"),
             plain: Shared::new(),
             privileged: Shared::new(),
+            hardened: Shared::new(),
             half: Shared::new(),
         }
     }
@@ -81,7 +83,18 @@ impl Lab {
 
     /// A sandbox with `privileged`.
     pub(crate) async fn privileged(&self) -> &SandboxHandle {
-        self.shared(&self.privileged, SandboxSpec { privileged: true, ..spec() }.into()).await
+        self.shared(
+            &self.privileged,
+            SandboxSpec { confinement: ConfinementSpec::privileged(), ..spec() }.into(),
+        )
+        .await
+    }
+
+    /// A hardened sandbox.
+    pub(crate) async fn hardened(&self) -> &SandboxHandle {
+        let confinement = ConfinementSpec { level: Level::Hardened, ..ConfinementSpec::default() };
+        let spec = SandboxSpec { confinement, network: None, ..spec() };
+        self.shared(&self.hardened, spec.into()).await
     }
 
     /// A sandbox with half of a CPU.
@@ -132,7 +145,7 @@ impl Lab {
     /// Ends everything and checks that nothing is left.
     pub(crate) fn tear_down(&mut self, before: &Footprint, limit: Duration) {
         let runtime = self.runtime.take().expect("torn down once");
-        for shared in [&mut self.plain, &mut self.privileged, &mut self.half] {
+        for shared in [&mut self.plain, &mut self.privileged, &mut self.hardened, &mut self.half] {
             if let Some(Ok(sandbox)) = shared.take() {
                 runtime.block_on(sandbox.stop(Duration::from_millis(100)));
             }
@@ -197,7 +210,8 @@ pub(crate) fn spec() -> SandboxSpec {
         disks: Vec::new(),
         export: false,
         hostname: Some(HOSTNAME.parse().expect("valid")),
-        privileged: false,
+        confinement: ConfinementSpec::default(),
+        limits: Limits::default(),
         env: vec![(name.to_vec(), value.to_vec())],
         hosts: Vec::new(),
         network: Some(NetworkSpec::default()),

@@ -27,6 +27,7 @@ macro_rules! cases {
 mod background;
 mod boot;
 mod cancel;
+mod confinement;
 mod cpu_limit;
 mod disks;
 mod environment;
@@ -70,6 +71,7 @@ const ALL: &[&[Case]] = &[
     lookup::CASES,
     isolation::CASES,
     cancel::CASES,
+    confinement::CASES,
     background::CASES,
     hardening::CASES,
     cpu_limit::CASES,

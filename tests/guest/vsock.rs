@@ -1,9 +1,10 @@
 //! The control channel against programs of the guest.
 
 use crate::lab::Lab;
-use crate::run::{Program, argv};
+use crate::run::{Program, argv, python};
 
 cases![
+    a_program_without_privileges_has_no_such_sockets,
     no_program_reaches_a_port_of_the_host,
     no_program_reaches_the_agent,
     the_port_of_the_agent_cannot_be_taken,
@@ -39,11 +40,27 @@ fn connect(targets: &[String]) -> Program {
     argv(words)
 }
 
+async fn a_program_without_privileges_has_no_such_sockets(lab: &Lab) {
+    let script = "
+import socket
+try:
+    print(socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM))
+except PermissionError:
+    print('refused')
+";
+    for user in ["root", "nobody"] {
+        let text = python(script).user(user).text(lab.plain().await).await;
+        assert_eq!(text, "refused", "{user}");
+    }
+}
+
+// The others have every privilege that there is.
+
 async fn no_program_reaches_a_port_of_the_host(lab: &Lab) {
     let ports = [0, 1, 22, 1024, 5000, 5001, 5002, u32::MAX - 1];
     let targets = ports.map(|port| format!("2:{port}"));
     for user in ["root", "nobody"] {
-        let text = connect(&targets).user(user).text(lab.plain().await).await;
+        let text = connect(&targets).user(user).text(lab.privileged().await).await;
         assert_eq!(text.lines().collect::<Vec<_>>(), ["ECONNRESET"; 8], "{user}");
     }
 }
@@ -53,7 +70,7 @@ async fn no_program_reaches_the_agent(lab: &Lab) {
     let targets = ["0:5000", "1:5000", "4294967295:5000", "own:5000", "own:5001", "99:5000"];
     let targets = targets.map(str::to_owned);
     for user in ["root", "nobody"] {
-        let text = connect(&targets).user(user).text(lab.plain().await).await;
+        let text = connect(&targets).user(user).text(lab.privileged().await).await;
         for (target, result) in targets.iter().zip(text.lines()) {
             assert!(result.starts_with('E'), "{target} as {user}: {result}");
         }
@@ -74,7 +91,7 @@ for reuse in 0, 1:
         except OSError as error:
             print(errno.errorcode[error.errno])
 ";
-    let sandbox = lab.plain().await;
+    let sandbox = lab.privileged().await;
     let text = argv(["python3", "-ISc", script]).text(sandbox).await;
     for result in text.lines() {
         assert!(["EADDRINUSE", "EADDRNOTAVAIL"].contains(&result), "{text}");
@@ -97,7 +114,7 @@ for number in range(2000):
         refused += 1
 print(refused)
 ";
-    let sandbox = lab.plain().await;
+    let sandbox = lab.privileged().await;
     let mut flood = argv(["python3", "-ISc", script]).user("nobody").start(sandbox).await;
     flood.wait_for("flooding").await;
     assert_eq!(argv(["echo", "during"]).text(sandbox).await, "during");

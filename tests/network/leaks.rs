@@ -163,7 +163,8 @@ seen['own'] = send(own, f'/own?{key}', ('x-odd', key), ('authorization', value))
 fn the_value_is_nowhere_but_at_its_server() {
     const CANARY: &str = "canary-7d1e0b55c9-value";
     let lab = NetLab::new();
-    let flags = ["--secret", "KEY@api.example.com", "--json"];
+    // A program with every privilege sees it no more than others.
+    let flags = ["--secret", "KEY@api.example.com", "--json", "--privileged"];
     let program = r"
 key = os.environ['KEY']
 canary = sys.argv[1] + '-' + 'value'

@@ -60,6 +60,10 @@ pub(crate) enum Need {
     DockerRegistry,
     /// Fills that registry, and is what pulling is compared to.
     Skopeo,
+    /// What programs in a sandbox make sandboxes of their own with.
+    Bubblewrap,
+    /// Traces programs in a sandbox.
+    Strace,
     /// `fsck.erofs`, a second opinion on what the writer of EROFS writes.
     ErofsUtils,
 }
@@ -80,6 +84,9 @@ pub(crate) const NETWORK_TESTS: [Need; 13] = [
     Need::Netty,
     Need::Iproute,
 ];
+
+/// What the tests of the guest run in a sandbox with the host's programs.
+pub(crate) const GUEST_TESTS: [Need; 2] = [Need::Bubblewrap, Need::Strace];
 
 /// What the tests of images run on the host.
 pub(crate) const IMAGE_TESTS: [Need; 3] = [Need::DockerRegistry, Need::Skopeo, Need::ErofsUtils];
@@ -123,6 +130,8 @@ impl Need {
             Self::DockerRegistry => "docker-registry",
             Self::Skopeo => "skopeo",
             Self::ErofsUtils => "fsck.erofs",
+            Self::Bubblewrap => "bwrap",
+            Self::Strace => "strace",
         }
     }
 
@@ -189,6 +198,7 @@ impl Need {
             (Self::Iproute, APT | APK) => "iproute2",
             (Self::Iproute, _) => "iproute",
             (Self::ErofsUtils, _) => "erofs-utils",
+            (Self::Bubblewrap, _) => "bubblewrap",
             (Self::Nginx, APT) => "nginx-light",
             (Self::Nginx, _) => "nginx",
             (Self::Netty, APT) => "libnetty-java",
@@ -198,6 +208,7 @@ impl Need {
                 | Self::Git
                 | Self::Openssl
                 | Self::Mmdebstrap
+                | Self::Strace
                 | Self::DockerRegistry
                 | Self::Skopeo,
                 _,

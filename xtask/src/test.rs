@@ -74,6 +74,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 
 /// Builds what the end-to-end tests need, and runs them.
 fn end_to_end(workspace: &Workspace, args: &Args, report: &mut Report) -> Result<()> {
+    report.step("programs for guests", || setup::ensure(&setup::GUEST_TESTS));
     report.step("network clients", || setup::ensure(&setup::NETWORK_TESTS));
     let mut images = None;
     report.step("images", || {

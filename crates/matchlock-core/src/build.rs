@@ -25,7 +25,9 @@ use crate::error::CoreError;
 use crate::exec::{ExecError, Streams};
 use crate::handle::SandboxHandle;
 use crate::launcher::Launcher;
-use crate::spec::{Attachments, ImageSpec, Lifetime, NetworkSpec, SandboxSpec, SecretValues};
+use crate::spec::{
+    Attachments, ConfinementSpec, ImageSpec, Lifetime, NetworkSpec, SandboxSpec, SecretValues,
+};
 use crate::values::{Cpus, DiskSize, MemorySize};
 
 /// What the sandboxes of all steps have in common.
@@ -183,7 +185,8 @@ impl StepSettings {
             disks: Vec::new(),
             export: true,
             hostname: None,
-            privileged: false,
+            confinement: ConfinementSpec::default(),
+            limits: matchlock_proto::Limits::default(),
             env: Vec::new(),
             hosts: self.hosts.clone(),
             network,

@@ -22,7 +22,7 @@ use crate::build::StepSettings;
 use crate::exec::{ExecError, Output, StdinSender, Streams};
 use crate::export::{BlockingExport, Export};
 use crate::handle::SandboxHandle;
-use crate::spec::{Attachments, DiskSource, DiskSpec, SandboxSpec};
+use crate::spec::{Attachments, ConfinementSpec, DiskSource, DiskSpec, SandboxSpec};
 use crate::values::InvalidConfig;
 use crate::volume::Attached;
 
@@ -85,7 +85,12 @@ pub fn sandbox(
     let (source, target) = (DiskSource::BuildCache, CACHE.parse()?);
     let disk = DiskSpec { source, target, access: cache.access(), owner: None };
     let (spec, with) = settings.sandbox(image, true);
-    let spec = SandboxSpec { disks: vec![disk], export: false, privileged: true, ..spec };
+    let spec = SandboxSpec {
+        disks: vec![disk],
+        export: false,
+        confinement: ConfinementSpec::privileged(),
+        ..spec
+    };
     Ok((spec, Attachments { disks: vec![cache], ..with }))
 }
 

@@ -66,7 +66,10 @@ pub use matchlock_image as image;
 pub use matchlock_intercept::hooks;
 pub use matchlock_net as net;
 pub use matchlock_policy as policy;
-pub use matchlock_proto::{ExecFailure, ExecRequest, ExitStatus, FileEntry, Stdin, WindowSize};
+pub use matchlock_proto::{
+    ExecFailure, ExecRequest, ExitStatus, FileEntry, Level, Limits, Resource, Stdin, Ulimit,
+    WindowSize,
+};
 pub use matchlock_text as text;
 pub use matchlock_text::DescribeChain;
 pub use matchlock_vmm as vmm;
@@ -74,14 +77,14 @@ pub use matchlock_wire::io::Sender as InputSender;
 pub use phase::{EndCause, Ending, Phase};
 pub use registry_dial::RegistryDial;
 pub use spec::{
-    Attachments, DiskSource, DiskSpec, ImageSpec, Lifetime, NetworkSpec, PrivateRule, SandboxSpec,
-    SecretRule, SecretValues,
+    Attachments, ConfinementSpec, DiskSource, DiskSpec, ImageSpec, Lifetime, NetworkSpec,
+    PrivateRule, SandboxSpec, SecretRule, SecretValues,
 };
 pub use state::{
     EndRecord, LifecycleRecord, Released, SandboxRecord, SandboxStatus, StateError, StateRoot,
     Swept,
 };
 pub use values::{
-    Cpus, DiskSize, Hostname, InvalidConfig, MemorySize, MountPoint, Mtu, SandboxName, host_cpus,
-    host_memory_mib,
+    Capabilities, Cpus, DiskSize, Hostname, InvalidConfig, MemorySize, MountPoint, Mtu,
+    SandboxName, check_limits, host_cpus, host_memory_mib, ulimit, ulimit_text,
 };

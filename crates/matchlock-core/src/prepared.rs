@@ -212,7 +212,8 @@ fn boot_config(
         network: network.map(|network| network.config.clone()),
         ca_pem: network.and_then(|network| network.ca_pem.clone()),
         cpu_limit: spec.cpus.limit(),
-        privileged: spec.privileged,
+        confinement: spec.confinement.resolve(),
+        limits: spec.limits.clone(),
         env,
     })
 }
@@ -227,7 +228,7 @@ fn summary(spec: &SandboxSpec, network: Option<&NetworkSettings>) -> Start {
         version: env!("CARGO_PKG_VERSION"),
         image,
         image_digest,
-        privileged: spec.privileged,
+        privileged: spec.confinement.is_privileged(),
         network: network.map(|network| network::summary(&network.policy)),
     }
 }

@@ -4,6 +4,7 @@
 //! and no value of a secret. [`Attachments`] are what goes with it and cannot be written down.
 
 mod attachments;
+mod confinement;
 mod network;
 mod text;
 
@@ -14,12 +15,16 @@ use std::time::Duration;
 use matchlock_image::digest::Digest;
 use matchlock_image::store::RootImage;
 use matchlock_policy::HostName;
+use matchlock_proto::Limits;
 use serde::{Deserialize, Serialize};
 
 pub use attachments::{Attachments, SecretValues};
+pub use confinement::ConfinementSpec;
 pub use network::{NetworkSpec, PrivateRule, SecretRule};
 
-use crate::values::{Cpus, DiskSize, Hostname, InvalidConfig, MemorySize, MountPoint, SandboxName};
+use crate::values::{
+    Cpus, DiskSize, Hostname, InvalidConfig, MemorySize, MountPoint, SandboxName, check_limits,
+};
 use crate::volume::{Access, Attached, VolumeError, VolumeName, Volumes, attach_file};
 
 /// Everything that decides how a sandbox is made.
@@ -43,8 +48,10 @@ pub struct SandboxSpec {
     pub export: bool,
     /// Guest host name; the sandbox's id when absent.
     pub hostname: Option<Hostname>,
-    /// No seccomp filter and no capability bounds in the guest.
-    pub privileged: bool,
+    /// What programs may do with the guest's kernel.
+    pub confinement: ConfinementSpec,
+    /// What programs may take.
+    pub limits: Limits,
     /// Environment of every execution; later entries win.
     #[serde(with = "text::env")]
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
@@ -160,6 +167,8 @@ impl SandboxSpec {
     /// Refuses what cannot be, and attachments of another description.
     pub(crate) fn check(&self, with: &Attachments) -> Result<(), InvalidConfig> {
         self.disks.iter().try_for_each(DiskSpec::check)?;
+        self.confinement.check()?;
+        check_limits(&self.limits)?;
         let claimed = with.disks.iter().map(Attached::access);
         if !claimed.eq(self.disks.iter().map(|disk| disk.access)) {
             return Err(InvalidConfig::Unattached("disks"));

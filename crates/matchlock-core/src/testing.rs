@@ -3,7 +3,7 @@
 use std::process::{Child, Command};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::spec::{ImageSpec, Lifetime, SandboxSpec};
+use crate::spec::{ConfinementSpec, ImageSpec, Lifetime, SandboxSpec};
 use crate::values::{Cpus, DiskSize, MemorySize};
 
 /// A process that is being started has copies of all our descriptors until it executes its program, and
@@ -37,7 +37,8 @@ pub(crate) fn spec() -> SandboxSpec {
         disks: Vec::new(),
         export: false,
         hostname: None,
-        privileged: false,
+        confinement: ConfinementSpec::default(),
+        limits: matchlock_proto::Limits::default(),
         env: Vec::new(),
         hosts: Vec::new(),
         network: None,

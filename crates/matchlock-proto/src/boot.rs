@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::{Confinement, Limits};
+
 /// The payload of [`crate::Request::Boot`].
 ///
 /// It travels over vsock and not on the kernel command line, so that nothing in it can inject a
@@ -35,8 +37,10 @@ pub struct BootConfig {
     pub ca_pem: Option<String>,
     /// CPU time of everything that is executed, together; `None` is no limit.
     pub cpu_limit: Option<CpuLimit>,
-    /// Leave out the seccomp filter, the capability bounds and `no_new_privs`.
-    pub privileged: bool,
+    /// What programs may do with the kernel.
+    pub confinement: Confinement,
+    /// What programs may take.
+    pub limits: Limits,
     /// Environment of every execution, in order, later entries win; `PATH` has a default.
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
 }

@@ -18,6 +18,7 @@
 
 mod boot;
 mod codec;
+mod confinement;
 mod exec;
 mod files;
 
@@ -28,6 +29,7 @@ pub use boot::{
     NetworkConfig, RootConfig, UpperLayer,
 };
 pub use codec::MAX_CONTROL;
+pub use confinement::{Confinement, Level, Limits, Resource, Ulimit};
 pub use exec::{
     AgentFrame, ExecFailure, ExecRequest, ExitStatus, HostFrame, Request, Stdin, WindowSize,
 };

@@ -10,6 +10,7 @@ mod mounts;
 mod netlink;
 mod network;
 mod root;
+mod sysctl;
 mod trust;
 
 use std::ffi::OsStr;
@@ -105,10 +106,12 @@ pub fn boot(
     }
     console::optional("set the clock", set_clock(config.realtime));
     console::optional("credit entropy", credit_entropy(&config.entropy));
+    let level = config.confinement.level;
+    sysctl::set(level);
     let upper = root::assemble(&config.root)?;
     root::switch()?;
     let root_us = now_us();
-    mounts::complete(config.privileged)?;
+    mounts::complete(level, config.limits.shm_size)?;
     disks::mount_all(&config.disks)?;
     if let Some(path) = &config.working_dir {
         // A program that shall start there is told why it cannot.
@@ -130,6 +133,9 @@ pub fn boot(
     if let Some(limit) = config.cpu_limit {
         cgroups.limit(limit).required(BootStep::Cgroups, "limit the CPU time")?;
     }
+    if let Some(pids) = config.limits.pids {
+        cgroups.limit_pids(pids).required(BootStep::Cgroups, "limit the processes")?;
+    }
     // Last, when the agent writes nothing any more.
     let export = upper.map(|upper| Layer::new(upper, authority)).transpose();
     let export = export.required(BootStep::UpperLayer, "look at the writable layer")?;
@@ -141,7 +147,8 @@ pub fn boot(
         ready_us: now_us(),
         kernel,
     };
-    Ok((Guest { env, privileged: config.privileged, export, cgroups }, report))
+    let (confinement, ulimits) = (config.confinement.into(), config.limits.ulimits);
+    Ok((Guest { env, confinement, ulimits, export, cgroups }, report))
 }
 
 /// Its owner is root and its mode 0755, with all that were missing above it, as with container engines.

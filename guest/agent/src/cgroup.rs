@@ -71,6 +71,14 @@ impl Cgroups {
         write(self.directory.as_fd(), "cpu.max", &format!("{quota_us} {period_us}"))
     }
 
+    /// Limits the processes and threads of all executions together.
+    ///
+    /// # Errors
+    /// When the limit cannot be set.
+    pub fn limit_pids(&self, pids: u32) -> io::Result<()> {
+        write(self.directory.as_fd(), "pids.max", &pids.to_string())
+    }
+
     /// Makes a group for one execution.
     pub(crate) fn enter(&self, name: String) -> io::Result<Cgroup> {
         let directory = make(self.directory.as_fd(), &name)?;

@@ -13,6 +13,8 @@
 //! everything in its control group is killed when the program has ended or [`GRACE`] has passed.
 
 pub mod environment;
+mod limits;
+mod masks;
 mod process;
 mod program;
 mod report;

@@ -20,6 +20,7 @@
 pub mod authority;
 pub mod boot;
 pub mod cgroup;
+pub mod confinement;
 mod connection;
 mod console;
 pub mod exec;
@@ -42,8 +43,10 @@ pub use pid1::run;
 pub struct Guest {
     /// Environment of every execution.
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Executions keep every capability and have no filter.
-    pub privileged: bool,
+    /// What executions may do with the kernel.
+    pub confinement: confinement::Confined,
+    /// Limits of each program's processes.
+    pub ulimits: Vec<matchlock_proto::Ulimit>,
     /// The writable layer, when it will be exported.
     pub export: Option<export::Layer>,
     /// Where executions are counted and limited.

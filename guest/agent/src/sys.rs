@@ -187,7 +187,7 @@ pub(crate) fn kill(target: i32, signal: i32) -> io::Result<()> {
     check(unsafe { libc::kill(target, signal) }.into()).map(drop)
 }
 
-/// Installs a seccomp filter for the calling thread (seccomp(2)); needs `no_new_privs`.
+/// Installs a seccomp filter for the calling thread (seccomp(2)); needs `no_new_privs` or `CAP_SYS_ADMIN`.
 pub(crate) fn install_filter(program: &[Instruction]) -> io::Result<()> {
     #[repr(C)]
     struct Program {

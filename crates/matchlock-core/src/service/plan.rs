@@ -18,7 +18,8 @@ use super::fault::{invalid, of_value};
 use super::network::hosts;
 use crate::id::random;
 use crate::spec::{
-    DiskSource, DiskSpec, ImageSpec, Lifetime, NetworkSpec, SandboxSpec, SecretValues,
+    ConfinementSpec, DiskSource, DiskSpec, ImageSpec, Lifetime, NetworkSpec, SandboxSpec,
+    SecretValues,
 };
 use crate::values::{Cpus, DiskSize, MemorySize, Mtu, host_cpus, host_memory_mib};
 use crate::volume::Access;
@@ -73,7 +74,11 @@ impl Plan {
             disks: disks(extra_disks.unwrap_or_default())?,
             export: false,
             hostname: hostname.transpose()?,
-            privileged: privileged.unwrap_or(false),
+            confinement: match privileged {
+                Some(true) => ConfinementSpec::privileged(),
+                Some(false) | None => ConfinementSpec::default(),
+            },
+            limits: matchlock_proto::Limits::default(),
             env: variables("env", &env.unwrap_or_default())?,
             hosts: added(&network)?,
             network: describe(&network, open_private, egress, &secrets)?,

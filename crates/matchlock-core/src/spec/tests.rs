@@ -28,7 +28,8 @@ fn spec() -> SandboxSpec {
         disks: vec![disk],
         export: false,
         hostname: Some("box".parse().expect("valid")),
-        privileged: false,
+        confinement: ConfinementSpec::default(),
+        limits: Limits::default(),
         env: vec![(b"TEXT".to_vec(), b"word".to_vec()), (b"BYTES".to_vec(), b"\xff\x00".to_vec())],
         hosts: vec![("db.example.com".parse().expect("a name"), [10, 0, 0, 5].into())],
         network: Some(NetworkSpec {

@@ -57,6 +57,26 @@ pub enum InvalidConfig {
         /// Value asked for in bytes.
         wanted: i64,
     },
+    /// No name of a capability.
+    Capability(String),
+    /// It would undo what the hardened level is.
+    NotHardened(&'static str),
+    /// No limit that a process can have.
+    Ulimit {
+        /// The limit.
+        text: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// No number of processes that a guest can have.
+    Pids {
+        /// The lowest.
+        min: u32,
+        /// The highest.
+        max: u32,
+    },
+    /// A file system without room.
+    ShmSize,
     /// Not a host name of RFC 1123.
     Hostname(String),
     /// Not a name that a sandbox can have.
@@ -91,6 +111,11 @@ impl InvalidConfig {
             Self::NoMtu | Self::Mtu { .. } => "mtu",
             Self::Hostname(_) => "hostname",
             Self::Name(_) => "name",
+            Self::Capability(_) => "confinement.capabilities",
+            Self::NotHardened(_) => "confinement.level",
+            Self::Ulimit { .. } => "limits.ulimits",
+            Self::Pids { .. } => "limits.pids",
+            Self::ShmSize => "limits.shm_size",
             Self::Certificate(_) => "network.upstream_ca",
             Self::UselessSecret { .. } => "network.secrets",
             Self::Unattached(field) => field,
@@ -132,6 +157,11 @@ impl InvalidConfig {
             Self::Mtu { wanted } => {
                 write!(f, "{name} must be from {} to {}, not {wanted}", Mtu::MIN, Mtu::MAX)
             }
+            Self::Capability(text) => write!(f, "{name}: there is no capability {text:?}"),
+            Self::NotHardened(what) => write!(f, "{name} does not go with {what}"),
+            Self::Ulimit { text, why } => write!(f, "{name} {text:?}: {why}"),
+            Self::Pids { min, max } => write!(f, "{name} must be from {min} to {max}"),
+            Self::ShmSize => write!(f, "{name} must be > 0"),
             Self::Certificate(why) => write!(f, "{name}: {why}"),
             Self::UselessSecret { secret, host, rule } => write!(
                 f,
@@ -182,6 +212,7 @@ impl Classified for InvalidConfig {
             Self::UselessSecret { .. } => {
                 "allow the host without /tcp and /tls, or leave the secret out"
             }
+            Self::Pids { .. } => "each command has a process of the sandbox's beside its own",
             _ => return None,
         }))
     }

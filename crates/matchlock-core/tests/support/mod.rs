@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use matchlock_core::vmm::{AcceleratorRequest, Fake};
 use matchlock_core::{
-    Artefacts, Attachments, CoreError, Cpus, DiskSize, DiskTemplate, GuestFiles, HostSetup,
-    ImageSpec, KernelSource, Launcher, Lifetime, MemorySize, SandboxHandle, SandboxSpec, StateRoot,
+    Artefacts, Attachments, ConfinementSpec, CoreError, Cpus, DiskSize, DiskTemplate, GuestFiles,
+    HostSetup, ImageSpec, KernelSource, Launcher, Lifetime, Limits, MemorySize, SandboxHandle,
+    SandboxSpec, StateRoot,
 };
 use matchlock_proto::{AgentFrame, BootReport, Decoder, HostFrame, Request, WireMessage};
 
@@ -76,7 +77,8 @@ pub(crate) fn spec() -> SandboxSpec {
         disks: Vec::new(),
         export: false,
         hostname: None,
-        privileged: false,
+        confinement: ConfinementSpec::default(),
+        limits: Limits::default(),
         env: Vec::new(),
         hosts: Vec::new(),
         network: None,

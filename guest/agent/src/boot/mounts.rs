@@ -1,11 +1,11 @@
 //! The mounts that every guest has.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
-use matchlock_proto::BootStep;
+use matchlock_proto::{BootStep, Level};
 use rustix::fs::{Mode, chmod, mkdir, symlink};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, mount, mount_remount};
 
 use super::{Required, StepFailed};
 use crate::console;
@@ -26,13 +26,15 @@ struct Entry {
     is_required: bool,
 }
 
+/// Shared memory of POSIX.
+const SHM: &str = "/dev/shm";
+
 const SECURE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 /// In order: a target may be in a file system mounted before.
 ///
 /// No proc and no cgroup2: each execution mounts its own, and there is no other one to uncover.
-const MOUNTS: [Entry; 6] = [
-    entry("/sys", "sysfs", SECURE, c""),
+const MOUNTS: [Entry; 5] = [
     entry("/dev", "devtmpfs", MountFlags::NOSUID, c"mode=755"),
     entry(
         "/dev/pts",
@@ -40,10 +42,13 @@ const MOUNTS: [Entry; 6] = [
         MountFlags::NOSUID.union(MountFlags::NOEXEC),
         c"gid=5,mode=620,ptmxmode=666",
     ),
-    entry("/dev/shm", "tmpfs", MountFlags::NOSUID.union(MountFlags::NODEV), c"mode=1777"),
+    entry(SHM, "tmpfs", MountFlags::NOSUID.union(MountFlags::NODEV), c"mode=1777"),
     entry("/run", "tmpfs", MountFlags::NOSUID.union(MountFlags::NODEV), c"mode=755"),
     Entry { is_required: false, ..entry("/dev/mqueue", "mqueue", SECURE, c"") },
 ];
+
+/// Before the others, which may be in it.
+const SYS: Entry = entry("/sys", "sysfs", SECURE, c"");
 
 const BPF: Entry = Entry { is_required: false, ..entry("/sys/fs/bpf", "bpf", SECURE, c"mode=700") };
 
@@ -79,9 +84,16 @@ pub fn early() -> std::io::Result<()> {
 }
 
 /// Mounts the rest, in the guest's root.
-pub(super) fn complete(privileged: bool) -> Result<(), StepFailed> {
+pub(super) fn complete(level: Level, shm_size: Option<u64>) -> Result<(), StepFailed> {
     directory("/proc", 0o555).required(BootStep::Mounts, "create /proc")?;
-    for entry in MOUNTS.iter().chain(privileged.then_some(&BPF)) {
+    let (sys, more) = match level {
+        Level::Privileged => (SYS, Some(&BPF)),
+        // Its files change the kernel of all programs.
+        Level::Default | Level::Hardened => {
+            (Entry { flags: SECURE.union(MountFlags::RDONLY), ..SYS }, None)
+        }
+    };
+    for entry in [&sys].into_iter().chain(&MOUNTS).chain(more) {
         let mounted = directory(entry.target, 0o755)
             .and_then(|()| mount(entry.kind, entry.target, entry.kind, entry.flags, entry.data));
         if entry.is_required {
@@ -89,6 +101,11 @@ pub(super) fn complete(privileged: bool) -> Result<(), StepFailed> {
         } else {
             console::optional(&format!("mount {}", entry.target), mounted);
         }
+    }
+    if let Some(size) = shm_size {
+        let size = CString::new(format!("size={size}")).required(BootStep::Mounts, "a size")?;
+        mount_remount(SHM, MountFlags::NOSUID | MountFlags::NODEV, size.as_c_str())
+            .required(BootStep::Mounts, format_args!("give {SHM} its size"))?;
     }
     for (target, link) in LINKS {
         console::optional(&format!("link {link}"), symlink(target, link).or_else(exists));

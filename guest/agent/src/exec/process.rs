@@ -11,12 +11,13 @@ use std::ffi::CStr;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use matchlock_proto::{AgentFrame, ExecFailure, ExitStatus};
+use matchlock_proto::{AgentFrame, ExecFailure, ExitStatus, Level};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{DumpableBehavior, WaitOptions, set_dumpable_behavior, wait};
 
 use super::Work;
+use super::masks;
 use super::program;
 use super::report;
 use super::stdio::ProgramEnds;
@@ -31,6 +32,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) report: OwnedFd,
 }
 
+pub(super) const PROC: &str = "/proc";
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Runs as the first process of the namespace, to its end.
@@ -103,12 +105,14 @@ fn settle(plan: &Plan<'_>) -> Result<(), ExecFailure> {
     // Other processes of the namespace see this one, whose memory is a copy of the agent's.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|e| system("be opaque", e))?;
     sys::unshare_cgroup_namespace().map_err(|e| system("enter a cgroup namespace", e))?;
-    mount_own("proc", "/proc", c"")?;
+    mount_own("proc", PROC, c"")?;
     mount_own("cgroup2", CGROUPS, c"nsdelegate")?;
-    if plan.guest.privileged {
-        leave_root_group().map_err(|e| system("enter a leaf cgroup", e))?;
+    let level = plan.guest.confinement.level();
+    if level == Level::Privileged {
+        return leave_root_group().map_err(|e| system("enter a leaf cgroup", e));
     }
-    Ok(())
+    let whole = if level == Level::Default { masks::keep_whole() } else { Ok(()) };
+    whole.and_then(|()| masks::hide()).map_err(|e| system("mask parts of /proc", e))
 }
 
 /// A group with processes cannot give its controllers to others. A container engine wants to do

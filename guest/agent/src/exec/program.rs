@@ -8,24 +8,13 @@ use std::path::Path;
 use matchlock_proto::{ExecFailure, ExecRequest};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
-use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
-    set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
-};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::environment::{Environment, candidates, excerpt};
+use super::limits;
 use super::process::system;
 use super::user::{Accounts, Identity};
-use crate::{Guest, seccomp, sys};
-
-/// What only the kernel of the sandbox needs; also without them root reads and writes every file.
-const DROPPED: [CapabilitySet; 5] = [
-    CapabilitySet::SYS_PTRACE,
-    CapabilitySet::SYS_ADMIN,
-    CapabilitySet::SYS_MODULE,
-    CapabilitySet::SYS_RAWIO,
-    CapabilitySet::SYS_BOOT,
-];
+use crate::{Guest, sys};
 
 /// Runs scripts without an interpreter line, as execvp(3) does.
 const SHELL: &CStr = c"/bin/sh";
@@ -46,35 +35,12 @@ fn prepare(guest: &Guest, request: &ExecRequest) -> Result<Image, ExecFailure> {
     let user = accounts.resolve(request.user.as_deref().unwrap_or_default());
     let user = user.map_err(ExecFailure::User)?;
     let image = Image::new(guest, request, &user)?;
-    if !guest.privileged {
-        drop_capabilities().map_err(|e| system("drop capabilities", e))?;
-    }
+    limits::set(&guest.ulimits)?;
+    guest.confinement.apply().map_err(|(what, error)| system(what, error))?;
     become_user(&user).map_err(|e| system("change the user", e))?;
+    guest.confinement.drop_privileges().map_err(|e| system("drop capabilities", e))?;
     enter(request.working_dir.as_deref().unwrap_or(b"/"))?;
-    if !guest.privileged {
-        set_no_new_privs(true).map_err(|e| system("set no_new_privs", e))?;
-        sys::install_filter(&seccomp::FILTER).map_err(|e| system("install the filter", e))?;
-    }
     Ok(image)
-}
-
-/// From every set: bounding for good, the others so that nothing is left to pass on.
-fn drop_capabilities() -> Result<(), Errno> {
-    let mut keep = CapabilitySet::all();
-    for capability in DROPPED {
-        remove_capability_from_bounding_set(capability)?;
-        keep.remove(capability);
-    }
-    let CapabilitySets { effective, permitted, .. } = capabilities(None)?;
-    set_capabilities(
-        None,
-        // An empty inheritable set empties the ambient one too (capabilities(7)).
-        CapabilitySets {
-            effective: effective & keep,
-            permitted: permitted & keep,
-            inheritable: CapabilitySet::empty(),
-        },
-    )
 }
 
 fn become_user(user: &Identity) -> Result<(), Errno> {

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use matchlock_core::{
-    Attachments, Cpus, DiskSize, ImageSpec, KernelSource, Lifetime, MemorySize, Mtu, PortForward,
-    SandboxSpec, host_cpus, host_memory_mib,
+    Attachments, ConfinementSpec, Cpus, DiskSize, ImageSpec, KernelSource, Lifetime, Limits,
+    MemorySize, Mtu, PortForward, SandboxSpec, host_cpus, host_memory_mib,
 };
 
 use super::invocation::{ImageCommand, Invocation};
@@ -150,7 +150,11 @@ fn describe(args: &RunArgs) -> Result<SandboxSpec, CliError> {
         memory,
         disk,
         hostname: hostname.map(str::parse).transpose()?,
-        privileged: args.privileged,
+        confinement: match args.privileged {
+            true => ConfinementSpec::privileged(),
+            false => ConfinementSpec::default(),
+        },
+        limits: Limits::default(),
         env: Vec::new(),
         hosts: Vec::new(),
         disks: Vec::new(),

@@ -89,7 +89,7 @@ impl<'a> Config<'a> {
         let limit = spec.lifetime.limit.unwrap_or_default();
         Self {
             image,
-            privileged: spec.privileged,
+            privileged: spec.confinement.is_privileged(),
             resources: Resources {
                 cpus: spec.cpus.into(),
                 memory_mb: spec.memory.mib(),
@@ -157,7 +157,7 @@ pub(super) fn sample() -> SandboxSpec {
         "disks": [{
             "source": {"volume": "data"}, "target": "/data", "access": "read_write", "owner": [1, 2]
         }],
-        "export": false, "hostname": "box", "privileged": false, "env": [["NAME", "value"]],
+        "confinement": {}, "limits": {}, "export": false, "hostname": "box", "env": [["NAME", "value"]],
         "hosts": [["db.example.com", "10.0.0.5"]],
         "network": {
             "mtu": 1500, "allowed_hosts": ["*.example.org"], "default_egress": "deny",

@@ -12,13 +12,22 @@ use matchlock_agent::Guest;
 use matchlock_agent::cgroup::Cgroups;
 use matchlock_agent::server::{Machine, Server};
 use matchlock_proto::{
-    AgentFrame, BootConfig, BootReport, Decoder, ExecFailure, ExecRequest, ExitStatus, HostFrame,
-    PROTOCOL_VERSION, Request, RootConfig, StreamId, UpperLayer, WireMessage,
+    AgentFrame, BootConfig, BootReport, Confinement, Decoder, ExecFailure, ExecRequest, ExitStatus,
+    HostFrame, Level, Limits, PROTOCOL_VERSION, Request, RootConfig, StreamId, UpperLayer,
+    WireMessage,
 };
 use matchlock_testkit::wait_until;
 
 const SOCKET: &str = "MATCHLOCK_AGENT_TEST_SOCKET";
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a sandbox has when nothing else is said: the capabilities of Docker's.
+const CONFINEMENT: Confinement = Confinement {
+    level: Level::Default,
+    capabilities: 0xa804_25fb,
+    no_new_privs: true,
+    seccomp: true,
+};
 
 /// The body of the test that is the server's process; does nothing in an ordinary run.
 pub(crate) fn serve() {
@@ -52,7 +61,13 @@ impl Machine for Namespaces {
             kernel: String::new(),
         };
         Ok((
-            Guest { env: config.env, privileged: config.privileged, export: None, cgroups },
+            Guest {
+                env: config.env,
+                confinement: config.confinement.into(),
+                ulimits: config.limits.ulimits,
+                export: None,
+                cgroups,
+            },
             report,
         ))
     }
@@ -94,7 +109,8 @@ impl Agent {
             network: None,
             ca_pem: None,
             cpu_limit: None,
-            privileged: false,
+            confinement: CONFINEMENT,
+            limits: Limits::default(),
             env: vec![(b"SANDBOX".into(), b"yes".into())],
         };
         change(&mut config);
