@@ -3,6 +3,7 @@
 //! Flags and positional arguments mix, but for the words of a command that is to be executed:
 //! see [`run::CommandArgs`].
 
+mod confinement;
 mod enter;
 mod images;
 mod log;
@@ -23,6 +24,7 @@ use matchlock_core::service::Bounds;
 use crate::error::CliError;
 use crate::options::size::Megabytes;
 
+pub(crate) use self::confinement::ConfinementArgs;
 pub(crate) use self::enter::{AllowListArgs, AllowListCommand, CpArgs, ExecArgs, PortForwardArgs};
 pub(crate) use self::images::{BuildArgs, Builder, ImageArgs, ImageCommand, PullArgs};
 pub(crate) use self::log::{LogArgs, LogLevel};

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::{NetworkArgs, PublishArgs};
+use super::{ConfinementArgs, NetworkArgs, PublishArgs};
 use crate::options::size::Megabytes;
 use crate::options::time_span::TimeSpan;
 
@@ -104,12 +104,6 @@ pub(crate) struct RunArgs {
           value_name = "BOOL", action = clap::ArgAction::Set)]
     pub(crate) rm: bool,
 
-    /// Leave out the guest's seccomp filter and capability limits
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          default_value_t = false, hide_default_value = true, hide_possible_values = true,
-          value_name = "BOOL", action = clap::ArgAction::Set)]
-    pub(crate) privileged: bool,
-
     /// Time that programs have to end by themselves before they are killed, in seconds or as 500ms,
     /// 5s, 1m30s
     #[arg(long, value_name = "TIME", default_value = "5s", allow_negative_numbers = true)]
@@ -129,6 +123,9 @@ pub(crate) struct RunArgs {
     pub(crate) command: CommandArgs,
 
     // The last fields: flags after them would come under their heading.
+    #[command(flatten)]
+    pub(crate) confinement: ConfinementArgs,
+
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
 

@@ -50,7 +50,12 @@ fn our_options_end_at_the_first_word_of_the_command() {
             let given = [&["--image", "host"], divider, case].concat();
             let args = run(&given).expect("valid");
             assert_eq!(words(&args), case);
-            assert!(!args.interactive && !args.tty && !args.privileged && args.user.is_none());
+            assert!(
+                !args.interactive
+                    && !args.tty
+                    && !args.confinement.privileged
+                    && args.user.is_none()
+            );
             assert!(args.network.allow_host.is_empty() && args.publish.publish.is_empty());
             assert!(args.disk.is_empty() && args.json.is_none());
         }
@@ -104,7 +109,7 @@ fn booleans_take_an_optional_value() {
     assert!(run(&["x"]).expect("valid").rm);
     assert!(!run(&["--rm=false", "x"]).expect("valid").rm);
     assert!(run(&["--rm", "x"]).expect("valid").rm);
-    assert!(run(&["--privileged", "x"]).expect("valid").privileged);
+    assert!(run(&["--privileged", "x"]).expect("valid").confinement.privileged);
     assert!(!run(&["-i=false", "x"]).expect("valid").interactive);
     assert!(run(&["--rm=maybe", "x"]).is_err());
 }

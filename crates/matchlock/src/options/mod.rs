@@ -1,5 +1,6 @@
 //! The values of flags, checked: what several commands take.
 
+pub(crate) mod confinement;
 pub(crate) mod disks;
 pub(crate) mod lists;
 pub(crate) mod network;

@@ -20,6 +20,19 @@ impl FromStr for Megabytes {
     }
 }
 
+/// A size in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl FromStr for Bytes {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = bytes(text, 1).and_then(|bytes| u64::try_from(bytes).ok());
+        bytes.map(Self).ok_or("use a number of bytes, or a unit: 64m, 1g")
+    }
+}
+
 /// A packet size in bytes. Zero and below are numbers, too: their check has words of its own.
 pub(crate) fn packet(text: &str) -> Result<i64, &'static str> {
     let positive = || bytes(text, 1).and_then(|bytes| i64::try_from(bytes).ok());

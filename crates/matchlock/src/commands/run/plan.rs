@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use matchlock_core::{
-    Attachments, ConfinementSpec, Cpus, DiskSize, ImageSpec, KernelSource, Lifetime, Limits,
-    MemorySize, Mtu, PortForward, SandboxSpec, host_cpus, host_memory_mib,
+    Attachments, Cpus, DiskSize, ImageSpec, KernelSource, Lifetime, MemorySize, Mtu, PortForward,
+    SandboxSpec, host_cpus, host_memory_mib,
 };
 
 use super::invocation::{ImageCommand, Invocation};
@@ -16,7 +16,7 @@ use crate::environment::Environment;
 use crate::error::{CliError, given_by};
 use crate::options::network::{self, NetworkPlan};
 use crate::options::time_span::TimeSpan;
-use crate::options::{disks, variables};
+use crate::options::{confinement, disks, variables};
 use crate::terminal::Terminal;
 
 /// Virtual CPUs when nothing else is said, on a host that has as many.
@@ -150,11 +150,8 @@ fn describe(args: &RunArgs) -> Result<SandboxSpec, CliError> {
         memory,
         disk,
         hostname: hostname.map(str::parse).transpose()?,
-        confinement: match args.privileged {
-            true => ConfinementSpec::privileged(),
-            false => ConfinementSpec::default(),
-        },
-        limits: Limits::default(),
+        confinement: confinement::confinement(&args.confinement)?,
+        limits: confinement::limits(&args.confinement)?,
         env: Vec::new(),
         hosts: Vec::new(),
         disks: Vec::new(),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use matchlock_core::volume::Access;
-use matchlock_core::{DiskSource, DiskSpec, ImageSpec, NetworkSpec, SandboxSpec};
+use matchlock_core::{
+    ConfinementSpec, DiskSource, DiskSpec, ImageSpec, Level, NetworkSpec, SandboxSpec, ulimit_text,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,7 +15,9 @@ use serde_json::Value;
 struct Config<'a> {
     image: &'a str,
     privileged: bool,
+    security: Security,
     resources: Resources,
+    limits: Limits,
     network: Network<'a>,
     env: BTreeMap<String, String>,
     extra_disks: Vec<Disk<'a>>,
@@ -21,6 +25,26 @@ struct Config<'a> {
     audit_log: Option<&'a Path>,
     /// Whether it is still listed after its end.
     recorded: bool,
+}
+
+/// What programs may do with the guest's kernel.
+#[derive(Debug, Serialize)]
+struct Security {
+    hardened: bool,
+    cap_add: Vec<&'static str>,
+    cap_drop: Vec<&'static str>,
+    no_new_privileges: bool,
+    seccomp: &'static str,
+}
+
+/// What programs may take.
+#[derive(Debug, Serialize)]
+struct Limits {
+    ulimits: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pids: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shm_size: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,18 +114,46 @@ impl<'a> Config<'a> {
         Self {
             image,
             privileged: spec.confinement.is_privileged(),
+            security: Security::of(&spec.confinement),
             resources: Resources {
                 cpus: spec.cpus.into(),
                 memory_mb: spec.memory.mib(),
                 disk_size_mb: spec.disk.bytes() >> 20,
                 timeout_seconds: limit.as_secs() + u64::from(limit.subsec_nanos() > 0),
             },
+            limits: Limits::of(&spec.limits),
             network: Network::of(spec),
             env: spec.env.iter().map(|(name, value)| (text(name), text(value))).collect(),
             extra_disks: spec.disks.iter().map(Disk::of).collect(),
             audit_log: spec.audit_log.as_deref(),
             recorded: spec.lifetime.recorded,
         }
+    }
+}
+
+impl Security {
+    fn of(spec: &ConfinementSpec) -> Self {
+        let resolved = spec.resolve();
+        let hardened = spec.level == Level::Hardened;
+        Self {
+            hardened,
+            cap_add: spec.cap_add.names(),
+            cap_drop: spec.cap_drop.names(),
+            no_new_privileges: resolved.no_new_privs,
+            seccomp: match (resolved.seccomp, hardened) {
+                (false, _) => "unconfined",
+                (true, false) => "default",
+                (true, true) => "hardened",
+            },
+        }
+    }
+}
+
+impl Limits {
+    fn of(limits: &matchlock_core::Limits) -> Self {
+        let matchlock_core::Limits { ulimits, pids, shm_size } = limits;
+        let ulimits = ulimits.iter().map(ulimit_text).collect();
+        Self { ulimits, pids: *pids, shm_size: *shm_size }
     }
 }
 
@@ -157,7 +209,15 @@ pub(super) fn sample() -> SandboxSpec {
         "disks": [{
             "source": {"volume": "data"}, "target": "/data", "access": "read_write", "owner": [1, 2]
         }],
-        "confinement": {}, "limits": {}, "export": false, "hostname": "box", "env": [["NAME", "value"]],
+        "export": false, "hostname": "box", "env": [["NAME", "value"]],
+        "confinement": {
+            "level": "default", "cap_add": ["NET_ADMIN"], "cap_drop": ["ALL"],
+            "no_new_privileges": false, "seccomp_unconfined": true
+        },
+        "limits": {
+            "ulimits": [{"resource": "nofile", "soft": 1024, "hard": 2048}], "pids": 100,
+            "shm_size": 67_108_864
+        },
         "hosts": [["db.example.com", "10.0.0.5"]],
         "network": {
             "mtu": 1500, "allowed_hosts": ["*.example.org"], "default_egress": "deny",
@@ -197,6 +257,16 @@ mod tests {
             json!([{"host": "db.example.com", "ip": "10.0.0.5"}])
         );
         assert_eq!(shown["extra_disks"][0]["host_path"], "@data");
+        assert_eq!(shown["privileged"], false);
+        assert_eq!(
+            shown["security"],
+            json!({
+                "hardened": false, "cap_add": ["NET_ADMIN"], "cap_drop": ["ALL"],
+                "no_new_privileges": false, "seccomp": "unconfined"
+            })
+        );
+        let limits = json!({"ulimits": ["nofile=1024:2048"], "pids": 100, "shm_size": 67_108_864});
+        assert_eq!(shown["limits"], limits);
         let offline =
             serde_json::to_value(SandboxSpec { network: None, ..sample() }).expect("JSON");
         assert_eq!(super::shown(&offline)["network"]["no_network"], true);
