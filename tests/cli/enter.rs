@@ -1,10 +1,10 @@
 //! `exec`, `port-forward` and `allow-list`: a sandbox that runs is entered by others.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use matchlock_testkit::{Finished, Lab, PATIENCE, Pty, Running, wait_until};
+use matchlock_testkit::{Finished, Lab, PATIENCE, Pty, ReservedPort, Running, wait_until};
 use rustix::process::Signal;
 
 use crate::support::sandboxes;
@@ -152,7 +152,8 @@ fn ports_and_hosts_of_a_running_sandbox_are_opened_from_elsewhere() {
 
     let mut serving = lab.matchlock(&["exec", &id, "python3", "-c", SERVER]).spawn();
     serving.wait_for("listening", PATIENCE);
-    let free = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("bound").port();
+    let port = ReservedPort::new();
+    let free = port.number().get();
     let (open, closed) = (format!("{free}:8000"), "1:1");
     let forwarding = lab.matchlock(&["port-forward", &id, &open]).spawn();
     let mut stream = wait_until("a port that listens", PATIENCE, || {

@@ -1,10 +1,10 @@
 //! Published ports.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use matchlock_testkit::{Lab, PATIENCE, wait_until};
+use matchlock_testkit::{Lab, PATIENCE, ReservedPort, wait_until};
 
 /// Answers each connection with what it got, in upper case, once that has ended.
 const SERVER: &str = "
@@ -33,7 +33,8 @@ fn exchange(port: u16, data: &[u8]) -> std::io::Result<Vec<u8>> {
 #[test]
 fn a_published_port_reaches_the_loopback_of_the_sandbox_without_a_network() {
     let lab = Lab::new();
-    let free = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("bound").port();
+    let port = ReservedPort::new();
+    let free = port.number().get();
     let forward = format!("{free}:8000");
     let flags = ["--no-network", "-p", &forward];
     let mut running = lab.run(&flags, &["python3", "-c", SERVER]).spawn();

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
-use matchlock_testkit::{PATIENCE, Running};
+use matchlock_testkit::{PATIENCE, ReservedPort, Running};
 
 use crate::lab::NetLab;
 use crate::servers::PYTHON;
@@ -13,12 +13,6 @@ cases![
     each_side_of_a_forward_may_end_before_the_other,
     a_port_that_cannot_be_had_is_an_error_before_the_sandbox_starts,
 ];
-
-/// A port that was free a moment ago.
-fn free(address: [u8; 4]) -> u16 {
-    let listener = TcpListener::bind(SocketAddr::from((address, 0))).expect("a port");
-    listener.local_addr().expect("an address").port()
-}
 
 /// One that speaks until the client ends; the other speaks first and ends, and tells what it hears.
 const SERVER: &str = "
@@ -57,7 +51,8 @@ fn served(lab: &NetLab, flags: &[&str], script: &str) -> Running {
 
 fn a_web_server_of_the_sandbox_is_reached_through_its_ports() {
     let lab = NetLab::new();
-    let (one, two) = (free([127, 0, 0, 2]), free([127, 0, 0, 2]));
+    let reserved = [(); 2].map(|()| ReservedPort::on([127, 0, 0, 2].into()));
+    let [one, two] = reserved.each_ref().map(|port| port.number().get());
     let flags =
         ["--address", "127.0.0.2", "-p", &format!("{one}:8000"), "-p", &format!("{two}:9000")];
     let script = "mkdir /tmp/web && cd /tmp/web && echo from the sandbox > page
@@ -88,7 +83,8 @@ fn a_web_server_of_the_sandbox_is_reached_through_its_ports() {
 
 fn each_side_of_a_forward_may_end_before_the_other() {
     let lab = NetLab::new();
-    let (one, two) = (free([127, 0, 0, 1]), free([127, 0, 0, 1]));
+    let reserved = [(); 2].map(|()| ReservedPort::new());
+    let [one, two] = reserved.each_ref().map(|port| port.number().get());
     let flags = ["-p", &format!("{one}:8000"), "-p", &format!("{two}:9000")];
     let mut running = lab.argv(&flags, &[PYTHON, "-c", SERVER]).spawn();
     running.wait_for("listening", PATIENCE);

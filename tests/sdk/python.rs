@@ -1,10 +1,9 @@
 //! The Python SDK as it was published, which starts our binary and knows nothing of it.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use matchlock_testkit::{Lab, PYTHON_SDK, binary, repository, skip};
+use matchlock_testkit::{Lab, PYTHON_SDK, ReservedPort, binary, repository, skip};
 
 /// The interpreter of the environment that has the SDK.
 fn python() -> Option<PathBuf> {
@@ -17,21 +16,17 @@ fn python() -> Option<PathBuf> {
     Some(python)
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-    listener.local_addr().expect("an address").port()
-}
-
 #[test]
 fn the_published_sdk_does_all_that_it_can() {
     let Some(python) = python() else { return };
     let lab = Lab::new();
+    let port = ReservedPort::new();
     let ran = Command::new(python)
         .arg(repository().join("tests/sdk/scenario.py"))
         .env("MATCHLOCK_BIN", binary())
         .env("MATCHLOCK_ACCEL", "tcg")
         .env("HOME", lab.home())
-        .env("FREE_PORT", free_port().to_string())
+        .env("FREE_PORT", port.number().to_string())
         .stdin(Stdio::null())
         .output()
         .expect("Python runs");

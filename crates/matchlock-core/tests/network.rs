@@ -18,6 +18,7 @@ use matchlock_core::{
     Listeners, NetworkSpec, PortForward, SandboxHandle, SandboxSpec, SecretValues,
 };
 use matchlock_proto::{AgentFrame, BootConfig, BootStep, Request};
+use matchlock_testkit::ReservedPort;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -235,11 +236,6 @@ async fn echoing(home: &Path, log: &Path) -> SandboxHandle {
     start(spec, Attachments::default(), home, &vmm).await.expect("start")
 }
 
-fn free_port() -> NonZeroU16 {
-    let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
-    NonZeroU16::new(socket.local_addr().expect("bound").port()).expect("not 0")
-}
-
 /// Sends, ends its half of the connection, and returns what comes back.
 async fn exchange(port: NonZeroU16, data: Vec<u8>) -> Vec<u8> {
     let talk = move || {
@@ -259,7 +255,8 @@ async fn a_published_port_carries_bytes_both_ways_and_each_end_by_itself() {
     let home = tempfile::tempdir().expect("tempdir");
     let log = home.path().join("audit.jsonl");
     let sandbox = echoing(home.path(), &log).await;
-    let forward = PortForward { local: free_port(), remote: NonZeroU16::new(80).expect("not 0") };
+    let port = ReservedPort::new();
+    let forward = PortForward { local: port.number(), remote: NonZeroU16::new(80).expect("not 0") };
     let listeners =
         Listeners::bind(&[forward], &[Ipv4Addr::LOCALHOST.into()]).expect("a free port");
     sandbox.publish(listeners, |error| panic!("{error}")).expect("publish");
@@ -281,7 +278,8 @@ async fn a_port_that_nobody_listens_on_is_told_and_others_go_on() {
     let home = tempfile::tempdir().expect("tempdir");
     let log = home.path().join("audit.jsonl");
     let sandbox = echoing(home.path(), &log).await;
-    let forward = PortForward { local: free_port(), remote: NonZeroU16::new(81).expect("not 0") };
+    let port = ReservedPort::new();
+    let forward = PortForward { local: port.number(), remote: NonZeroU16::new(81).expect("not 0") };
     let listeners =
         Listeners::bind(&[forward], &[Ipv4Addr::LOCALHOST.into()]).expect("a free port");
     let (report, failures) = mpsc::channel();
@@ -320,11 +318,12 @@ async fn crowded(home: &Path) -> (SandboxHandle, Arc<AtomicUsize>) {
 }
 
 /// Publishes one port on all these addresses.
-fn publish(sandbox: &SandboxHandle, addresses: &[IpAddr]) -> NonZeroU16 {
-    let forward = PortForward { local: free_port(), remote: NonZeroU16::new(80).expect("not 0") };
+fn publish(sandbox: &SandboxHandle, addresses: &[IpAddr]) -> ReservedPort {
+    let port = ReservedPort::new();
+    let forward = PortForward { local: port.number(), remote: NonZeroU16::new(80).expect("not 0") };
     let listeners = Listeners::bind(&[forward], addresses).expect("a free port");
     sandbox.publish(listeners, |error| panic!("{error}")).expect("publish");
-    forward.local
+    port
 }
 
 /// For anything that is waited for.
@@ -350,7 +349,7 @@ async fn listeners_that_are_idle_do_not_keep_others_from_connections() {
     let port = publish(&sandbox, &addresses);
     // The last ones first, while no other has had a connection.
     for ip in addresses.into_iter().rev() {
-        let mut stream = TcpStream::connect((ip, port.get())).await.expect("connect");
+        let mut stream = TcpStream::connect((ip, port.number().get())).await.expect("connect");
         assert_eq!(echo(&mut stream).await, b'!', "{ip}");
     }
     sandbox.end().await;
@@ -364,7 +363,7 @@ async fn a_connection_beyond_the_bound_waits_and_is_then_served() {
     let home = tempfile::tempdir().expect("tempdir");
     let (sandbox, most) = crowded(home.path()).await;
     let port = publish(&sandbox, &[Ipv4Addr::LOCALHOST.into()]);
-    let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port.get()));
+    let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, port.number().get()));
     let mut held = Vec::new();
     for _ in 0..256 {
         let mut stream = connect().await.expect("connect");
