@@ -30,6 +30,7 @@ mod cancel;
 mod confinement;
 mod cpu_limit;
 mod disks;
+mod docker;
 mod environment;
 mod exit_status;
 mod export;
@@ -72,6 +73,7 @@ const ALL: &[&[Case]] = &[
     isolation::CASES,
     cancel::CASES,
     confinement::CASES,
+    docker::CASES,
     background::CASES,
     hardening::CASES,
     cpu_limit::CASES,

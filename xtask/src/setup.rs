@@ -62,6 +62,8 @@ pub(crate) enum Need {
     Skopeo,
     /// What programs in a sandbox make sandboxes of their own with.
     Bubblewrap,
+    /// An engine for containers, which a privileged sandbox runs.
+    Docker,
     /// Traces programs in a sandbox.
     Strace,
     /// `fsck.erofs`, a second opinion on what the writer of EROFS writes.
@@ -86,7 +88,7 @@ pub(crate) const NETWORK_TESTS: [Need; 13] = [
 ];
 
 /// What the tests of the guest run in a sandbox with the host's programs.
-pub(crate) const GUEST_TESTS: [Need; 2] = [Need::Bubblewrap, Need::Strace];
+pub(crate) const GUEST_TESTS: [Need; 3] = [Need::Bubblewrap, Need::Docker, Need::Strace];
 
 /// What the tests of images run on the host.
 pub(crate) const IMAGE_TESTS: [Need; 3] = [Need::DockerRegistry, Need::Skopeo, Need::ErofsUtils];
@@ -131,6 +133,7 @@ impl Need {
             Self::Skopeo => "skopeo",
             Self::ErofsUtils => "fsck.erofs",
             Self::Bubblewrap => "bwrap",
+            Self::Docker => "dockerd",
             Self::Strace => "strace",
         }
     }
@@ -199,6 +202,9 @@ impl Need {
             (Self::Iproute, _) => "iproute",
             (Self::ErofsUtils, _) => "erofs-utils",
             (Self::Bubblewrap, _) => "bubblewrap",
+            (Self::Docker, APT) => "docker.io",
+            (Self::Docker, DNF) => "moby-engine",
+            (Self::Docker, _) => "docker",
             (Self::Nginx, APT) => "nginx-light",
             (Self::Nginx, _) => "nginx",
             (Self::Netty, APT) => "libnetty-java",
