@@ -21,6 +21,7 @@ mod parallel;
 mod ports;
 mod sandboxes;
 mod signals;
+mod soak;
 mod status;
 mod streams;
 mod support;

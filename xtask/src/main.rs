@@ -24,6 +24,7 @@ mod run;
 mod sanitize;
 mod schema;
 mod setup;
+mod soak;
 mod template;
 mod test;
 mod workspace;
@@ -56,6 +57,8 @@ enum Command {
     Bench(bench::Args),
     /// Run every test; installs and builds what that needs.
     Test(test::Args),
+    /// Kill processes, start programs and cancel them, many times.
+    Soak(soak::Args),
     /// Check the format, the lints, the dependencies and the documents.
     Lint,
     /// Search for inputs that break a decoder, guided by coverage; installs the fuzzer.
@@ -91,6 +94,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Demo(args) => demo::run(&workspace, &args),
         Command::Bench(args) => bench::run(&workspace, &args),
         Command::Test(args) => test::run(&workspace, &args),
+        Command::Soak(args) => soak::run(&workspace, &args),
         Command::Lint => lint::run(&workspace),
         Command::Fuzz(args) => fuzz::run(&workspace, &args),
         Command::Sanitize => sanitize::run(&workspace),

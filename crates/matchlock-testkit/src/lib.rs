@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chance;
 pub mod dns;
 pub mod docker_registry;
 pub mod image_archive;
@@ -18,6 +19,7 @@ pub mod registry;
 mod skip;
 mod wait;
 
+pub use chance::Stretch;
 pub use images::{TEST_IMAGES, TestImage};
 pub use lab::{Invocation, Lab, binary, repository};
 pub use leaks::leaks;

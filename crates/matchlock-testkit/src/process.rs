@@ -214,6 +214,14 @@ impl Running {
         kill_process(pid, signal).expect("kill");
     }
 
+    /// Whether it ends by itself within this time; else it goes on.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn ends_within(&mut self, time: Duration) -> bool {
+        poll_until(time, || self.child.try_wait().expect("wait")).is_some()
+    }
+
     /// Waits for its end.
     ///
     /// # Panics
