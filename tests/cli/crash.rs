@@ -2,14 +2,22 @@
 //! removes the rest.
 
 use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use matchlock_testkit::{Lab, PATIENCE, Running, wait_until};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{processes, sandboxes, sh, wait_for_monitor};
 
 fn sleeper(lab: &Lab) -> Running {
     sh(lab, &[], "echo up; exec sleep 600").spawn()
+}
+
+fn monitor(lab: &Lab) -> Pid {
+    let all = processes(lab);
+    let monitor = all.iter().find(|line| line.contains("qemu")).expect("the monitor");
+    let id = monitor["process ".len()..].split(':').next().expect("an id");
+    Pid::from_raw(id.parse().expect("a number")).expect("not 0")
 }
 
 /// Kills it and waits until no process is left, without any help.
@@ -25,10 +33,7 @@ fn the_monitor_has_no_environment_and_neither_process_leaves_a_core() {
     let lab = Lab::new();
     let mut running = sleeper(&lab);
     wait_for_monitor(&lab, &mut running);
-    let all = processes(&lab);
-    let monitor = all.iter().find(|line| line.contains("qemu")).expect("the monitor");
-    let monitor: u32 =
-        monitor["process ".len()..].split(':').next().expect("an id").parse().expect("a number");
+    let monitor = monitor(&lab).as_raw_pid().cast_unsigned();
     let environment = fs::read_to_string(format!("/proc/{monitor}/environ")).expect("read");
     assert_eq!(environment, "");
     for process in [running.pid(), monitor] {
@@ -82,4 +87,25 @@ fn one_that_runs_leaves_nothing_to_the_next_and_a_neighbour_in_peace() {
     neighbour.close_input();
     let finished = neighbour.finish(PATIENCE).expect(0);
     assert_eq!(finished.out(), "up\nalive\n");
+}
+
+/// As after the host has slept: both processes stood still, and the guest's clock is behind.
+#[test]
+fn one_that_stood_still_goes_on_and_has_the_time_of_the_host_again() {
+    let lab = Lab::new();
+    let script = "date -s @1000000000 >/dev/null; date +%s; \
+                  while [ $(date +%s) -lt 1700000000 ]; do sleep 0.1; done; date +%s; read line";
+    let mut running = sh(&lab, &["-i", "--privileged"], script).piped().spawn();
+    let before: u64 = running.line(PATIENCE).parse().expect("a number");
+    assert!(before < 1_000_000_100, "its own clock: {before}");
+    let monitor = monitor(&lab);
+    for signal in [Signal::STOP, Signal::CONT] {
+        kill_process(monitor, signal).expect("alive");
+        running.signal(signal);
+    }
+    let after: u64 = running.line(PATIENCE).parse().expect("a number");
+    let host = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    assert!(host.abs_diff(after) < 60, "{after} in the guest, {host} here");
+    running.write(b"\n");
+    running.finish(PATIENCE).expect(0);
 }

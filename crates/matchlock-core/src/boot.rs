@@ -1,13 +1,14 @@
 //! From power-on to an agent that has set its guest up.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use matchlock_proto::{AgentFrame, BootConfig, BootReport, Request};
 use matchlock_vmm::Vm;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use crate::clock;
 use crate::error::CoreError;
 use crate::exec::ExecError;
 use crate::guest::ask;
@@ -56,8 +57,7 @@ pub(crate) async fn boot(
     };
     let reached = Instant::now();
     // The guest's clock starts with this message.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    config.realtime = (now.as_secs(), now.subsec_nanos());
+    config.realtime = clock::now();
     let left = deadline.saturating_duration_since(reached);
     match timeout(left, ask(stream, Request::Boot(Box::new(config)))).await {
         Ok(Ok(AgentFrame::Booted(report))) => Ok((reached, report)),

@@ -21,6 +21,7 @@ mod boot;
 pub mod build;
 pub mod buildkit;
 mod classified;
+mod clock;
 pub mod control;
 mod descriptors;
 mod disk;

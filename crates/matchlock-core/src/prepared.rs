@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use matchlock_net::{Audit, Network, Refusal};
-use matchlock_proto::{BootConfig, HostEntry, PROTOCOL_VERSION};
+use matchlock_proto::{BootConfig, HostEntry, PROTOCOL_VERSION, Realtime};
 use matchlock_vmm::{DiskFault, VmSpec};
 
 use crate::artefacts::GuestFiles;
@@ -202,7 +202,7 @@ fn boot_config(
     Ok(BootConfig {
         version: PROTOCOL_VERSION,
         hostname: hostname.to_owned(),
-        realtime: (0, 0),
+        realtime: Realtime::default(),
         entropy: random().map_err(CoreError::host("get random bytes"))?,
         root: mounts.root,
         disks: mounts.disks,

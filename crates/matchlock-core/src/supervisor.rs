@@ -25,6 +25,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::audit::EndReason;
 use crate::boot::{BootTimes, LAST_WORDS, boot};
+use crate::clock::Clock;
 use crate::error::CoreError;
 use crate::exec::{Attended, ExecError};
 use crate::forward::Published;
@@ -157,11 +158,12 @@ impl Supervisor {
         };
         self.progress.advance(Phase::Running);
         self.started.send_replace(Some(Ok(up)));
+        let clock = Clock::keep(&live.machine.vm);
         let mut published = Vec::new();
         let verdict = self.attend(&live, &mut published).await;
         let stopped = self.stop(&live, &verdict, writes_disks).await;
         self.progress.advance(Phase::Ending);
-        drop(control);
+        drop((control, clock));
         for published in published {
             published.close().await;
         }

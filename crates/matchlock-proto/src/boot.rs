@@ -6,6 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::confinement::{Confinement, Limits};
 
+/// The wall clock of the host at sending, since the Unix epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Realtime {
+    /// Whole seconds.
+    pub seconds: u64,
+    /// What is beyond them, less than a second.
+    pub nanoseconds: u32,
+}
+
 /// The payload of [`crate::Request::Boot`].
 ///
 /// It travels over vsock and not on the kernel command line, so that nothing in it can inject a
@@ -16,8 +25,8 @@ pub struct BootConfig {
     pub version: u32,
     /// Host name of the guest; the host has validated it (RFC 1123 label, at most 63 bytes).
     pub hostname: String,
-    /// Wall clock of the host at sending: seconds and nanoseconds since the Unix epoch.
-    pub realtime: (u64, u32),
+    /// The host's clock.
+    pub realtime: Realtime,
     /// Fresh random bytes, credited to the guest's entropy pool.
     pub entropy: [u8; 32],
     /// The root file system.

@@ -3,7 +3,7 @@
 use matchlock_wire::StreamId;
 use serde::{Deserialize, Serialize};
 
-use crate::boot::{BootConfig, BootReport, BootStep};
+use crate::boot::{BootConfig, BootReport, BootStep, Realtime};
 use crate::files::FileRequest;
 
 /// What a connection is for; the first frame that the host sends on it.
@@ -23,6 +23,8 @@ pub enum Request {
     },
     /// Answered by [`AgentFrame::Done`].
     Ping,
+    /// Set the guest's clock to the host's, unless it is nearly that. Answered by [`AgentFrame::Done`].
+    Clock(Realtime),
     /// Connect to a TCP port of the guest's loopback interface, 127.0.0.1 first and then `::1`.
     /// Answered by [`AgentFrame::Started`] or [`AgentFrame::Refused`]. After `Started` the connection
     /// carries no frames any more but the bytes of the TCP connection, both ways; the end of either

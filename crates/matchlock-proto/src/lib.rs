@@ -26,7 +26,7 @@ use std::time::Duration;
 
 pub use boot::{
     BootConfig, BootReport, BootStep, CpuLimit, DiskMount, DiskPart, HostEntry, LowerLayer,
-    NetworkConfig, RootConfig, UpperLayer,
+    NetworkConfig, Realtime, RootConfig, UpperLayer,
 };
 pub use codec::MAX_CONTROL;
 pub use confinement::{Confinement, Level, Limits, Resource, Ulimit};

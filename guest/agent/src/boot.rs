@@ -17,8 +17,9 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
-use matchlock_proto::{BootConfig, BootReport, BootStep, ExecFailure, PROTOCOL_VERSION};
+use matchlock_proto::{BootConfig, BootReport, BootStep, ExecFailure, PROTOCOL_VERSION, Realtime};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
@@ -33,6 +34,9 @@ pub use mounts::early;
 
 /// Parameter of the kernel command line with which the host tests whether a VM runs at all.
 const PROBE: &str = "matchlock.probe=";
+
+/// How far a clock may be from the host's before it is set: programs see the step.
+const CLOCK_APART: Duration = Duration::from_secs(1);
 
 /// When the phases of the start were reached, in microseconds since the kernel's.
 #[derive(Debug, Clone, Copy)]
@@ -156,7 +160,21 @@ fn working_directory(path: &[u8]) -> io::Result<()> {
     std::fs::create_dir_all(OsStr::from_bytes(path))
 }
 
-fn set_clock((seconds, nanoseconds): (u64, u32)) -> io::Result<()> {
+/// Sets the clock if it is too far from that of the host.
+///
+/// # Errors
+/// As clock_settime(2).
+pub fn correct_clock(now: Realtime) -> io::Result<()> {
+    let own = clock_gettime(ClockId::Realtime);
+    let own = Duration::new(
+        u64::try_from(own.tv_sec).unwrap_or_default(),
+        u32::try_from(own.tv_nsec).unwrap_or_default(),
+    );
+    let apart = own.abs_diff(Duration::new(now.seconds, now.nanoseconds));
+    if apart > CLOCK_APART { set_clock(now) } else { Ok(()) }
+}
+
+fn set_clock(Realtime { seconds, nanoseconds }: Realtime) -> io::Result<()> {
     let seconds = i64::try_from(seconds).map_err(io::Error::other)?;
     let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() };
     Ok(clock_settime(ClockId::Realtime, time)?)

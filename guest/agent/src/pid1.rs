@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use matchlock_proto::{AGENT_PORT, BootConfig, BootReport, ExecFailure};
+use matchlock_proto::{AGENT_PORT, BootConfig, BootReport, ExecFailure, Realtime};
 use rustix::process::{Resource, Rlimit, getpid, setrlimit};
 
 use crate::boot::{self, Clock, StepFailed};
@@ -84,6 +84,10 @@ impl Machine for Guestside {
         };
         self.disks = config.disks.iter().map(|disk| disk.target.clone()).collect();
         boot::boot(config, &mut self.clock, prepared)
+    }
+
+    fn set_clock(&mut self, now: Realtime) {
+        console::optional("set the clock", boot::correct_clock(now));
     }
 
     fn sync(&mut self) {

@@ -17,7 +17,7 @@ use crate::poller::{EventFlags, Poller, Watched};
 use crate::session::{Part, Session};
 use crate::{Guest, sys};
 use matchlock_proto::{
-    AgentFrame, BootConfig, BootReport, ExecFailure, ExecRequest, KILL_WAIT, Request,
+    AgentFrame, BootConfig, BootReport, ExecFailure, ExecRequest, KILL_WAIT, Realtime, Request,
 };
 
 /// Connections and executions at one time, each with up to seven descriptors; further ones are
@@ -50,6 +50,9 @@ pub trait Machine {
     /// # Errors
     /// What to tell the host; the machine ends after that.
     fn boot(&mut self, config: BootConfig) -> Result<(Guest, BootReport), ExecFailure>;
+
+    /// Sets the clock, unless it is right.
+    fn set_clock(&mut self, now: Realtime);
 
     /// Writes file systems back.
     fn sync(&mut self);
@@ -209,6 +212,10 @@ impl<M: Machine> Server<M> {
     fn carry_out(&mut self, id: u32, request: Request, now: Instant) {
         let answer = match request {
             Request::Ping => Some(AgentFrame::Done),
+            Request::Clock(now) => {
+                self.machine.set_clock(now);
+                Some(AgentFrame::Done)
+            }
             Request::Boot(config) => Some(self.boot(id, *config, now)),
             Request::Exec(request) => self.execute(id, &request).err().map(AgentFrame::Refused),
             Request::Export => self.export(id).err().map(AgentFrame::Refused),

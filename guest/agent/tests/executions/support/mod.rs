@@ -13,8 +13,8 @@ use matchlock_agent::cgroup::Cgroups;
 use matchlock_agent::server::{Machine, Server};
 use matchlock_proto::{
     AgentFrame, BootConfig, BootReport, Confinement, Decoder, ExecFailure, ExecRequest, ExitStatus,
-    HostFrame, Level, Limits, PROTOCOL_VERSION, Request, RootConfig, StreamId, UpperLayer,
-    WireMessage,
+    HostFrame, Level, Limits, PROTOCOL_VERSION, Realtime, Request, RootConfig, StreamId,
+    UpperLayer, WireMessage,
 };
 use matchlock_testkit::wait_until;
 
@@ -72,6 +72,9 @@ impl Machine for Namespaces {
         ))
     }
 
+    /// The clock here is the host's own.
+    fn set_clock(&mut self, _: Realtime) {}
+
     fn sync(&mut self) {}
 }
 
@@ -95,7 +98,7 @@ impl Agent {
         let mut config = BootConfig {
             version: PROTOCOL_VERSION,
             hostname: name.to_owned(),
-            realtime: (0, 0),
+            realtime: Realtime::default(),
             entropy: [0; 32],
             root: RootConfig {
                 lower: Vec::new(),
