@@ -6,6 +6,7 @@
 mod bare;
 mod boot;
 mod images;
+mod live;
 mod matchlock;
 mod net;
 mod procfs;
@@ -30,6 +31,8 @@ enum Benchmark {
     Boot(boot::Args),
     /// Pulling against `skopeo copy`, the store's size, the start from an image, reading its files.
     Images(images::Args),
+    /// Sandboxes that run: programs, streams, lists, ends, and what many that wait take.
+    Live(live::Args),
     /// Interception, against the same client direct to the same server.
     Net(net::Args),
 }
@@ -39,6 +42,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match &args.benchmark {
         Benchmark::Boot(args) => boot::run(workspace, args),
         Benchmark::Images(args) => images::run(workspace, args),
+        Benchmark::Live(args) => live::run(workspace, args),
         Benchmark::Net(args) => net::run(workspace, args),
     }
 }
