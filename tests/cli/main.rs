@@ -3,6 +3,7 @@
 mod archives;
 mod audit;
 mod bad_input;
+mod confinement;
 mod copy;
 mod crash;
 mod defaults;
