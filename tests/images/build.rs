@@ -46,13 +46,14 @@ RUN <<EOF
     echo app:x:1000:1000::/home/app:/bin/sh >> /etc/passwd
     echo app:x:1000: >> /etc/group
     chown app:app /src
+    cp /usr/bin/id /opt/as-root && chmod 4755 /opt/as-root
     mkdir /opt/new && mv /src/moved /opt/new/moved
     rm -r /etc/skel /src/deleted
     mkdir /etc/skel && echo new > /etc/skel/one
 EOF
 USER app
 WORKDIR /src
-RUN id -un > made && pwd >> made && ln -s made link
+RUN test $(/opt/as-root -u) = 0 && id -un > made && pwd >> made && ln -s made link
 ENV GREETED=yes
 ENTRYPOINT ["sh", "-c", "cat /out link; echo \"$0 $GREETED $(id -gn) $PWD\""]
 CMD ["default"]
@@ -90,7 +91,7 @@ fn a_dockerfile_becomes_an_image_that_runs(stock: &Stock) {
                   stat -c ' %U %a' /src; ls -d /made 2>/dev/null; ls -A / | grep -c matchlock";
     let flags = ["--no-network", "--entrypoint", "sh"];
     let looked = run(&lab, "built:1", &flags, &["-c", script]).finish();
-    let expected = "/etc/skel/one\n/opt/new/moved\n/src/.dockerignore\n/src/keep.log\n/src/kept\n\
+    let expected = "/etc/skel/one\n/opt/as-root\n/opt/new/moved\n/src/.dockerignore\n/src/keep.log\n/src/kept\n\
                     /src/link\n/src/made\n/src/sub/keep.txt\nmoved app 755\n0\n";
     assert_eq!(looked.out(), expected, "{}", looked.err());
 

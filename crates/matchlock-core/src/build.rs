@@ -185,7 +185,11 @@ impl StepSettings {
             disks: Vec::new(),
             export: true,
             hostname: None,
-            confinement: ConfinementSpec::default(),
+            // A Dockerfile's RUN may call sudo, with every other builder.
+            confinement: ConfinementSpec {
+                no_new_privileges: Some(false),
+                ..ConfinementSpec::default()
+            },
             limits: matchlock_proto::Limits::default(),
             env: Vec::new(),
             hosts: self.hosts.clone(),
