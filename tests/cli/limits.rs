@@ -107,3 +107,14 @@ fn the_default_fits_a_machine_with_one_cpu() {
     let finished = sh(&lab, &[], "nproc").under(&["taskset", "-c", first]).finish().expect(0);
     assert_eq!(finished.out(), "1\n");
 }
+
+/// Its kernel ends the program that takes too much, and nothing else.
+#[test]
+fn a_program_that_takes_more_memory_than_there_is_is_killed_and_the_sandbox_goes_on() {
+    let lab = Lab::new();
+    let finished = lab.run(&["--memory", "128"], &["tail", "/dev/zero"]).finish().expect(137);
+    assert_eq!(finished.out(), "");
+    let script = "tail /dev/zero; echo $?; echo goes on";
+    let finished = sh(&lab, &["--memory", "128"], script).finish().expect(0);
+    assert_eq!(finished.out(), "137\ngoes on\n");
+}
