@@ -14,4 +14,4 @@ pub mod glob;
 mod rfc3339;
 
 pub use chain::{DescribeChain, causes};
-pub use rfc3339::rfc3339;
+pub use rfc3339::{parse_rfc3339, rfc3339};
