@@ -4,7 +4,8 @@
 //! metadata.db   names, which blobs are whole (tables: contract 4.8), and what builds keep
 //! blobs/        sha256_<hex>.erofs: one for each layer (by diff id), one index for each image
 //! ingest/       <hex>.part: compressed layers on their way, locked by who downloads them
-//! leases/       what running pulls, imports and builds need, locked while they live
+//! leases/       what running pulls, imports and builds need, locked while they live; and links to what kept
+//!               sandboxes need
 //! .lock         held for each change of names and for each deletion
 //! ```
 //!
@@ -21,6 +22,7 @@ pub(crate) mod fault;
 mod files;
 mod gc;
 mod image;
+mod kept;
 mod lease;
 mod name;
 mod part;

@@ -233,18 +233,21 @@ impl Store {
     pub fn open_image(&self, image: &StoredImage) -> Result<RootImage, StoreError> {
         let layers: Vec<_> = image.layers.iter().map(|layer| layer.diff_id).collect();
         let lease = self.lease(needed(&layers))?;
-        self.ensure_index(&layers)?;
-        let mut opened = Vec::with_capacity(layers.len() + 1);
-        for digest in std::iter::once(&index_digest(&layers)).chain(&layers) {
-            opened.push(self.open_blob(digest)?);
-        }
+        let files = self.open_blobs(&layers)?;
         drop(lease);
         Ok(RootImage {
-            files: opened,
+            files,
             config: image.config.clone(),
             reference: image.tag.clone(),
             digest: image.digest,
         })
+    }
+
+    /// The index and the layers, for which there is a lease.
+    pub(super) fn open_blobs(&self, layers: &[Digest]) -> Result<Vec<(File, u64)>, StoreError> {
+        self.ensure_index(layers)?;
+        let digests = std::iter::once(index_digest(layers)).chain(layers.iter().copied());
+        digests.map(|digest| self.open_blob(&digest)).collect()
     }
 
     pub(super) fn database_error(&self) -> impl Fn(rusqlite::Error) -> StoreError + use<> {

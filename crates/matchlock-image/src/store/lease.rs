@@ -99,6 +99,10 @@ impl Locked<'_> {
         let mut digests = BTreeSet::new();
         for entry in std::fs::read_dir(&dir).map_err(StoreError::file("read", &dir))? {
             let path = entry.map_err(StoreError::file("read", &dir))?.path();
+            if let Some(kept) = self.kept(&path)? {
+                digests.extend(kept);
+                continue;
+            }
             let file = match File::open(&path) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

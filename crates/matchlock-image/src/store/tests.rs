@@ -154,6 +154,37 @@ fn all_spellings_of_a_reference_follow_a_new_image() {
 }
 
 #[test]
+fn an_image_stays_for_a_kept_sandbox_whatever_becomes_of_its_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = store(dir.path());
+    let image = put(&store, "alpine", &archives());
+    let root = store.open_image(&image).expect("open");
+    let sandbox = dir.path().join("sandbox");
+    std::fs::create_dir(&sandbox).expect("made");
+    let path = sandbox.join("image.json");
+    store.keep_image(&root, "vm-1", &path).expect("keep");
+    store.keep_image(&root, "vm-1", &path).expect("again");
+    let blobs = files(&store, "blobs");
+    put(&store, "alpine", &[tar(&[("other", b"x")])]);
+    store.remove("alpine").expect("remove");
+    store.gc().expect("gc");
+    assert_eq!(files(&store, "blobs"), blobs);
+    let again = store.open_kept(&path).expect("open");
+    assert_eq!((again.digest, &*again.reference), (root.digest, &*root.reference));
+    assert_eq!(again.config, root.config);
+    let lengths = |image: &RootImage| image.files.iter().map(|(_, n)| *n).collect::<Vec<_>>();
+    assert_eq!(lengths(&again), lengths(&root));
+    // It is too late for an image that is gone.
+    std::fs::remove_dir_all(&sandbox).expect("remove");
+    assert_eq!(store.gc().expect("gc").blobs, blobs.len());
+    assert_eq!((files(&store, "leases"), files(&store, "blobs")), (vec![], vec![]));
+    std::fs::create_dir(&sandbox).expect("made");
+    let late = store.keep_image(&root, "vm-1", &path);
+    assert!(matches!(late, Err(StoreError::Damaged(_))), "{late:?}");
+    assert!(matches!(store.open_kept(&path), Err(StoreError::Damaged(_))));
+}
+
+#[test]
 fn gc_deletes_what_nothing_needs_and_nothing_else() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = store(dir.path());
