@@ -39,5 +39,5 @@ pub use request::{Connection, RequestRefused};
 pub use rule::Rule;
 pub use secret::{
     Bound, InvalidSecret, InvalidSecretFile, Placeholder, PlaceholderProblem, Revealed, Secret,
-    SecretName, SecretProblem, SecretSpec, SecretValue, Secrets, Transport, ValueProblem,
+    SecretName, SecretProblem, SecretSpec, SecretValue, Secrets, Transport, ValueProblem, made_of,
 };

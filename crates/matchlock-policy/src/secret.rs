@@ -17,7 +17,7 @@ pub use bound::{Bound, Revealed, Transport};
 pub use error::{InvalidSecret, SecretProblem};
 pub use file::InvalidSecretFile;
 pub use name::SecretName;
-pub use placeholder::{Placeholder, PlaceholderProblem};
+pub use placeholder::{Placeholder, PlaceholderProblem, made_of};
 pub use spec::SecretSpec;
 pub use value::{SecretValue, ValueProblem};
 

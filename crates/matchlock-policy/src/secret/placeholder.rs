@@ -111,6 +111,14 @@ pub enum PlaceholderProblem {
     LooksGenerated,
 }
 
+/// The random bytes that a placeholder was made of; `None` for one of the user's.
+#[must_use]
+pub fn made_of(placeholder: &str) -> Option<[u8; 16]> {
+    let digits = placeholder.strip_prefix(PREFIX).filter(|digits| digits.len() == HEX_DIGITS)?;
+    let random = u128::from_str_radix(digits, 16).ok()?.to_be_bytes();
+    (Placeholder::generate(random).as_str() == placeholder).then_some(random)
+}
+
 /// Whether some generated placeholder could contain `text`.
 fn is_part_of_generated(text: &str) -> bool {
     let fits = |at: usize, byte: u8| match PREFIX.as_bytes().get(at) {
