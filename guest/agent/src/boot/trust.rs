@@ -86,6 +86,8 @@ fn install_below(root: &Path, pem: &str) -> io::Result<&'static str> {
     let at = |path: &str| root.join(path.trim_start_matches('/'));
     let authority = at(AUTHORITY);
     fs::create_dir_all(authority.parent().unwrap_or(root))?;
+    // That of an earlier life of this sandbox, whose key is gone.
+    let earlier = fs::read_to_string(&authority).unwrap_or_default();
     create(&authority, pem)?;
     let link = authority.with_file_name(format!("{SUBJECT_HASH}.0"));
     console::optional("link the authority by its hash", link_to(&link, "matchlock-ca.crt"));
@@ -100,6 +102,7 @@ fn install_below(root: &Path, pem: &str) -> io::Result<&'static str> {
         // Bundles are links to each other on most distributions.
         let Some(id) = identity(&path) else { continue };
         if !done.contains(&id) {
+            without(&path, &earlier)?;
             append(&path, pem)?;
             // The copy in the upper layer is another inode than the one below it.
             done.extend(identity(&path).into_iter().chain([id]));
@@ -146,6 +149,23 @@ fn append(path: &Path, pem: &str) -> io::Result<()> {
     file.write_all(format!("{separator}{pem}").as_bytes())
 }
 
+/// Takes a certificate out of a bundle.
+fn without(path: &Path, pem: &str) -> io::Result<()> {
+    if !pem.starts_with("-----BEGIN CERTIFICATE-----") {
+        return Ok(());
+    }
+    let bundle = fs::read(path)?;
+    let found = bundle.windows(pem.len()).position(|window| window == pem.as_bytes());
+    let Some((before, after)) = found.and_then(|at| {
+        bundle
+            .split_at_checked(at)
+            .and_then(|(before, rest)| Some((before, rest.get(pem.len()..)?)))
+    }) else {
+        return Ok(());
+    };
+    fs::write(path, [before, after].concat())
+}
+
 fn ends_with_newline(file: &mut File) -> io::Result<bool> {
     use std::io::{Seek, SeekFrom};
     if file.metadata()?.len() == 0 {
@@ -162,6 +182,18 @@ mod tests {
     use super::*;
 
     const PEM: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+    #[test]
+    fn a_second_start_puts_the_new_authority_in_the_place_of_the_earlier_one() {
+        let bundle = "etc/ssl/certs/ca-certificates.crt";
+        let root = image(&[(bundle, "roots\n")]);
+        let second = PEM.replace("AAAA", "BBBB");
+        for pem in [PEM, PEM, &second] {
+            install_below(root.path(), pem).expect("installed");
+            let text = fs::read_to_string(root.path().join(bundle)).expect("read");
+            assert_eq!(text, format!("roots\n{pem}"));
+        }
+    }
 
     fn image(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a directory");
