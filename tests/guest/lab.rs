@@ -216,6 +216,7 @@ pub(crate) fn spec() -> SandboxSpec {
         hosts: Vec::new(),
         network: Some(NetworkSpec::default()),
         audit_log: None,
+        start: None,
         lifetime: Lifetime::default(),
     }
 }

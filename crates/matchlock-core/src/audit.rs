@@ -176,6 +176,22 @@ impl Trail {
         Ok(Self::new(path, sandbox, true, file, seq, prev))
     }
 
+    /// Goes on with the trail of a sandbox that is started again. One that cannot be gone on with, because
+    /// its writer was killed, stays beside the new one as `audit.1.jsonl`.
+    ///
+    /// # Errors
+    /// As [`Trail::create`].
+    pub(crate) fn resume(path: &Path, sandbox: &SandboxId) -> Result<Self, OpenError> {
+        match Self::keep(path, sandbox) {
+            Err(OpenError::Broken { .. } | OpenError::Full { .. }) => {
+                let failed = |source| OpenError::File { path: path.to_owned(), source };
+                std::fs::rename(path, path.with_file_name("audit.1.jsonl")).map_err(failed)?;
+                Self::create(path, sandbox)
+            }
+            trail => Ok(Self { kept: false, ..trail? }),
+        }
+    }
+
     fn new(path: &Path, sandbox: &SandboxId, kept: bool, file: File, seq: u64, prev: Hash) -> Self {
         let totals = Totals::default();
         let state = State { file, phase: Phase::Open, seq, prev, room: MAX_BYTES, totals };

@@ -195,6 +195,7 @@ impl StepSettings {
             hosts: self.hosts.clone(),
             network,
             audit_log: self.audit_log.clone(),
+            start: None,
             lifetime: Lifetime::default(),
         };
         (

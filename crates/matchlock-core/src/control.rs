@@ -51,6 +51,11 @@ impl ControlSocket {
     pub(crate) fn bind(directory: &Path) -> io::Result<Self> {
         let directory = File::open(directory)?;
         let address = address(&directory);
+        // An earlier life of this sandbox, which was killed, may have left it.
+        match std::fs::remove_file(&address) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let listener = Unserved::bind(&address)?;
         // Nobody else can enter the directory: between the two calls there is nothing to reach.
         std::fs::set_permissions(&address, Permissions::from_mode(0o600))?;

@@ -1,9 +1,10 @@
-//! The writable layer: a sparse file without a name, so that nothing of it can be left behind.
+//! The writable layer: a sparse file. It has no name, so that nothing of it can be left behind, unless its
+//! sandbox is kept.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::artefacts::DiskTemplate;
 use crate::error::CoreError;
@@ -21,12 +22,47 @@ pub(crate) fn create(
     templates: &[DiskTemplate],
     size: DiskSize,
 ) -> Result<File, CoreError> {
+    let file = nameless(dir).map_err(CoreError::file("create a disk in", dir))?;
+    format(&file, dir, templates, size)?;
+    Ok(file)
+}
+
+/// The disk of a kept sandbox in its directory.
+pub(crate) fn path(dir: &Path) -> PathBuf {
+    dir.join("upper.ext4")
+}
+
+/// Opens the disk of a kept sandbox. It is made if it is not there yet, and has its name when it is whole.
+pub(crate) fn keep(
+    dir: &Path,
+    templates: &[DiskTemplate],
+    size: DiskSize,
+) -> Result<File, CoreError> {
+    let path = path(dir);
+    let open = || File::options().read(true).write(true).open(&path);
+    match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened.map_err(CoreError::file("open", &path)),
+    }
+    let draft = dir.join("upper.ext4.new");
+    let mut options = File::options();
+    let made = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft);
+    let file = made.map_err(CoreError::file("create", &draft))?;
+    format(&file, dir, templates, size)?;
+    std::fs::rename(&draft, &path).map_err(CoreError::file("create", &path))?;
+    Ok(file)
+}
+
+fn format(
+    file: &File,
+    dir: &Path,
+    templates: &[DiskTemplate],
+    size: DiskSize,
+) -> Result<(), CoreError> {
     let size = size.bytes();
     let fitting = templates.iter().filter(|template| template.size <= size);
     let template = fitting.max_by_key(|template| template.size).map_or(&[][..], |t| t.image);
-    let file = nameless(dir).map_err(CoreError::file("create a disk in", dir))?;
-    fill(&file, template, size).map_err(CoreError::file("fill a disk in", dir))?;
-    Ok(file)
+    fill(file, template, size).map_err(CoreError::file("fill a disk in", dir))
 }
 
 /// Writes the pieces of a template: each is its offset (8 bytes, little endian), its length (4 bytes)

@@ -72,6 +72,9 @@ pub enum CoreError {
     /// The host's system directories cannot be served.
     #[error("cannot serve the image \"host\"")]
     HostImage(#[source] matchlock_fs::HostImageError),
+    /// The image of a kept sandbox could not be kept, too.
+    #[error("cannot keep the image of the sandbox")]
+    Image(#[source] matchlock_image::store::StoreError),
     /// The guest ended or stayed silent before it was ready.
     #[error("the guest did not start: {problem}{}", console_excerpt(.console))]
     Boot {
@@ -123,6 +126,7 @@ impl Classified for CoreError {
             Self::Boot { .. } | Self::GuestSetup(_) => ErrorKind::Guest,
             Self::AuditLog(error) => error.kind(),
             Self::State(error) => error.kind(),
+            Self::Image(error) => error.kind(),
             Self::Audit(_) | Self::Network(_) => ErrorKind::Io,
         }
     }
@@ -133,6 +137,7 @@ impl Classified for CoreError {
             Self::Vmm(error) | Self::Monitor(error) => return error.hint(),
             Self::AuditLog(error) => return error.hint(),
             Self::State(error) => return error.hint(),
+            Self::Image(error) => return error.hint(),
             Self::Kernel { .. } => Hint::OwnKernel,
             Self::OpenFiles { .. } => {
                 Hint::Text("raise the limit of open files in this shell: `ulimit -n 1024`")

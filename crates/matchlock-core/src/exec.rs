@@ -22,6 +22,7 @@ use tokio::time::timeout_at;
 
 use crate::audit::ExecSpan;
 use crate::classified::{Classified, ErrorKind};
+use crate::log::{Log, LogSource};
 
 /// Why an execution has no exit status.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,15 @@ pub struct Execution {
 /// Nothing while the program runs, then its status, if it is known.
 type End = Option<Option<ExitStatus>>;
 
+/// What an execution is beside its request.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    /// It takes input.
+    pub(crate) has_stdin: bool,
+    /// What it writes goes into this log, too.
+    pub(crate) log: Option<Arc<Log>>,
+}
+
 /// What a supervisor needs of an execution.
 #[derive(Debug)]
 pub(crate) struct Attended {
@@ -142,17 +152,19 @@ impl Execution {
         stream: UnixStream,
         request: ExecRequest,
         span: ExecSpan,
+        log: Option<Arc<Log>>,
         deadline: Instant,
     ) -> Result<(Self, Streams), ExecError> {
         let has_stdin = request.tty.is_some() || request.stdin == matchlock_proto::Stdin::Pipe;
-        Self::open(stream, Request::Exec(request), has_stdin, span, deadline).await
+        let request = Request::Exec(request);
+        Self::open(stream, request, Options { has_stdin, log }, span, deadline).await
     }
 
     /// Starts whatever is answered as an execution is.
     pub(crate) async fn open(
         stream: UnixStream,
         request: Request,
-        has_stdin: bool,
+        Options { has_stdin, log }: Options,
         span: ExecSpan,
         deadline: Instant,
     ) -> Result<(Self, Streams), ExecError> {
@@ -178,7 +190,7 @@ impl Execution {
         let (stdout_sink, stdout) = receiving(StreamId::Stdout, &credits);
         let (stderr_sink, stderr) = receiving(StreamId::Stderr, &credits);
         let (report, status) = oneshot::channel();
-        let sinks = Incoming { stdout: stdout_sink, stderr: stderr_sink, stdin: granted };
+        let sinks = Incoming { stdout: stdout_sink, stderr: stderr_sink, stdin: granted, log };
         let ending = Arc::clone(&span);
         let (end, ended) = watch::channel(None);
         let reading = tokio::spawn(async move {
@@ -244,14 +256,27 @@ struct Incoming {
     stdout: Sink,
     stderr: Sink,
     stdin: Granted,
+    log: Option<Arc<Log>>,
 }
 
 impl Incoming {
+    fn note(&self, source: LogSource, data: &[u8]) {
+        if let Some(log) = &self.log {
+            log.append(source, data);
+        }
+    }
+
     async fn run(&self, mut frames: AgentFrames) -> Result<ExitStatus, ExecError> {
         loop {
             match frames.next().await? {
-                AgentFrame::Stdout(data) => self.stdout.accept(data)?,
-                AgentFrame::Stderr(data) => self.stderr.accept(data)?,
+                AgentFrame::Stdout(data) => {
+                    self.note(LogSource::Stdout, &data);
+                    self.stdout.accept(data)?;
+                }
+                AgentFrame::Stderr(data) => {
+                    self.note(LogSource::Stderr, &data);
+                    self.stderr.accept(data)?;
+                }
                 AgentFrame::Credit(StreamId::Stdin, bytes) => self.stdin.add(bytes),
                 AgentFrame::Exited(status) => return Ok(status),
                 AgentFrame::Refused(failure) => return Err(failure.into()),

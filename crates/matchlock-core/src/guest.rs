@@ -41,11 +41,6 @@ impl Line {
         }
     }
 
-    /// What the guest has printed last; `None` when its machine is gone.
-    pub(crate) fn console(&self) -> Option<String> {
-        self.0.upgrade().map(|vm| vm.console_tail())
-    }
-
     async fn attempt(&self, deadline: Instant) -> io::Result<UnixStream> {
         let (tell, told) = oneshot::channel();
         let answered = Answered::new(move |result| drop(tell.send(result)));

@@ -15,15 +15,16 @@ use tokio::sync::{oneshot, watch};
 use crate::audit::{ExecSpan, ForwardSpan, Lifecycle, Trail};
 use crate::boot::BootTimes;
 use crate::error::CoreError;
-use crate::exec::{ExecError, Execution, Streams};
+use crate::exec::{ExecError, Execution, Options, Streams};
 use crate::export::Export;
 use crate::forward::{self, Listeners, Published};
 use crate::guest::Line;
 use crate::id::SandboxId;
 use crate::launcher::Alive;
+use crate::log::Log;
 use crate::network;
 use crate::phase::{EndCause, Ending, Phase, Progress};
-use crate::prepared::{Defaults, Live};
+use crate::prepared::{Defaults, Live, Origin};
 use crate::spec::{Attachments, SandboxSpec};
 use crate::state::Journal;
 use crate::supervisor::{Order, Started, Supervisor};
@@ -47,6 +48,7 @@ pub(crate) struct Up {
     line: Line,
     network: Option<Weak<Network>>,
     trail: Arc<Trail>,
+    log: Arc<Log>,
     defaults: Defaults,
     times: BootTimes,
     executions: AtomicU64,
@@ -59,6 +61,7 @@ impl Up {
             line: Line::to(&live.machine.vm),
             network: live.network().map(Arc::downgrade),
             trail: Arc::clone(live.trail()),
+            log: Arc::clone(live.log()),
             defaults,
             times,
             executions: AtomicU64::new(1),
@@ -69,12 +72,27 @@ impl Up {
     /// As [`SandboxHandle::exec`].
     pub(crate) async fn exec(
         &self,
+        request: ExecRequest,
+    ) -> Result<(Execution, Streams), ExecError> {
+        self.execute(request, None).await
+    }
+
+    /// As [`SandboxHandle::logged`].
+    async fn logged(&self, request: ExecRequest) -> Result<(Execution, Streams), ExecError> {
+        // What a terminal shows is for who sits there: it has what is typed, too.
+        let log = request.tty.is_none().then(|| Arc::clone(&self.log));
+        self.execute(request, log).await
+    }
+
+    async fn execute(
+        &self,
         mut request: ExecRequest,
+        log: Option<Arc<Log>>,
     ) -> Result<(Execution, Streams), ExecError> {
         self.defaults.complete(&mut request);
         let deadline = Instant::now() + EXEC_START;
         let (stream, span) = self.begin(&request, deadline).await?;
-        Execution::start(stream, request, span, deadline).await
+        Execution::start(stream, request, span, log, deadline).await
     }
 
     /// Starts an operation on files of the guest; `name` is how the trail calls it.
@@ -87,8 +105,8 @@ impl Up {
         let shown = ExecRequest { argv, ..ExecRequest::default() };
         let deadline = Instant::now() + EXEC_START;
         let (stream, span) = self.begin(&shown, deadline).await?;
-        let has_input = request.has_input();
-        Execution::open(stream, Request::File(request), has_input, span, deadline).await
+        let options = Options { has_stdin: request.has_input(), log: None };
+        Execution::open(stream, Request::File(request), options, span, deadline).await
     }
 
     /// A stream to a port of the guest's loopback, with the record of it.
@@ -148,21 +166,22 @@ impl Up {
 impl SandboxHandle {
     /// Has a supervisor make and boot a sandbox. It is a task of the current runtime.
     pub(crate) fn launch(
+        origin: Origin,
         spec: SandboxSpec,
         with: Attachments,
         alive: Alive,
-    ) -> Result<Self, CoreError> {
-        let id = SandboxId::random().map_err(CoreError::host("get random bytes"))?;
+    ) -> Self {
+        let id = origin.id.clone();
         let (orders, receiver) = unbounded_channel();
         let lifetime = spec.lifetime;
-        let journal = Journal::new(alive.parts().state.clone(), id.clone(), lifetime.recorded);
+        let journal = Journal::new(alive.parts().state.clone(), &origin, lifetime.recorded);
         let (progress, phase) = Progress::new(journal);
         let (start, started) = watch::channel(None);
         let (end, over) = watch::channel(None);
         let supervisor =
             Supervisor { orders: receiver, progress, started: start, over: end, lifetime };
-        tokio::spawn(supervisor.run(id.clone(), spec, with, alive));
-        Ok(Self { id, orders, phase, started, over })
+        tokio::spawn(supervisor.run(origin, spec, with, alive));
+        Self { id, orders, phase, started, over }
     }
 
     /// The sandbox's id.
@@ -210,12 +229,20 @@ impl SandboxHandle {
         self.up()?.exec(request).await
     }
 
+    /// The same, and what it writes goes into the sandbox's log, too, unless it has a terminal.
+    ///
+    /// # Errors
+    /// As [`Self::exec`].
+    pub async fn logged(&self, request: ExecRequest) -> Result<(Execution, Streams), ExecError> {
+        self.up()?.logged(request).await
+    }
+
     /// The same for the program that the sandbox is for: it is ended with it, and its time is limited.
     ///
     /// # Errors
     /// [`ExecError`]; the sandbox ends then.
     pub async fn command(&self, request: ExecRequest) -> Result<(Execution, Streams), ExecError> {
-        let started = self.exec(request).await;
+        let started = self.logged(request).await;
         match &started {
             Ok((execution, _)) => self.order(Order::Attend(execution.attended())),
             Err(ExecError::Audit(_)) => self.end_because(EndCause::AuditLost),
@@ -234,7 +261,7 @@ impl SandboxHandle {
             ExecRequest { argv: vec![b"matchlock:export".to_vec()], ..ExecRequest::default() };
         let deadline = Instant::now() + EXEC_START;
         let (stream, span) = self.up()?.begin(&shown, deadline).await?;
-        let opened = Execution::open(stream, Request::Export, false, span, deadline);
+        let opened = Execution::open(stream, Request::Export, Options::default(), span, deadline);
         let (execution, streams) = opened.await?;
         Ok(Export::new(execution, streams))
     }
@@ -277,10 +304,12 @@ impl SandboxHandle {
         closed.await.map_err(|_| CoreError::CalledOff)
     }
 
-    /// The last that the guest's kernel and its agent have said, as harmless text; `None` when it is over.
-    #[must_use]
-    pub fn console(&self) -> Option<String> {
-        self.up().ok()?.line.console()
+    /// What it has written so far, when it is over, too; `None` if it was never up.
+    pub(crate) fn log(&self) -> Option<Arc<Log>> {
+        match &*self.started.borrow() {
+            Some(Ok(up)) => Some(Arc::clone(&up.log)),
+            _ => None,
+        }
     }
 
     /// Passes on a signal by which the user asks for an end.

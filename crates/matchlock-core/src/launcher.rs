@@ -20,6 +20,8 @@ use tokio::sync::watch;
 use crate::artefacts::{Artefacts, GuestFiles, KernelSource};
 use crate::error::CoreError;
 use crate::handle::SandboxHandle;
+use crate::id::SandboxId;
+use crate::prepared::Origin;
 use crate::spec::{Attachments, SandboxSpec};
 use crate::state::{StateRoot, Swept};
 
@@ -179,7 +181,24 @@ impl Launcher {
     /// # Errors
     /// [`CoreError::Host`]: there is no id for it.
     pub fn launch(&self, spec: SandboxSpec, with: Attachments) -> Result<SandboxHandle, CoreError> {
-        SandboxHandle::launch(spec, with, Alive::begin(&self.parts))
+        let id = SandboxId::random().map_err(CoreError::host("get random bytes"))?;
+        Ok(SandboxHandle::launch(Origin::new(id, false), spec, with, self.alive()))
+    }
+
+    /// The same with a kept sandbox, which has its id and its disk again. If somebody else has started it
+    /// meanwhile, [`SandboxHandle::ready`] says so.
+    #[must_use]
+    pub fn launch_again(
+        &self,
+        id: SandboxId,
+        spec: SandboxSpec,
+        with: Attachments,
+    ) -> SandboxHandle {
+        SandboxHandle::launch(Origin::new(id, true), spec, with, self.alive())
+    }
+
+    fn alive(&self) -> Alive {
+        Alive::begin(&self.parts)
     }
 
     /// Launches a sandbox, and waits until it is up.

@@ -35,6 +35,7 @@ mod handle;
 mod id;
 pub mod images;
 mod launcher;
+pub mod log;
 mod machine;
 mod network;
 mod observer;
@@ -76,10 +77,11 @@ pub use matchlock_text::DescribeChain;
 pub use matchlock_vmm as vmm;
 pub use matchlock_wire::io::Sender as InputSender;
 pub use phase::{EndCause, Ending, Phase};
+pub use prepared::KEPT_IMAGE;
 pub use registry_dial::RegistryDial;
 pub use spec::{
-    Attachments, ConfinementSpec, DiskSource, DiskSpec, ImageSpec, Lifetime, NetworkSpec,
-    PrivateRule, SandboxSpec, SecretRule, SecretValues,
+    Attachments, CommandSpec, ConfinementSpec, DiskSource, DiskSpec, ImageSpec, Lifetime,
+    NetworkSpec, PrivateRule, SandboxSpec, SecretRule, SecretValues, StartSpec,
 };
 pub use state::{
     EndRecord, LifecycleRecord, Released, SandboxRecord, SandboxStatus, StateError, StateRoot,

@@ -9,6 +9,7 @@
 mod storage;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use matchlock_net::{Audit, Network, Refusal};
@@ -21,6 +22,7 @@ use crate::control::ControlSocket;
 use crate::error::CoreError;
 use crate::id::{SandboxId, random};
 use crate::launcher::Parts;
+use crate::log::{self, Log};
 use crate::machine::{FirstConnection, Machine};
 use crate::network::{self, NetworkSettings, Running};
 use crate::observer::Observed;
@@ -30,6 +32,25 @@ use crate::state::StateDir;
 pub(crate) use storage::Defaults;
 use storage::{Mounts, Storage};
 
+/// The file of a kept sandbox that says which image it was made of.
+pub const KEPT_IMAGE: &str = "image.json";
+
+/// Which sandbox it is going to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) id: SandboxId,
+    /// A kept one, with its disk.
+    pub(crate) again: bool,
+    /// Whether what happens to it is ours to write down. A kept one may be somebody else's by now.
+    pub(crate) entered: Arc<AtomicBool>,
+}
+
+impl Origin {
+    pub(crate) fn new(id: SandboxId, again: bool) -> Self {
+        Self { id, again, entered: Arc::new(AtomicBool::new(!again)) }
+    }
+}
+
 /// Everything is there but the machine.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -38,11 +59,12 @@ pub(crate) struct Prepared {
     network: Option<Network>,
     recording: Recording,
     control: ControlSocket,
+    log: Arc<Log>,
     state: StateDir,
     /// What the guest is told of itself, but for the time.
     pub(crate) boot: BootConfig,
     pub(crate) defaults: Defaults,
-    /// Disks of the user's are mounted for writing.
+    /// Disks that stay are mounted for writing.
     pub(crate) writes_disks: bool,
 }
 
@@ -54,6 +76,7 @@ pub(crate) struct Live {
     pub(crate) machine: Machine,
     network: Option<Arc<Network>>,
     recording: Recording,
+    log: Arc<Log>,
     _state: StateDir,
 }
 
@@ -75,20 +98,33 @@ impl Drop for Recording {
 impl Prepared {
     /// Takes everything.
     pub(crate) fn acquire(
-        id: &SandboxId,
+        origin: &Origin,
         spec: &SandboxSpec,
         mut with: Attachments,
         parts: &Parts,
     ) -> Result<Self, CoreError> {
+        let Origin { id, again, entered } = origin;
         spec.check(&with)?;
         let settings = NetworkSettings::new(spec, &mut with)?;
         crate::descriptors::check()?;
         let GuestFiles { kernel, initramfs, .. } = parts.guest.try_clone()?;
-        let state = parts.state.register(id, spec)?;
+        let state = match again {
+            true => parts.state.resume(id, spec)?,
+            false => parts.state.register(id, spec)?,
+        };
+        entered.store(true, Ordering::Release);
+        let kept = spec.is_kept();
+        if let (true, Some(images), Some(root)) = (kept, &with.images, &with.root) {
+            // Nobody else deletes it from here on.
+            let path = state.path().join(KEPT_IMAGE);
+            images.keep_image(root, id.as_str(), &path).map_err(CoreError::Image)?;
+        }
         let control = ControlSocket::bind(state.path())
             .map_err(CoreError::file("make the control socket in", state.path()))?;
+        let log = Log::open(state.path());
         let trail = match &spec.audit_log {
             Some(path) => Trail::keep(path, id)?,
+            None if *again => Trail::resume(&state.path().join("audit.jsonl"), id)?,
             None => Trail::create(&state.path().join("audit.jsonl"), id)?,
         };
         let trail = Arc::new(trail);
@@ -98,8 +134,9 @@ impl Prepared {
             reason: EndReason::StartFailed,
             cause: EndCause::StartFailed,
         };
-        let upper = crate::disk::create(state.path(), parts.artefacts.disk_templates, spec.disk)?;
         let observer = with.observer.take();
+        let make = if kept { crate::disk::keep } else { crate::disk::create };
+        let upper = make(state.path(), parts.artefacts.disk_templates, spec.disk)?;
         let storage = Storage::new(spec, with, upper)?;
         let audit: Arc<dyn Audit> = match observer {
             Some(client) => Arc::new(Observed::new(trail, client)),
@@ -118,17 +155,18 @@ impl Prepared {
             disks: storage.disks,
             filesystems: storage.filesystems,
             nic,
+            console: Some(log::sink(Arc::clone(&log))),
         };
         let network = running.map(|running| running.network);
-        let (defaults, writes_disks) = (storage.defaults, spec.writes_disks());
-        Ok(Self { machine, network, recording, control, state, boot, defaults, writes_disks })
+        let (defaults, writes_disks) = (storage.defaults, kept || spec.writes_disks());
+        Ok(Self { machine, network, recording, control, log, state, boot, defaults, writes_disks })
     }
 
     /// Starts the machine. Returns it with what its guest is to be told, and when its process existed.
     pub(crate) fn power_on(self, parts: &Parts) -> Result<PoweredOn, CoreError> {
         // The rest of `self` is bound first, and so dropped last should the machine not start.
-        let Self { state, control, recording, network, machine, boot, defaults, writes_disks } =
-            self;
+        let Self { state, log, control, recording, network, machine, boot, .. } = self;
+        let (defaults, writes_disks) = (self.defaults, self.writes_disks);
         let prepared = Instant::now();
         let vm = parts.vmm.start(machine).map_err(CoreError::Vmm)?;
         let watched = Machine::watch(vm).map_err(CoreError::host("start a thread"));
@@ -137,7 +175,8 @@ impl Prepared {
         if let Some(pid) = machine.vm.pid() {
             state.record_monitor(pid)?;
         }
-        let live = Live { machine, network: network.map(Arc::new), recording, _state: state };
+        let network = network.map(Arc::new);
+        let live = Live { machine, network, recording, log, _state: state };
         Ok(PoweredOn { live, control, first, boot, defaults, writes_disks, prepared, started })
     }
 }
@@ -164,13 +203,18 @@ impl Live {
         &self.recording.trail
     }
 
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
     /// Ends everything, in the order in which it must go.
     pub(crate) fn end(self, reason: EndReason, cause: EndCause) -> Remains {
-        let Self { machine, network, mut recording, _state } = self;
+        let Self { machine, network, mut recording, log, _state } = self;
         let disk_fault = machine.vm.disk_fault();
         drop(machine);
         let refused = network.as_deref().map(Network::refusals).unwrap_or_default();
         drop(network);
+        log.close();
         (recording.reason, recording.cause) = (reason, cause);
         let trail = Arc::clone(&recording.trail);
         drop(recording);

@@ -6,6 +6,7 @@
 mod attachments;
 mod confinement;
 mod network;
+mod start;
 mod text;
 
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use attachments::{Attachments, SecretValues};
 pub use confinement::ConfinementSpec;
 pub use network::{NetworkSpec, PrivateRule, SecretRule};
+pub use start::{CommandSpec, StartSpec};
 
 use crate::values::{
     Cpus, DiskSize, Hostname, InvalidConfig, MemorySize, MountPoint, SandboxName, check_limits,
@@ -64,6 +66,9 @@ pub struct SandboxSpec {
     pub audit_log: Option<PathBuf>,
     /// How long it lives.
     pub lifetime: Lifetime,
+    /// What else it needs to be started again. Without this it cannot be, and its disk goes with it.
+    #[serde(default)]
+    pub start: Option<StartSpec>,
 }
 
 /// Where the root file system comes from.
@@ -182,6 +187,11 @@ impl SandboxSpec {
             return Err(InvalidConfig::Unattached("network.secrets"));
         }
         Ok(())
+    }
+
+    /// Whether its disk and its log stay when it has ended, so that it can be started again.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.start.is_some()
     }
 
     /// Whether the guest can write to disks of the user's.

@@ -8,11 +8,11 @@
 //! ```text
 //!                registration                     the owner's end
 //!   (nothing) ──────────────────► running ──────────────────────────► stopped, or no row
-//!                                    │      its process is dead          ▲ │
-//!                                    └──────────────────► crashed        │ │ rm, prune
-//!                                                            └───────────┼─┴──► (nothing)
-//!                                       (the row stays until then)       │
-//!                                                        Lifetime::recorded
+//!                                  ▲ │      its process is dead          ▲ │
+//!                                  │ └──────────────────► crashed        │ │ rm, prune
+//!                                  │                         └───────────┼─┴──► (nothing)
+//!                                  │    (the row stays until then)       │
+//!                                  └── start, of one that is kept ───────┴ Lifetime::recorded
 //! ```
 //! A status is changed by comparing: it is only *crashed* if it is still *running* by that very owner,
 //! which is a process id, a start time, a boot and a namespace. So two sweeps at once are as one, and a
@@ -22,10 +22,10 @@
 //!
 //! ```text
 //!   creating ──► starting ──► running ──► stopping
-//!      │  │         │  │         │           │
-//!      │  └─────────┼──┴─────────┴─────┬─────┘
-//!      ▼            ▼                  ▼
-//!   create_failed  start_failed ──► cleaning ──► cleaned
+//!      │  │       ▲ │  │         │           │
+//!      │  └───────┼─┼──┴─────────┴─────┬─────┘
+//!      ▼          │ ▼                  ▼
+//!   create_failed │ start_failed ──► cleaning ──► cleaned ──► created (again) ──► as creating
 //!      │                              ▲  │
 //!      └──────────────────────────────┤  ▼
 //!                                   cleanup_failed
@@ -41,6 +41,7 @@ mod process;
 mod record;
 mod register;
 mod resolve;
+mod resume;
 mod schema;
 mod stage;
 mod sweep;

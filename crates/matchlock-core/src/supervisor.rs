@@ -31,10 +31,9 @@ use crate::exec::{Attended, ExecError};
 use crate::forward::Published;
 use crate::guest::{Line, ask};
 use crate::handle::Up;
-use crate::id::SandboxId;
 use crate::launcher::{Alive, Parts, beside};
 use crate::phase::{EndCause, Ending, Phase, Progress};
-use crate::prepared::{Live, PoweredOn, Prepared, Remains};
+use crate::prepared::{Live, Origin, PoweredOn, Prepared, Remains};
 use crate::spec::{Attachments, Lifetime, SandboxSpec};
 use crate::state::EndRecord;
 
@@ -100,12 +99,12 @@ impl Supervisor {
     /// The whole life.
     pub(crate) async fn run(
         self,
-        id: SandboxId,
+        origin: Origin,
         spec: SandboxSpec,
         with: Attachments,
         alive: Alive,
     ) {
-        match self.power_on(id, spec, with, Arc::clone(alive.parts())).await {
+        match self.power_on(origin, spec, with, Arc::clone(alive.parts())).await {
             Ok(on) => self.live(on).await,
             Err(error) => {
                 self.progress.advance(Phase::Unwinding);
@@ -118,13 +117,13 @@ impl Supervisor {
     /// fails; who calls it off meanwhile is heard when the machine boots.
     async fn power_on(
         &self,
-        id: SandboxId,
+        origin: Origin,
         spec: SandboxSpec,
         with: Attachments,
         parts: Arc<Parts>,
     ) -> Result<PoweredOn, CoreError> {
         let of_host = Arc::clone(&parts);
-        let prepared = beside(move || Prepared::acquire(&id, &spec, with, &of_host)).await?;
+        let prepared = beside(move || Prepared::acquire(&origin, &spec, with, &of_host)).await?;
         self.progress.advance(Phase::Booting);
         beside(move || prepared.power_on(&parts)).await
     }

@@ -43,6 +43,7 @@ pub(crate) fn spec() -> SandboxSpec {
         hosts: Vec::new(),
         network: None,
         audit_log: None,
+        start: None,
         lifetime: Lifetime::default(),
     }
 }

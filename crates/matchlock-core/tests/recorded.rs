@@ -8,7 +8,7 @@ use std::time::Duration;
 use matchlock_core::vmm::Fake;
 use matchlock_core::{
     Attachments, CoreError, Lifetime, SandboxHandle, SandboxRecord, SandboxSpec, SandboxStatus,
-    StateError, StateRoot,
+    StartSpec, StateError, StateRoot,
 };
 use matchlock_proto::{AgentFrame, Request};
 
@@ -22,7 +22,12 @@ fn guest() -> Fake {
 }
 
 fn recorded() -> SandboxSpec {
-    SandboxSpec { lifetime: Lifetime { recorded: true, ..Lifetime::default() }, ..spec() }
+    let lifetime = Lifetime { recorded: true, ..Lifetime::default() };
+    SandboxSpec { lifetime, start: Some(StartSpec::default()), ..spec() }
+}
+
+fn state_of(home: &std::path::Path, sandbox: &SandboxHandle) -> std::path::PathBuf {
+    StateRoot::in_home(home).directory_of(sandbox.id())
 }
 
 /// The row and the words of the history of the only sandbox.
@@ -58,6 +63,14 @@ async fn every_step_of_a_life_is_written_before_it_counts_as_ended() {
     assert_eq!((record.status, record.pid), (SandboxStatus::Stopped, 0));
     let ending = record.ending.expect("an ending");
     assert_eq!((&*ending.cause, ending.exit_code, ending.error), ("stopped", 0, None));
+    assert_eq!(left(home.path()), [record.id.to_string()], "its disk and its log");
+    let mut files: Vec<_> = std::fs::read_dir(state.directory_of(&record.id))
+        .expect("list")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+        .collect();
+    files.sort();
+    assert_eq!(files, ["audit.jsonl", "upper.ext4"]);
+    state.remove(&record.id).expect("remove");
     assert!(left(home.path()).is_empty());
 }
 
@@ -75,8 +88,12 @@ async fn starts_that_fail_are_remembered_with_their_reason_if_they_are_recorded(
     for (vmm, spec, word, says) in cases {
         let home = tempfile::tempdir().expect("tempdir");
         let state = StateRoot::in_home(home.path());
-        failed(home.path(), &vmm, SandboxSpec { lifetime: Lifetime::default(), ..spec.clone() })
-            .await;
+        failed(
+            home.path(),
+            &vmm,
+            SandboxSpec { lifetime: Lifetime::default(), start: None, ..spec.clone() },
+        )
+        .await;
         assert!(state.list().expect("list").is_empty(), "{word}: nothing is left");
         failed(home.path(), &vmm, spec).await;
         let (record, phases) = only(&state);
@@ -84,8 +101,8 @@ async fn starts_that_fail_are_remembered_with_their_reason_if_they_are_recorded(
         let ending = record.ending.expect("an ending");
         let error = ending.error.expect("a reason");
         assert!(ending.cause == "start_failed" && error.contains(says), "{error}");
-        assert!(left(home.path()).is_empty());
         state.remove(&record.id).expect("remove");
+        assert!(left(home.path()).is_empty());
     }
 }
 
@@ -116,5 +133,6 @@ async fn an_end_that_cannot_be_written_down_is_told() {
     let ending = sandbox.stop(Duration::ZERO).await;
     let why = ending.unrecorded.expect("a reason");
     assert!(why.starts_with("the state of the sandboxes"), "{why}");
-    assert!(left(home.path()).is_empty(), "it has ended all the same");
+    assert_eq!(left(home.path()), [sandbox.id().to_string()], "it has ended all the same");
+    assert!(!state_of(home.path(), &sandbox).join("control.sock").exists());
 }

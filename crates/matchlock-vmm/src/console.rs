@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use matchlock_text::escape;
 
+use crate::ConsoleSink;
+
 /// Bytes kept of each stream: a guest can print for ever.
 const KEEP: usize = 32 * 1024;
 
@@ -29,8 +31,11 @@ struct State {
 }
 
 impl Tail {
-    /// Starts to read `stream` to its end.
-    pub(crate) fn follow(mut stream: impl Read + Send + 'static) -> Self {
+    /// Starts to read `stream` to its end. All of it goes into `sink`, too.
+    pub(crate) fn follow(
+        mut stream: impl Read + Send + 'static,
+        mut sink: Option<ConsoleSink>,
+    ) -> Self {
         let tail = Self::default();
         let shared = Arc::clone(&tail.shared);
         let body = move || {
@@ -38,11 +43,19 @@ impl Tail {
             loop {
                 match stream.read(&mut chunk) {
                     Ok(0) => break,
-                    Ok(n) => shared.append(chunk.get(..n).unwrap_or_default()),
+                    Ok(n) => {
+                        let piece = chunk.get(..n).unwrap_or_default();
+                        if let Some(sink) = &mut sink {
+                            sink.put(piece);
+                        }
+                        shared.append(piece);
+                    }
                     Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                     Err(_) => break,
                 }
             }
+            // What it still holds is written before the end is known.
+            drop(sink);
             shared.lock().ended = true;
             shared.changed.notify_all();
         };
@@ -119,22 +132,32 @@ mod tests {
     #[test]
     fn only_the_end_of_a_flood_is_kept() {
         let flood = [vec![b'x'; 10 * KEEP], b"the end".to_vec()].concat();
-        let tail = Tail::follow(std::io::Cursor::new(flood));
+        let tail = Tail::follow(std::io::Cursor::new(flood), None);
         tail.wait_end(soon());
         assert_eq!(tail.text().len(), KEEP);
         assert!(tail.text().ends_with("the end"));
     }
 
     #[test]
+    fn a_sink_has_all_bytes_before_the_end_is_known() {
+        let (send, received) = std::sync::mpsc::channel();
+        let sink = ConsoleSink::new(move |piece| send.send(piece.to_vec()).expect("send"));
+        let flood = [vec![b'x'; 10 * KEEP], b"\x1b\xff".to_vec()].concat();
+        Tail::follow(std::io::Cursor::new(flood.clone()), Some(sink)).wait_end(soon());
+        assert!(received.try_iter().flatten().eq(flood));
+    }
+
+    #[test]
     fn a_marker_is_found_and_its_absence_ends_with_the_stream() {
-        let tail = Tail::follow(std::io::Cursor::new(b"one two three".to_vec()));
+        let tail = Tail::follow(std::io::Cursor::new(b"one two three".to_vec()), None);
         assert!(tail.wait_for("two", soon()));
         assert!(!tail.wait_for("four", soon()));
     }
 
     #[test]
     fn terminal_sequences_of_the_guest_are_shown_not_obeyed() {
-        let tail = Tail::follow(std::io::Cursor::new(b"a\x1b[2Jb\r\n\x07\xff".to_vec()));
+        let bytes = b"a\x1b[2Jb\r\n\x07\xff".to_vec();
+        let tail = Tail::follow(std::io::Cursor::new(bytes), None);
         tail.wait_end(soon());
         assert_eq!(tail.text(), "a\\u{1b}[2Jb\n\\u{7}\u{fffd}");
     }

@@ -23,6 +23,7 @@ type Farewell = dyn Fn(&VmSpec) + Send + Sync;
 pub struct Fake {
     guest: Arc<Guest>,
     farewell: Arc<Farewell>,
+    console: Arc<[u8]>,
     seen: Arc<Mutex<Vec<Seen>>>,
     ends: Arc<Mutex<Vec<Arc<End>>>>,
 }
@@ -58,13 +59,20 @@ impl Fake {
     /// Machines whose guest is `guest`.
     pub fn new(guest: impl Fn(u32, UnixStream) -> bool + Send + Sync + 'static) -> Self {
         let farewell: Arc<Farewell> = Arc::new(|_| {});
-        Self { guest: Arc::new(guest), farewell, seen: Arc::default(), ends: Arc::default() }
+        let (console, seen, ends) = Default::default();
+        Self { guest: Arc::new(guest), farewell, console, seen, ends }
     }
 
     /// Looks around each time that a machine is told to end, while it still runs.
     #[must_use]
     pub fn at_end(self, farewell: impl Fn(&VmSpec) + Send + Sync + 'static) -> Self {
         Self { farewell: Arc::new(farewell), ..self }
+    }
+
+    /// Each machine writes this to its console when it starts.
+    #[must_use]
+    pub fn saying(self, console: &[u8]) -> Self {
+        Self { console: console.into(), ..self }
     }
 
     /// What the machines were asked to be, in the order of their starts.
@@ -121,7 +129,10 @@ impl Proof for Proven {
 }
 
 impl Vmm for Fake {
-    fn start(&self, spec: VmSpec) -> Result<Box<dyn Vm>, VmmError> {
+    fn start(&self, mut spec: VmSpec) -> Result<Box<dyn Vm>, VmmError> {
+        if let Some(sink) = &mut spec.console {
+            sink.put(&self.console);
+        }
         lock(&self.seen).push(Seen::of(&spec));
         let end = Arc::new(End::default());
         lock(&self.ends).push(Arc::clone(&end));

@@ -54,6 +54,32 @@ pub struct VmSpec {
     pub filesystems: Vec<FsDevice>,
     /// The network device; a machine without one reaches nothing.
     pub nic: Option<Nic>,
+    /// Is given all that the guest writes to its console.
+    pub console: Option<ConsoleSink>,
+}
+
+/// Takes what a guest writes to its console, piece by piece, on a thread of the machine's. It must not wait:
+/// the guest waits with it. It is dropped at the end of the console.
+pub struct ConsoleSink(Box<TakePiece>);
+
+type TakePiece = dyn FnMut(&[u8]) + Send + Sync;
+
+impl ConsoleSink {
+    /// Calls `take` with each piece.
+    pub fn new(take: impl FnMut(&[u8]) + Send + Sync + 'static) -> Self {
+        Self(Box::new(take))
+    }
+
+    /// Gives it a piece.
+    pub(crate) fn put(&mut self, piece: &[u8]) {
+        (self.0)(piece);
+    }
+}
+
+impl std::fmt::Debug for ConsoleSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ConsoleSink")
+    }
 }
 
 /// Virtio devices of any kind that a machine can have: the [`OWN_DEVICES`] and those of its [`VmSpec`].

@@ -54,7 +54,8 @@ impl Storage {
         with: Attachments,
         upper: File,
     ) -> Result<Self, CoreError> {
-        let upper = Disk { source: DiskSource::File(upper), read_only: false, ephemeral: true };
+        let ephemeral = !spec.is_kept();
+        let upper = Disk { source: DiskSource::File(upper), read_only: false, ephemeral };
         let mut disks = vec![upper];
         let (mut filesystems, mut defaults) = (Vec::new(), Defaults::default());
         let lower = match with.root {

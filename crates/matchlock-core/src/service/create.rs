@@ -12,11 +12,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::fault::of_exec;
-use super::log::Log;
 use super::plan::{Plan, variables};
 use super::session::Cancel;
 use super::{Service, Slot, Up, cancelled};
-use crate::exec::{Execution, Output, Streams};
+use crate::exec::{Execution, Streams};
 use crate::launcher::Launcher;
 use crate::spec::{Attachments, ImageSpec, SandboxSpec};
 
@@ -68,7 +67,6 @@ impl Service {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let up = Arc::new(Up {
             sandbox,
-            log: Arc::new(Log::new()),
             user: given(config.user),
             working_dir: given(config.working_dir),
             writes_disks,
@@ -179,10 +177,10 @@ impl Service {
             let text = format!("start image entrypoint: {why}");
             RpcError::new(ErrorCode::Sandbox, ErrorKind::Guest, text)
         };
-        let started = up.sandbox.exec(request).await;
+        let started = up.sandbox.logged(request).await;
         let (execution, streams) = started.map_err(|error| failed(of_exec(&error).message))?;
         // It lives as long as the sandbox, which is what its guest ends it with.
-        let mut running = tokio::spawn(record(execution, streams, Arc::clone(&up.log)));
+        let mut running = tokio::spawn(attend(execution, streams));
         match timeout(EARLY, &mut running).await {
             Err(_still_runs) => Ok(()),
             Ok(Ok(Ok(ExitStatus::Code(0)))) => Ok(()),
@@ -193,21 +191,10 @@ impl Service {
     }
 }
 
-/// Puts all that the image's program writes into the log.
-async fn record(
-    mut execution: Execution,
-    streams: Streams,
-    log: Arc<Log>,
-) -> Result<ExitStatus, String> {
-    let copy = |mut from: Output| {
-        let log = &log;
-        async move {
-            while let Some(chunk) = from.next().await {
-                log.append(&chunk);
-            }
-        }
-    };
-    tokio::join!(copy(streams.stdout), copy(streams.stderr));
+/// Waits for the end of the image's program. What it writes goes into the log, and nowhere else.
+async fn attend(mut execution: Execution, streams: Streams) -> Result<ExitStatus, String> {
+    // What nobody reads holds no program up.
+    drop(streams);
     execution.wait().await.map_err(|error| of_exec(&error).message)
 }
 

@@ -1,90 +1,52 @@
-//! What the image's program writes, kept within bounds, for `log` and those who follow it.
+//! `log` and `log_stream`: the sandbox's log as one stream of bytes.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use matchlock_api::{Base64, Chunk, ContentResult, Empty, Notification, RequestId, RpcError};
-use tokio::sync::watch;
+use matchlock_api::{
+    Base64, Chunk, ContentResult, Empty, ErrorCode, ErrorKind, Notification, RequestId, RpcError,
+};
+use tokio::task::spawn_blocking;
 
 use super::session::Sink;
-use super::{Service, Slot, Up, not_created};
+use super::{Service, Slot, not_created};
+use crate::log::{Log, LogReader};
 
-/// Bytes that are kept; older ones go.
-pub(super) const KEEP: usize = 1 << 20;
-
-/// Bytes of one notification.
+/// Bytes of one notification, or a record more.
 const PIECE: usize = 64 * 1024;
 
-/// The last [`KEEP`] bytes of all that was written.
-#[derive(Debug)]
-pub(super) struct Log {
-    kept: Mutex<Kept>,
-    written: watch::Sender<u64>,
+/// All that is in the log.
+async fn content(log: Arc<Log>) -> Result<Vec<u8>, RpcError> {
+    let reading = spawn_blocking(move || {
+        log.settle();
+        read(&mut log.reader()?, usize::MAX)
+    });
+    reading.await.map_err(|error| unreadable(&error.into()))?.map_err(|error| unreadable(&error))
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    bytes: VecDeque<u8>,
-    /// All that was ever written.
-    total: u64,
+/// What comes next in the log, up to its end of now.
+fn read(from: &mut LogReader, max: usize) -> std::io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    while content.len() < max {
+        let Some(record) = from.read()? else { break };
+        content.extend_from_slice(record.bytes());
+    }
+    Ok(content)
 }
 
-impl Log {
-    pub(super) fn new() -> Self {
-        Self { kept: Mutex::default(), written: watch::Sender::new(0) }
-    }
-
-    pub(super) fn append(&self, data: &[u8]) {
-        let total = {
-            let mut kept = self.kept();
-            kept.bytes.extend(data);
-            let excess = kept.bytes.len().saturating_sub(KEEP);
-            kept.bytes.drain(..excess);
-            kept.total += data.len() as u64;
-            kept.total
-        };
-        self.written.send_replace(total);
-    }
-
-    /// What follows the first `from` bytes of all, as far as it is kept, and where that ends.
-    fn since(&self, from: u64, max: usize) -> (Vec<u8>, u64) {
-        let kept = self.kept();
-        let first = kept.total - kept.bytes.len() as u64;
-        let from = from.max(first);
-        let skip = usize::try_from(from - first).unwrap_or(usize::MAX);
-        let bytes: Vec<u8> = kept.bytes.iter().skip(skip).take(max).copied().collect();
-        let end = from + bytes.len() as u64;
-        (bytes, end)
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Up {
-    /// The guest's console, then what the image's program wrote.
-    pub(super) fn content(&self) -> Vec<u8> {
-        let (mut content, _) = self.begin();
-        content.extend(self.log.since(0, usize::MAX).0);
-        content
-    }
-
-    /// The console alone, as text.
-    fn begin(&self) -> (Vec<u8>, u64) {
-        (self.sandbox.console().unwrap_or_default().into_bytes(), 0)
-    }
+fn unreadable(error: &std::io::Error) -> RpcError {
+    let text = format!("cannot read the log: {error}");
+    RpcError::new(ErrorCode::File, ErrorKind::of_io(error), text)
 }
 
 impl Service {
     /// `log`: of a sandbox that was closed, too.
-    pub(super) fn log(&self) -> Result<ContentResult, RpcError> {
-        let content = match &*self.shared.slot.borrow() {
-            Slot::Up(up) => up.content(),
-            Slot::Closed(Some(content)) => content.clone(),
-            Slot::Empty | Slot::Creating | Slot::Closed(None) => return Err(not_created()),
+    pub(super) async fn log(&self) -> Result<ContentResult, RpcError> {
+        let log = match &*self.shared.slot.borrow() {
+            Slot::Up(up) => up.sandbox.log(),
+            Slot::Closed(log) => log.clone(),
+            Slot::Empty | Slot::Creating => None,
         };
-        Ok(ContentResult { content: Base64(content) })
+        Ok(ContentResult { content: Base64(content(log.ok_or_else(not_created)?).await?) })
     }
 
     /// `log_stream`: what is there, then what comes, until it is cancelled.
@@ -93,48 +55,33 @@ impl Service {
         id: &RequestId,
         sink: &impl Sink,
     ) -> Result<Empty, RpcError> {
-        let up = self.up()?;
-        let log = Arc::clone(&up.log);
-        let (console, mut at) = up.begin();
-        drop(up);
-        let tell = |data: Vec<u8>| {
-            Notification::LogStreamData(Chunk { id: id.clone(), data: Base64(data) })
-        };
-        for piece in console.chunks(PIECE) {
-            sink.notify(tell(piece.to_vec())).await;
-        }
-        let mut written = log.written.subscribe();
+        let log = self.up()?.sandbox.log().ok_or_else(not_created)?;
+        let mut written = log.written();
+        let opened = Arc::clone(&log);
+        let opening = spawn_blocking(move || opened.reader());
+        let opened = opening.await.map_err(|error| unreadable(&error.into()))?;
+        let mut reader = opened.map_err(|error| unreadable(&error))?;
         loop {
-            let (piece, end) = log.since(at, PIECE);
-            at = end;
+            written.mark_unchanged();
+            let reading = spawn_blocking(move || {
+                let piece = read(&mut reader, PIECE)?;
+                Ok((piece, reader))
+            });
+            let piece = match reading.await {
+                Ok(Ok((piece, back))) => {
+                    reader = back;
+                    piece
+                }
+                Ok(Err(error)) => return Err(unreadable(&error)),
+                Err(error) => return Err(unreadable(&error.into())),
+            };
             if !piece.is_empty() {
-                sink.notify(tell(piece)).await;
-            // The sender is in the log that is held here.
-            } else if written.wait_for(|total| *total > at).await.is_err() {
-                return Ok(Empty {});
+                let data = Base64(piece);
+                sink.notify(Notification::LogStreamData(Chunk { id: id.clone(), data })).await;
+            } else {
+                // The sender is in the log that is held here.
+                let _ = written.changed().await;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_bytes_are_kept_and_followed_without_a_gap() {
-        let log = Log::new();
-        assert_eq!(log.since(0, 10), (Vec::new(), 0));
-        log.append(b"abc");
-        assert_eq!(log.since(0, 2), (b"ab".to_vec(), 2));
-        assert_eq!(log.since(2, 10), (b"c".to_vec(), 3));
-        log.append(&vec![b'x'; KEEP]);
-        let (kept, end) = log.since(0, usize::MAX);
-        assert_eq!((kept.len(), end), (KEEP, KEEP as u64 + 3));
-        assert!(kept.iter().all(|byte| *byte == b'x'), "the oldest went");
-        log.append(&vec![b'y'; 3 * KEEP]);
-        let (kept, end) = log.since(3, usize::MAX);
-        assert!(kept.len() == KEEP && kept[0] == b'y');
-        assert_eq!(end, 4 * KEEP as u64 + 3);
     }
 }

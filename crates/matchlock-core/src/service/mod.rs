@@ -33,10 +33,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use self::fault::Fault;
-use self::log::Log;
 use crate::classified::Hint;
 use crate::handle::SandboxHandle;
 use crate::launcher::Launcher;
+use crate::log::Log;
 use crate::volume::Volumes;
 
 pub use self::bounds::Bounds;
@@ -89,14 +89,13 @@ enum Slot {
     Creating,
     Up(Arc<Up>),
     /// Nothing is left of it but its log.
-    Closed(Option<Vec<u8>>),
+    Closed(Option<Arc<Log>>),
 }
 
 /// A sandbox that was created.
 #[derive(Debug)]
 struct Up {
     sandbox: SandboxHandle,
-    log: Arc<Log>,
     /// What `image_config` of the call says of commands.
     user: Option<String>,
     working_dir: Option<String>,
@@ -144,7 +143,7 @@ impl Service {
             }
             Slot::Up(there) => {
                 up = Some(Arc::clone(there));
-                *slot = Slot::Closed(Some(there.content()));
+                *slot = Slot::Closed(there.sandbox.log());
                 true
             }
             Slot::Creating | Slot::Closed(_) => false,

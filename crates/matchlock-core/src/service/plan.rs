@@ -83,6 +83,7 @@ impl Plan {
             hosts: added(&network)?,
             network: describe(&network, open_private, egress, &secrets)?,
             audit_log: None,
+            start: None,
             // `matchlock rm` finds it after `close`: contract, section 2.14.
             lifetime: Lifetime { recorded: true, ..Lifetime::default() },
         };

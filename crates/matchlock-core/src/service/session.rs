@@ -276,7 +276,7 @@ impl<S: Sink> Session<S> {
             Call::ListFiles(params) => {
                 answer::<method::ListFiles>(id, service.list_files(params).await)
             }
-            Call::Log(_) => answer::<method::Log>(id, service.log()),
+            Call::Log(_) => answer::<method::Log>(id, service.log().await),
             Call::LogStream(_) => {
                 answer::<method::LogStream>(id, service.log_stream(&named(), sink).await)
             }

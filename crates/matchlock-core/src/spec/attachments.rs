@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use matchlock_api::Event;
-use matchlock_image::store::RootImage;
+use matchlock_image::store::{RootImage, Store};
 use matchlock_intercept::hooks::Rules;
 use matchlock_net::ProxySettings;
 use matchlock_policy::Secrets;
@@ -18,6 +18,8 @@ use crate::volume::Attached;
 pub struct Attachments {
     /// The files of the image; `None` for the host's own system.
     pub root: Option<Box<RootImage>>,
+    /// Where the image is kept for a sandbox that is kept.
+    pub images: Option<Store>,
     /// The disks of the description, locked, in its order.
     pub disks: Vec<Attached>,
     /// The secrets of the description.

@@ -1,5 +1,7 @@
 //! A description is written and read again without a loss, and without a secret.
 
+use std::num::NonZeroU16;
+
 use matchlock_policy::{SecretSpec, Secrets};
 
 use super::*;
@@ -40,6 +42,17 @@ fn spec() -> SandboxSpec {
             ..NetworkSpec::default()
         }),
         audit_log: None,
+        start: Some(StartSpec {
+            command: Some(CommandSpec {
+                argv: vec![b"sh".to_vec(), b"\xff".to_vec()],
+                env: vec![(b"TERM".to_vec(), b"vt220".to_vec())],
+                working_dir: vec![b"/srv".to_vec()],
+                user: Some("web".to_owned()),
+            }),
+            ports: vec![(NonZeroU16::MIN, NonZeroU16::MAX)],
+            addresses: vec![[127, 0, 0, 1].into()],
+            kernel: Some("/boot/vmlinux".into()),
+        }),
         lifetime: Lifetime { limit: Some(Duration::from_millis(1500)), ..Lifetime::default() },
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A list of texts.
 pub(super) fn list<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
@@ -16,36 +16,59 @@ where
     texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
 
+/// A text, or bytes where it is none.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Word {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl From<&[u8]> for Word {
+    fn from(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Bytes(bytes.to_owned()),
+        }
+    }
+}
+
+impl Word {
+    fn bytes(self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text.into_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+/// Words of a command.
+pub(super) mod words {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Word;
+
+    pub(in crate::spec) fn serialize<S: Serializer>(
+        words: &[Vec<u8>],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(words.iter().map(|word| Word::from(&**word)))
+    }
+
+    pub(in crate::spec) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<Vec<u8>>, D::Error> {
+        Ok(Vec::<Word>::deserialize(from)?.into_iter().map(Word::bytes).collect())
+    }
+}
+
 /// Variables of an environment: texts, or bytes where they are none.
 pub(super) mod env {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Word;
 
     type Variable = (Vec<u8>, Vec<u8>);
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Word {
-        Text(String),
-        Bytes(Vec<u8>),
-    }
-
-    impl From<&[u8]> for Word {
-        fn from(bytes: &[u8]) -> Self {
-            match std::str::from_utf8(bytes) {
-                Ok(text) => Self::Text(text.to_owned()),
-                Err(_) => Self::Bytes(bytes.to_owned()),
-            }
-        }
-    }
-
-    impl Word {
-        fn bytes(self) -> Vec<u8> {
-            match self {
-                Self::Text(text) => text.into_bytes(),
-                Self::Bytes(bytes) => bytes,
-            }
-        }
-    }
 
     pub(in crate::spec) fn serialize<S: Serializer>(
         env: &[Variable],

@@ -56,6 +56,9 @@ pub enum StateError {
     /// It lives, and what was asked for does not go together with that.
     #[error("VM is running {0}")]
     Running(SandboxId),
+    /// It has no disk that it could go on with.
+    #[error("VM {0} was not kept, so it cannot be started again")]
+    NotKept(SandboxId),
     /// It does not live any more.
     #[error("VM {0} is not running")]
     NotRunning(SandboxId),
@@ -96,7 +99,9 @@ impl Classified for StateError {
             | Self::Release { source, .. } => ErrorKind::of_io(source),
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::Several { .. } => ErrorKind::InvalidArgument,
-            Self::NameTaken { .. } | Self::Running(_) | Self::NotRunning(_) => ErrorKind::Conflict,
+            Self::NameTaken { .. } | Self::Running(_) | Self::NotKept(_) | Self::NotRunning(_) => {
+                ErrorKind::Conflict
+            }
             Self::Elsewhere(_) => ErrorKind::Unavailable,
         }
     }

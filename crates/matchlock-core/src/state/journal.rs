@@ -1,6 +1,7 @@
 //! The steps of a life, written in their order by threads that may block.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -13,12 +14,16 @@ use crate::error::CoreError;
 use crate::id::SandboxId;
 use crate::launcher::beside;
 use crate::phase::Phase;
+use crate::prepared::Origin;
 
 /// What runs machines.
 const BACKEND: &str = "qemu";
 
 /// Ends that are remembered of sandboxes whose rows have gone.
 const ENDINGS: i64 = 1000;
+
+/// Steps that are remembered of each sandbox.
+const STEPS: i64 = 1000;
 
 /// Writes down the life of one sandbox.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub(crate) struct Journal(Arc<Pages>);
 struct Pages {
     state: StateRoot,
     id: SandboxId,
+    /// Nothing is written before it is set.
+    entered: Arc<AtomicBool>,
     /// The row stays when the sandbox has ended.
     recorded: bool,
     waiting: Mutex<VecDeque<Stage>>,
@@ -36,9 +43,10 @@ struct Pages {
 }
 
 impl Journal {
-    pub(crate) fn new(state: StateRoot, id: SandboxId, recorded: bool) -> Self {
+    pub(crate) fn new(state: StateRoot, origin: &Origin, recorded: bool) -> Self {
         let (waiting, pen) = Default::default();
-        Self(Arc::new(Pages { state, id, recorded, waiting, pen }))
+        let Origin { id, entered, .. } = origin.clone();
+        Self(Arc::new(Pages { state, id, entered, recorded, waiting, pen }))
     }
 
     /// Has a step written. Returns at once.
@@ -57,6 +65,9 @@ impl Journal {
         let pages = Arc::clone(&self.0);
         beside(move || {
             pages.write();
+            if !pages.entered.load(Ordering::Acquire) {
+                return Ok(());
+            }
             Ok(pages.state.conclude(&pages.id, pages.recorded, &ending)?)
         })
         .await
@@ -68,6 +79,9 @@ impl Pages {
         let _pen = lock(&self.pen);
         loop {
             let Some(stage) = lock(&self.waiting).pop_front() else { return };
+            if !self.entered.load(Ordering::Acquire) {
+                continue;
+            }
             // A step that is lost is a gap in the history, which no decision stands on.
             let _ = self.state.advance(&self.id, stage);
         }
@@ -106,7 +120,7 @@ impl StateRoot {
             )?;
             let oldest = transaction.last_insert_rowid().saturating_sub(ENDINGS);
             transaction.execute("DELETE FROM endings WHERE number <= ?1", [oldest])?;
-            let left = !ledger::held(transaction, id)?.is_empty();
+            let left = !ledger::passing(transaction, id)?.is_empty();
             if !recorded && !left {
                 transaction.execute("DELETE FROM vms WHERE id = ?1", [id.as_str()])?;
                 return Ok(());
@@ -165,5 +179,7 @@ pub(super) fn append_with(
          ON CONFLICT (vm_id) DO UPDATE SET last_version = ?2",
         params![id.as_str(), version],
     )?;
+    let forget = "DELETE FROM vm_lifecycle WHERE vm_id = ?1 AND version <= ?2";
+    transaction.execute(forget, params![id.as_str(), version - STEPS])?;
     Ok(())
 }

@@ -24,10 +24,16 @@ const ATTEMPTS: u32 = 16;
 pub(super) enum Kind {
     /// The virtual machine monitor: a [`ProcessRecord`], or `null` before it was started.
     Monitor,
+    /// The writable layer of a sandbox that is kept, which can be started again: then this and the directory
+    /// stay until it is removed. `null`, or [`DOOMED`] when its removal has begun.
+    Disk,
     /// `vms/<id>` with all that is in it. Its path is not in the ledger: a row must not be able to have
     /// anything else removed.
     Directory,
 }
+
+/// Of the disk of a sandbox that is being removed.
+const DOOMED: &str = "\"doomed\"";
 
 /// One entry.
 #[derive(Debug, Clone)]
@@ -37,11 +43,12 @@ pub(super) struct Held {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 2] = [Self::Monitor, Self::Directory];
+    pub(super) const ALL: [Self; 3] = [Self::Monitor, Self::Disk, Self::Directory];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Monitor => "monitor",
+            Self::Disk => "disk",
             Self::Directory => "directory",
         }
     }
@@ -95,6 +102,31 @@ pub(super) fn held(database: &Connection, id: &SandboxId) -> Result<Vec<Held>, S
     Ok(found)
 }
 
+/// The same without what stays when the sandbox has ended.
+pub(super) fn passing(database: &Connection, id: &SandboxId) -> Result<Vec<Held>, StateError> {
+    let mut held = held(database, id)?;
+    if held.iter().any(Held::stays) {
+        held.retain(|held| held.kind == Kind::Monitor);
+    }
+    Ok(held)
+}
+
+/// Whether a sandbox can be started again.
+pub(super) fn is_kept(database: &Connection, id: &SandboxId) -> Result<bool, StateError> {
+    Ok(held(database, id)?.iter().any(Held::stays))
+}
+
+/// Has nothing stay any more. A sandbox that is not kept has nothing of that kind.
+pub(super) fn doom(transaction: &Transaction<'_>, id: &SandboxId) -> Result<(), StateError> {
+    let update = "UPDATE resources SET json = ?3 WHERE vm_id = ?1 AND kind = ?2";
+    transaction.execute(update, params![id.as_str(), Kind::Disk.as_str(), DOOMED])?;
+    Ok(())
+}
+
+/// A condition of SQL: the entry `r` is not one of those that stay.
+pub(super) const IS_PASSING: &str = "(r.kind = 'monitor' OR NOT EXISTS (
+    SELECT 1 FROM resources AS d WHERE d.vm_id = r.vm_id AND d.kind = 'disk' AND d.json = 'null'))";
+
 /// The same for the history.
 pub(super) fn summary(
     state: &StateRoot,
@@ -108,6 +140,10 @@ pub(super) fn summary(
                 let path = state.directory_of(id).to_string_lossy().into_owned();
                 summary.insert("state_dir".to_owned(), path.into());
             }
+            Kind::Disk => {
+                let path = crate::disk::path(&state.directory_of(id));
+                summary.insert("disk".to_owned(), path.to_string_lossy().into());
+            }
             Kind::Monitor => {
                 let process: Option<ProcessRecord> = record::parse(&json, "a monitor")?;
                 if let Some(process) = process {
@@ -120,10 +156,18 @@ pub(super) fn summary(
 }
 
 impl Held {
+    fn stays(&self) -> bool {
+        self.kind == Kind::Disk && self.json != DOOMED
+    }
+
     /// Gives it back, if it still exists.
     pub(super) fn give_back(&self, directory: &Path) -> io::Result<()> {
         match self.kind {
             Kind::Directory => remove(directory),
+            Kind::Disk => match fs::remove_file(crate::disk::path(directory)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
             Kind::Monitor => {
                 let process: Option<ProcessRecord> = serde_json::from_str(&self.json)?;
                 process.map_or(Ok(()), |process| end(&process))

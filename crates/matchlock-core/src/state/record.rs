@@ -44,6 +44,10 @@ pub struct SandboxRecord {
     pub created_at: String,
     /// When its status last changed.
     pub updated_at: String,
+    /// How often it was started.
+    pub starts: u32,
+    /// When it was started last: RFC 3339, UTC.
+    pub started_at: String,
     /// Its [`crate::SandboxSpec`] as JSON: one that another version of matchlock wrote may have other keys.
     pub config: Value,
     /// How it ended; `None` as long as it runs.
@@ -189,7 +193,7 @@ impl StateRoot {
     ) -> Result<Vec<SandboxRecord>, StateError> {
         let query = format!(
             "SELECT id, name, pid, status, image, created_at, updated_at, config_json, ending_json,
-               owner_json FROM vms {which}"
+               owner_json, starts, coalesce(started_at, created_at) FROM vms {which}"
         );
         self.read(|database| {
             let mut statement = database.prepare(&query)?;
@@ -254,6 +258,8 @@ fn record(row: &Row<'_>) -> Result<SandboxRecord, StateError> {
         config: parse(&text(7)?, "config_json")?,
         ending: ending.map(|json| parse(&json, "ending_json")).transpose()?,
         owner: parse(&text(9)?, "owner_json")?,
+        starts: row.get(10)?,
+        started_at: text(11)?,
     })
 }
 

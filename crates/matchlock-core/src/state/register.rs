@@ -4,6 +4,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use matchlock_api::control::SOCKET;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::ledger::{self, Kind};
@@ -14,13 +15,14 @@ use crate::id::SandboxId;
 use crate::spec::{ImageSpec, SandboxSpec};
 use crate::values::SandboxName;
 
-/// The directory of a sandbox, ours while this value lives. Dropping it removes the directory, and what the
-/// sandbox holds from the ledger: so it goes last.
+/// The directory of a sandbox, ours while this value lives. Dropping it removes the directory, unless the
+/// sandbox is kept, and what the sandbox holds from the ledger: so it goes last.
 #[derive(Debug)]
 pub(crate) struct StateDir {
     state: StateRoot,
     id: SandboxId,
     path: PathBuf,
+    kept: bool,
 }
 
 impl StateRoot {
@@ -39,7 +41,8 @@ impl StateRoot {
             self.enter(id, spec, &owner)?;
         }
         let path = self.directory_of(id);
-        let directory = StateDir { state: self.clone(), id: id.clone(), path };
+        let directory =
+            StateDir { state: self.clone(), id: id.clone(), path, kept: spec.is_kept() };
         let vms = self.0.directory.join("vms");
         matchlock_sys::private_dir(&vms).map_err(StateError::file("create", vms))?;
         let made = DirBuilder::new().mode(0o700).create(&directory.path);
@@ -70,13 +73,16 @@ impl StateRoot {
             )?;
             ledger::enter(transaction, id, Kind::Directory)?;
             ledger::enter(transaction, id, Kind::Monitor)?;
+            if spec.is_kept() {
+                ledger::enter(transaction, id, Kind::Disk)?;
+            }
             journal::append(self, transaction, id, Stage::Creating, None)
         })
     }
 }
 
 /// Refuses the name of a sandbox that lives.
-fn check_name(transaction: &Transaction<'_>, name: &str) -> Result<(), StateError> {
+pub(super) fn check_name(transaction: &Transaction<'_>, name: &str) -> Result<(), StateError> {
     let query = "SELECT id FROM vms WHERE name = ?1 AND status = 'running'";
     let holder: Option<String> =
         transaction.query_row(query, [name], |row| row.get(0)).optional()?;
@@ -86,6 +92,12 @@ fn check_name(transaction: &Transaction<'_>, name: &str) -> Result<(), StateErro
 }
 
 impl StateDir {
+    /// That of a kept sandbox, which is there.
+    pub(super) fn kept(state: &StateRoot, id: &SandboxId) -> Self {
+        let (state, path) = (state.clone(), state.directory_of(id));
+        Self { state, id: id.clone(), path, kept: true }
+    }
+
     /// The directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -101,6 +113,12 @@ impl StateDir {
 
 impl Drop for StateDir {
     fn drop(&mut self) {
+        if self.kept {
+            let _ = std::fs::remove_file(self.path.join(SOCKET));
+            let monitor = Kind::Monitor;
+            let _ = self.state.write(|transaction| ledger::leave(transaction, &self.id, monitor));
+            return;
+        }
         if ledger::remove(&self.path).is_ok() {
             // What is not taken out now is taken out by a sweep, which finds nothing to give back.
             let _ = self.state.write(|transaction| {

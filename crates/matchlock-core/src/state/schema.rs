@@ -5,7 +5,15 @@ use matchlock_db::Schema;
 pub(super) const SCHEMA: Schema = Schema { module: "matchlock-core", migrations: MIGRATIONS };
 
 /// What was done to the schema, the oldest first. Never change one that was released: add one.
-const MIGRATIONS: &[(&str, &str)] = &[(
+const MIGRATIONS: &[(&str, &str)] = &[FIRST, STARTS];
+
+const STARTS: (&str, &str) = (
+    "how often a sandbox was started, and when last",
+    "ALTER TABLE vms ADD COLUMN starts INTEGER NOT NULL DEFAULT 1;
+     ALTER TABLE vms ADD COLUMN started_at TEXT;",
+);
+
+const FIRST: (&str, &str) = (
     "sandboxes, their lives and what they hold",
     // The owner is what `ProcessRecord` has; a `pid` of 0 is nobody. `name` is unique among the living.
     "CREATE TABLE vms (
@@ -27,4 +35,4 @@ const MIGRATIONS: &[(&str, &str)] = &[(
      -- For who waits for a sandbox whose row goes with it.
      CREATE TABLE endings (number INTEGER PRIMARY KEY, vm_id TEXT NOT NULL, json TEXT NOT NULL);
      CREATE INDEX endings_vm_id ON endings (vm_id);",
-)];
+);

@@ -14,10 +14,12 @@ pub(crate) enum Stage {
     Cleaning,
     CleanupFailed,
     Cleaned,
+    /// A kept sandbox is there again.
+    Created,
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Creating,
         Self::Starting,
         Self::Running,
@@ -27,6 +29,7 @@ impl Stage {
         Self::Cleaning,
         Self::CleanupFailed,
         Self::Cleaned,
+        Self::Created,
     ];
 
     /// The word in the table.
@@ -41,6 +44,7 @@ impl Stage {
             Self::Cleaning => "cleaning",
             Self::CleanupFailed => "cleanup_failed",
             Self::Cleaned => "cleaned",
+            Self::Created => "created",
         }
     }
 
@@ -65,7 +69,7 @@ impl Stage {
     /// Whether `next` may follow at once.
     pub(crate) fn may_become(self, next: Self) -> bool {
         match self {
-            Self::Creating => {
+            Self::Creating | Self::Created => {
                 matches!(next, Self::Starting | Self::CreateFailed | Self::Cleaning)
             }
             Self::Starting => matches!(next, Self::Running | Self::StartFailed | Self::Cleaning),
@@ -74,7 +78,7 @@ impl Stage {
                 next == Self::Cleaning
             }
             Self::Cleaning => matches!(next, Self::Cleaned | Self::CleanupFailed),
-            Self::Cleaned => false,
+            Self::Cleaned => next == Self::Created,
         }
     }
 }
@@ -108,7 +112,9 @@ mod tests {
             let over = matches!(stage, Stage::Cleaned | Stage::Cleaning);
             assert_eq!(stage.may_become(Stage::Cleaning), !over, "{stage:?}");
         }
-        assert!(Stage::ALL.into_iter().all(|next| !Stage::Cleaned.may_become(next)));
+        let after: Vec<_> =
+            Stage::ALL.into_iter().filter(|next| Stage::Cleaned.may_become(*next)).collect();
+        assert_eq!(after, [Stage::Created], "and only if it is kept");
         assert_eq!(Stage::of_word("stopped"), None);
     }
 }

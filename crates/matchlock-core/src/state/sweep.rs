@@ -1,6 +1,6 @@
 //! Who cleans up after the dead.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
@@ -65,7 +65,7 @@ impl StateRoot {
                 ending_json = ?4 WHERE id = ?1 AND status = 'running' AND owner_json = ?2";
             let id = &seen.id;
             let taken = transaction.execute(row, params![id.as_str(), owner, now(), ending])?;
-            if taken > 0 && ledger::held(transaction, id)?.is_empty() {
+            if taken > 0 && ledger::passing(transaction, id)?.is_empty() {
                 // It had given everything back, and could not say so.
                 journal::append(self, transaction, id, Stage::Cleaning, None)?;
                 journal::append(self, transaction, id, Stage::Cleaned, None)?;
@@ -74,12 +74,15 @@ impl StateRoot {
         })
     }
 
-    /// Sandboxes that have ended, and hold something all the same.
+    /// Sandboxes that have ended, and hold something that does not stay with them.
     fn holders(&self) -> Result<Vec<SandboxId>, StateError> {
         self.read(|database| {
-            let query = "SELECT DISTINCT id FROM vms JOIN resources ON vm_id = id
-                WHERE status IN ('stopped', 'crashed') ORDER BY id";
-            let mut statement = database.prepare(query)?;
+            let query = format!(
+                "SELECT DISTINCT id FROM vms JOIN resources AS r ON r.vm_id = id
+                 WHERE status IN ('stopped', 'crashed') AND {} ORDER BY id",
+                ledger::IS_PASSING
+            );
+            let mut statement = database.prepare(&query)?;
             let mut rows = statement.query([])?;
             let mut ids = Vec::new();
             while let Some(row) = rows.next()? {
@@ -90,9 +93,10 @@ impl StateRoot {
         })
     }
 
-    /// Takes back what a sandbox holds that has ended: each thing is out of the ledger when it is gone.
+    /// Takes back what a sandbox holds that has ended, but for what stays: each thing is out of the ledger
+    /// when it is gone.
     pub(super) fn release(&self, id: &SandboxId) -> Result<Released, StateError> {
-        let held = self.read(|database| ledger::held(database, id))?;
+        let held = self.read(|database| ledger::passing(database, id))?;
         let mut released = Released::default();
         if held.is_empty() {
             return Ok(released);
@@ -151,7 +155,7 @@ impl StateRoot {
         self.crash(sandbox)
     }
 
-    /// Takes back what a sandbox holds that does not run.
+    /// Takes back what a sandbox holds that does not run. One that is kept can still be started again.
     ///
     /// # Errors
     /// [`StateError::Running`], or the database.
@@ -169,7 +173,19 @@ impl StateRoot {
     /// [`StateError::Running`], [`StateError::NotFound`], [`StateError::Release`], or the database; it is not forgotten
     /// then.
     pub fn remove(&self, id: &SandboxId) -> Result<(), StateError> {
-        if let Some(error) = self.collect(id)?.failed {
+        self.mark_crashed()?;
+        self.write(|transaction| {
+            let query = "SELECT status FROM vms WHERE id = ?1";
+            let status: Option<String> =
+                transaction.query_row(query, [id.as_str()], |row| row.get(0)).optional()?;
+            match status.as_deref() {
+                None => Err(StateError::NotFound(id.to_string())),
+                Some("running") => Err(StateError::Running(id.clone())),
+                // From here on nobody starts it again.
+                Some(_) => ledger::doom(transaction, id),
+            }
+        })?;
+        if let Some(error) = self.release(id)?.failed {
             return Err(error);
         }
         let delete = "DELETE FROM vms WHERE id = ?1 AND status <> 'running'";

@@ -13,7 +13,7 @@ use super::process::{Here, ProcessRecord};
 use super::stage::Stage;
 use super::*;
 use crate::phase::EndCause;
-use crate::spec::SandboxSpec;
+use crate::spec::{Lifetime, SandboxSpec, StartSpec};
 use crate::testing::{sleeper, spec};
 
 /// A home of its own.
@@ -35,8 +35,12 @@ impl Lab {
     }
 
     fn register(&self) -> (SandboxId, StateDir) {
+        self.register_as(&spec())
+    }
+
+    fn register_as(&self, spec: &SandboxSpec) -> (SandboxId, StateDir) {
         let id = SandboxId::random().expect("id");
-        let directory = self.state.register(&id, &spec()).expect("register");
+        let directory = self.state.register(&id, spec).expect("register");
         (id, directory)
     }
 
@@ -73,6 +77,13 @@ impl Lab {
     }
 }
 
+/// What is kept after its end.
+fn kept_spec(recorded: bool) -> SandboxSpec {
+    let spec = spec();
+    let lifetime = Lifetime { recorded, ..spec.lifetime };
+    SandboxSpec { lifetime, start: recorded.then(StartSpec::default), ..spec }
+}
+
 /// A process that was.
 fn dead() -> ProcessRecord {
     let mut child = sleeper();
@@ -95,7 +106,7 @@ fn a_living_sandbox_is_not_swept_and_its_directory_goes_with_it() {
     assert!(matches!(other.remove(&id), Err(StateError::Running(_))));
     let path = directory.path().to_owned();
     assert!(path.is_dir());
-    assert_eq!(lab.held(&id), Kind::ALL.len());
+    assert_eq!(lab.held(&id), 2);
     drop(directory);
     assert!(!path.exists());
     assert_eq!(lab.held(&id), 0);
@@ -111,7 +122,7 @@ fn the_end_takes_the_row_away_unless_it_is_recorded() {
     assert!(matches!(lab.state.find(gone.as_str()), Err(StateError::NotFound(_))));
     let remembered = lab.state.wait(&gone, None).expect("known").expect("over");
     assert_eq!((&*remembered.cause, remembered.exit_code), ("stopped", 3));
-    let (kept, directory) = lab.register();
+    let (kept, directory) = lab.register_as(&kept_spec(true));
     lab.state.advance(&kept, Stage::Starting).expect("write");
     lab.state.advance(&kept, Stage::Running).expect("write");
     drop(directory);
@@ -124,7 +135,10 @@ fn the_end_takes_the_row_away_unless_it_is_recorded() {
     lab.state.conclude(&kept, false, &stopped()).expect("conclude");
     lab.state.conclude(&gone, true, &stopped()).expect("conclude");
     assert_eq!(lab.state.list().expect("list").len(), 1);
+    assert!(lab.state.directory_of(&kept).is_dir(), "with its disk and its log");
+    assert_eq!(lab.state.collect(&kept).expect("collect").cleaned, [""; 0]);
     lab.state.remove(&kept).expect("remove");
+    assert!(!lab.state.directory_of(&kept).exists());
     assert!(lab.state.list().expect("list").is_empty());
     assert!(matches!(lab.state.remove(&kept), Err(StateError::NotFound(_))));
     assert!(lab.phases(&kept).is_empty());
@@ -159,6 +173,28 @@ fn a_dead_sandbox_is_marked_and_all_of_it_is_taken_back() {
     let last = history.last().expect("steps");
     assert_eq!((&*last.phase, &last.cleanup["monitor"]["status"]), ("cleaned", &"ok".into()));
     assert_eq!(lab.elsewhere().sweep().expect("sweep"), Swept::default());
+    lab.state.remove(&id).expect("remove");
+}
+
+#[test]
+fn of_a_dead_sandbox_that_is_kept_only_what_stays_is_left_until_it_is_removed() {
+    let lab = Lab::new();
+    let (id, directory) = lab.register_as(&kept_spec(true));
+    let mut monitor = sleeper();
+    directory.record_monitor(monitor.id()).expect("record");
+    std::fs::write(crate::disk::path(directory.path()), "data").expect("write");
+    std::mem::forget(directory);
+    lab.own(&id, &dead());
+    assert_eq!(lab.elsewhere().sweep().expect("sweep").removed, [id.to_string()]);
+    assert!(!monitor.wait().expect("wait").success(), "killed");
+    assert_eq!((lab.status(&id), lab.held(&id)), (SandboxStatus::Crashed, 2));
+    assert_eq!(lab.elsewhere().sweep().expect("sweep"), Swept::default());
+    assert!(crate::disk::path(&lab.state.directory_of(&id)).is_file());
+    // Who removes it dies in the middle: it is gone on with by the next.
+    lab.state.write(|transaction| ledger::doom(transaction, &id)).expect("doom");
+    assert_eq!(lab.elsewhere().sweep().expect("sweep").removed, [id.to_string()]);
+    assert_eq!(lab.held(&id), 0);
+    assert!(!lab.state.directory_of(&id).exists());
     lab.state.remove(&id).expect("remove");
 }
 
@@ -254,6 +290,23 @@ fn ends_that_are_remembered_are_bounded() {
         lab.state.read(|d| Ok(d.query_row(count, [], |row| row.get(0))?)).expect("count");
     assert_eq!(count, 1000);
     assert!(lab.state.wait(&id, None).expect("known").is_some());
+}
+
+#[test]
+fn steps_that_are_remembered_are_bounded() {
+    let lab = Lab::new();
+    let (id, directory) = lab.register_as(&kept_spec(true));
+    let fill = "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
+        INSERT INTO vm_lifecycle SELECT ?1, i, 'qemu', 'creating', '', NULL, '{}', '{}' FROM n";
+    let head = "UPDATE vm_lifecycle_head SET last_version = 1500 WHERE vm_id = ?1";
+    for query in [fill, head] {
+        lab.state.write(|t| Ok(t.execute(query, [id.as_str()])?)).expect("fill");
+    }
+    lab.state.advance(&id, Stage::Starting).expect("write");
+    let history = lab.state.history(&id).expect("history");
+    assert_eq!((history.len(), history[0].version), (1000, 502));
+    assert_eq!(history.last().map(|step| step.version), Some(1501));
+    drop(directory);
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl StateRoot {
     }
 
     /// Waits until a sandbox has ended, for so long at most; `None`: it runs. One that has ended has ended
-    /// as its row says, or as is remembered if it has none any more.
+    /// as its row says, or as is remembered if it has none any more, or was started again meanwhile.
     ///
     /// # Errors
     /// [`StateError::NotFound`] when nothing is known of such a sandbox, or the database.
@@ -43,6 +43,7 @@ impl StateRoot {
         limit: Option<Duration>,
     ) -> Result<Option<EndRecord>, StateError> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let mut starts = None;
         loop {
             let record = match self.record(id) {
                 Ok(record) => record,
@@ -54,6 +55,9 @@ impl StateRoot {
             };
             if record.status != SandboxStatus::Running {
                 return Ok(record.ending);
+            }
+            if *starts.get_or_insert(record.starts) != record.starts {
+                return Ok(Some(self.ending(id)?.unwrap_or_else(EndRecord::crashed)));
             }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {

@@ -87,6 +87,7 @@ pub(crate) fn spec() -> SandboxSpec {
         hosts: Vec::new(),
         network: None,
         audit_log: None,
+        start: None,
         lifetime: Lifetime::default(),
     }
 }

@@ -79,6 +79,7 @@ mod tests {
             disks,
             filesystems: Vec::new(),
             nic: None,
+            console: None,
         }
     }
 

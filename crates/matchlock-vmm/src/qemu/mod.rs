@@ -75,7 +75,7 @@ impl Qemu {
         };
         let arguments =
             Arguments::machine(machine, clone(kernel)?.into(), clone(initramfs)?.into());
-        let process = Process::start(&self.binary, arguments)?;
+        let process = Process::start(&self.binary, arguments, None)?;
         Ok(Probe { process, answer: format!("matchlock-probe-ok {token}") })
     }
 }
@@ -176,7 +176,7 @@ impl Vmm for Qemu {
         let (ours, monitor) =
             UnixStream::pair().map_err(VmmError::host("make a socket pair for QEMU's monitor"))?;
         arguments.monitor(monitor.into());
-        let process = Process::start(&self.binary, arguments)?;
+        let process = Process::start(&self.binary, arguments, spec.console)?;
         let events = Events::follow(ours).map_err(VmmError::host("follow QEMU's monitor"))?;
         let connector = vsock.connector();
         Ok(Box::new(QemuVm { process, events, connector, _vsock: vsock, _filesystems: backends }))

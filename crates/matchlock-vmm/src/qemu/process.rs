@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use matchlock_sys::Jail;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::VmExit;
 use crate::console::Tail;
 use crate::error::VmmError;
 use crate::qemu::QemuBinary;
 use crate::qemu::args::Arguments;
 use crate::qemu::jail;
+use crate::{ConsoleSink, VmExit};
 
 /// How long the output of a process that has ended may take to be read.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -45,7 +45,11 @@ struct Spawned {
 impl Process {
     /// Starts QEMU. The spawning thread then waits for it: the process is bound to that thread's
     /// life (see [`matchlock_sys::spawn_jailed`]), which ends with ours at the latest.
-    pub(super) fn start(binary: &QemuBinary, arguments: Arguments) -> Result<Self, VmmError> {
+    pub(super) fn start(
+        binary: &QemuBinary,
+        arguments: Arguments,
+        sink: Option<ConsoleSink>,
+    ) -> Result<Self, VmmError> {
         let jail = jail::jail(binary.path(), arguments.needs())
             .map_err(VmmError::host("prepare the jail of QEMU"))?;
         let (args, inherit) = arguments.finish();
@@ -59,7 +63,7 @@ impl Process {
         let (report, spawned) = mpsc::sync_channel(1);
         std::thread::Builder::new()
             .name("vmm".into())
-            .spawn(move || own(command, inherit, jail, &report, &at_end))
+            .spawn(move || own(command, inherit, jail, sink, &report, &at_end))
             .map_err(VmmError::host("start a thread for QEMU"))?;
         let Spawned { pid, pidfd, console, errors } = spawned
             .recv()
@@ -114,6 +118,7 @@ fn own(
     command: Command,
     inherit: Vec<OwnedFd>,
     jail: Jail,
+    sink: Option<ConsoleSink>,
     report: &mpsc::SyncSender<std::io::Result<Spawned>>,
     end: &End,
 ) {
@@ -135,8 +140,8 @@ fn own(
         drop(child.wait());
         return drop(report.send(Err(std::io::Error::other("cannot watch the process"))));
     };
-    let console = Tail::follow(stdout);
-    let errors = Tail::follow(stderr);
+    let console = Tail::follow(stdout, sink);
+    let errors = Tail::follow(stderr, None);
     if report.send(Ok(Spawned { pid, pidfd, console, errors })).is_err() {
         drop(child.kill());
     }

@@ -11,24 +11,32 @@ use crate::phase::Phase;
 /// A step of a life, or of one who cleans up.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step {
-    Register,
+    Register {
+        recorded: bool,
+    },
     MakeDirectory,
     StartMonitor,
     Go(Phase),
     EndMonitor,
-    RemoveDirectory,
-    Conclude { recorded: bool },
+    GiveBack {
+        recorded: bool,
+    },
+    Conclude {
+        recorded: bool,
+    },
+    /// A kept sandbox is started again.
+    Resume,
 }
 
 /// The steps of a sandbox that goes through these phases, in the order in which they happen.
 pub(super) fn life(fate: &[Phase], recorded: bool) -> Vec<Step> {
-    let mut steps = vec![Step::Register, Step::MakeDirectory];
+    let mut steps = vec![Step::Register { recorded }, Step::MakeDirectory];
     for phase in fate {
         steps.push(Step::Go(*phase));
         match phase {
             Phase::Booting => steps.push(Step::StartMonitor),
             Phase::Ending | Phase::Unwinding => {
-                steps.extend([Step::EndMonitor, Step::RemoveDirectory]);
+                steps.extend([Step::EndMonitor, Step::GiveBack { recorded }]);
             }
             _ => {}
         }
@@ -71,9 +79,9 @@ impl<'a> Actor<'a> {
     pub(super) fn take(&mut self, step: Step) {
         let (state, id) = (&self.lab.state, &self.id);
         match step {
-            Step::Register => {
+            Step::Register { recorded } => {
                 let owner = Here::read().record(std::process::id()).expect("alive");
-                state.enter(id, &spec(), &owner).expect("enter");
+                state.enter(id, &kept_spec(recorded), &owner).expect("enter");
             }
             Step::MakeDirectory => {
                 std::fs::create_dir_all(state.directory_of(id)).expect("mkdir");
@@ -95,12 +103,20 @@ impl<'a> Actor<'a> {
                     monitor.wait().expect("wait");
                 }
             }
-            Step::RemoveDirectory => {
+            Step::GiveBack { recorded: true } => {
+                state.write(|t| ledger::leave(t, id, Kind::Monitor)).expect("leave");
+            }
+            Step::GiveBack { recorded: false } => {
                 ledger::remove(&state.directory_of(id)).expect("remove");
                 let all = || Kind::ALL.into_iter();
                 state
                     .write(|t| all().try_for_each(|kind| ledger::leave(t, id, kind)))
                     .expect("leave");
+            }
+            Step::Resume => {
+                // Its directory is what `recover` looks at.
+                std::mem::forget(state.resume(id, &kept_spec(true)).expect("resume"));
+                self.phase = Phase::Preparing;
             }
             Step::Conclude { recorded } => {
                 state.conclude(id, recorded, &stopped()).expect("conclude");
@@ -118,7 +134,16 @@ impl<'a> Actor<'a> {
     }
 
     /// Kills the owner, and has somebody put things in order, twice.
-    fn recover(mut self, ended: bool, recorded: bool) {
+    fn recover(self, ended: bool, recorded: bool) {
+        self.recover_with(ended, recorded, |_| {});
+    }
+
+    /// The same of one that is kept; `then` before it is removed.
+    fn recover_kept(self, ended: bool, then: impl FnOnce(&StateRoot)) {
+        self.recover_with(ended, true, then);
+    }
+
+    fn recover_with(mut self, ended: bool, recorded: bool, then: impl FnOnce(&StateRoot)) {
         let (lab, id) = (self.lab, self.id.clone());
         if !ended && lab.state.record(&id).is_ok() {
             lab.own(&id, &dead());
@@ -129,10 +154,14 @@ impl<'a> Actor<'a> {
         if let Some(monitor) = &mut self.monitor {
             assert!(!monitor.wait().expect("wait").success(), "the monitor was killed");
         }
-        assert!(!lab.state.directory_of(&id).exists());
-        assert_eq!(lab.held(&id), 0);
         let record = lab.state.record(&id).ok();
         let status = record.map(|record| record.status);
+        if recorded && status.is_some() {
+            assert_eq!(lab.held(&id), 2, "its disk and its directory");
+        } else {
+            assert!(!lab.state.directory_of(&id).exists());
+            assert_eq!(lab.held(&id), 0);
+        }
         match (ended, recorded) {
             (true, true) => assert_eq!(status, Some(SandboxStatus::Stopped)),
             (true, false) => assert_eq!(status, None),
@@ -144,7 +173,10 @@ impl<'a> Actor<'a> {
             let stages: Vec<_> =
                 phases.iter().map(|word| Stage::of_word(word).expect("a word")).collect();
             assert!(stages.windows(2).all(|two| two[0].may_become(two[1])), "{phases:?}");
+            then(&lab.state);
             lab.state.remove(&id).expect("remove");
+            assert!(!lab.state.directory_of(&id).exists());
+            assert_eq!(lab.held(&id), 0);
         }
     }
 }
@@ -160,6 +192,32 @@ fn a_crash_after_every_step_of_every_life_is_put_in_order() {
                 steps.iter().take(cut).for_each(|step| actor.take(*step));
                 actor.recover(cut == steps.len(), recorded);
             }
+        }
+    }
+    assert!(lab.state.list().expect("list").is_empty());
+}
+
+#[test]
+fn a_crash_after_every_step_of_a_second_life_is_put_in_order() {
+    let lab = Lab::new();
+    let fates = fates();
+    for (first, second) in fates.iter().zip(fates.iter().rev()) {
+        let mut steps = life(first, true);
+        let begun = steps.len();
+        steps.push(Step::Resume);
+        steps.extend(life(second, true).into_iter().skip(2));
+        for cut in begun..=steps.len() {
+            let mut actor = Actor::new(&lab);
+            steps.iter().take(cut).for_each(|step| actor.take(*step));
+            let id = actor.id.clone();
+            let ended = cut == steps.len() || cut == begun;
+            actor.recover_kept(ended, |state| {
+                // And a third one, after whatever came.
+                let directory = state.resume(&id, &kept_spec(true)).expect("resume");
+                assert_eq!(lab.held(&id), 3);
+                drop(directory);
+                state.conclude(&id, true, &stopped()).expect("conclude");
+            });
         }
     }
     assert!(lab.state.list().expect("list").is_empty());

@@ -12,6 +12,8 @@ fn record(id: &str, name: Option<&str>, status: SandboxStatus) -> SandboxRecord 
         image: "host".into(),
         created_at: String::new(),
         updated_at: String::new(),
+        starts: 1,
+        started_at: String::new(),
         config: serde_json::Value::Null,
         ending: None,
         owner: None,

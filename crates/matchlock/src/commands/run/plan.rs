@@ -158,6 +158,7 @@ fn describe(args: &RunArgs) -> Result<SandboxSpec, CliError> {
         export: false,
         network: None,
         audit_log: None,
+        start: None,
         lifetime,
     })
 }
