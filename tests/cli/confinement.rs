@@ -42,7 +42,7 @@ fn what_run_was_told_holds_for_exec_and_is_shown() {
     assert_eq!(config["security"], security);
     let limits = json!({"ulimits": ["nofile=100:200"], "pids": 50, "shm_size": 16 << 20});
     assert_eq!(config["limits"], limits);
-    lab.matchlock(&["kill", id]).finish().expect(0);
+    lab.matchlock(&["rm", "-f", id]).finish().expect(0);
 }
 
 #[test]

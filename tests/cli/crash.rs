@@ -117,9 +117,10 @@ fn a_guest_whose_kernel_gives_up_is_told_and_leaves_nothing() {
     let flags = ["--rm=false", "--privileged", "--memory", "128"];
     let finished = sh(&lab, &flags, script).finish().expect(125);
     assert!(finished.err().contains("the connection to the guest was lost"), "{}", finished.err());
-    assert_eq!(lab.leaks(), Vec::<String>::new());
     let id = lab.matchlock(&["list", "-q"]).finish().expect(0).out();
     let inspected = lab.matchlock(&["inspect", id.trim(), "--json"]).finish().expect(0).out();
     let inspected: serde_json::Value = serde_json::from_str(&inspected).expect("JSON");
     assert_eq!(inspected["vm"]["ending"]["cause"], "guest_gone", "{inspected}");
+    lab.matchlock(&["prune"]).finish().expect(0);
+    assert_eq!(lab.leaks(), Vec::<String>::new());
 }

@@ -62,6 +62,7 @@ fn a_program_in_a_running_sandbox_is_as_one_here() {
 
     running.signal(Signal::TERM);
     running.finish(PATIENCE).expect(0);
+    lab.matchlock(&["prune"]).finish().expect(0);
     assert!(exec(&lab, &[&id, "true"]).code() == 125, "it is over");
 }
 
@@ -79,6 +80,7 @@ fn what_a_program_writes_comes_at_once_and_a_signal_ends_it() {
     });
     running.signal(Signal::TERM);
     running.finish(PATIENCE).expect(0);
+    lab.matchlock(&["prune"]).finish().expect(0);
 }
 
 #[test]
@@ -100,12 +102,13 @@ fn a_terminal_is_given_on_and_a_shell_needs_no_name() {
     assert!(pty.is_cooked(), "the terminal is itself again");
     running.signal(Signal::TERM);
     running.finish(PATIENCE).expect(0);
+    lab.matchlock(&["prune"]).finish().expect(0);
 }
 
 #[test]
 fn one_in_the_background_is_entered_and_stopped_by_its_name() {
     let lab = Lab::new();
-    let script = "trap 'exit 5' TERM; echo not kept; touch /tmp/begun; sleep 1000 & wait";
+    let script = "trap 'exit 5' TERM; touch /tmp/begun; sleep 1000 & wait";
     let flags = ["run", "--image", "host", "-dit", "--name", "web"];
     let words: Vec<_> = flags.iter().chain(&["sh", "-c", script]).copied().collect();
     let started = lab.matchlock(&words).finish().expect(0);
@@ -126,6 +129,7 @@ fn one_in_the_background_is_entered_and_stopped_by_its_name() {
     let failed = failed.expect(1);
     assert_eq!(failed.out(), "");
     assert!(failed.err().contains("program not found in the guest"), "{}", failed.err());
+    lab.matchlock(&["prune"]).finish().expect(0);
     assert!(sandboxes(&lab).is_empty());
     let json = lab.matchlock(&["run", "--image", "host", "-d", "--json", "true"]).finish();
     assert!(json.expect(125).err().contains("--json cannot be combined with --detach"));
@@ -199,6 +203,7 @@ fn ports_and_hosts_of_a_running_sandbox_are_opened_from_elsewhere() {
 
     running.signal(Signal::TERM);
     running.finish(PATIENCE).expect(0);
+    lab.matchlock(&["prune"]).finish().expect(0);
 }
 
 #[test]
@@ -212,4 +217,5 @@ fn a_sandbox_without_a_network_has_no_list() {
     }
     running.signal(Signal::TERM);
     running.finish(PATIENCE).expect(0);
+    lab.matchlock(&["prune"]).finish().expect(0);
 }

@@ -21,6 +21,7 @@ fn it_runs_on_after_its_command_until_a_signal_which_is_success() {
     running.signal(Signal::TERM);
     let status = running.finish(PATIENCE).code();
     assert_eq!(status, 0, "{}", pty.shown());
+    lab.matchlock(&["prune"]).finish().expect(0);
 }
 
 #[test]
@@ -34,4 +35,5 @@ fn it_needs_no_command_and_says_which_sandbox_it_is() {
     running.signal(Signal::INT);
     let status = running.finish(PATIENCE).code();
     assert_eq!(status, 0, "{}", pty.shown());
+    lab.matchlock(&["prune"]).finish().expect(0);
 }

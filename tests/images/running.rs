@@ -3,7 +3,7 @@
 use std::fs;
 
 use matchlock_testkit::image_archive::{Format, Packing};
-use matchlock_testkit::{Lab, PATIENCE, Pty, TestImage};
+use matchlock_testkit::{Lab, PATIENCE, Pty, TestImage, wait_until};
 use serde_json::json;
 
 use crate::images::{bytes, with_shell};
@@ -15,6 +15,7 @@ cases![
     an_image_without_a_shell_runs_its_program,
     how_an_image_is_to_be_run_is_heeded,
     an_interactive_shell_of_an_image,
+    a_kept_sandbox_has_its_image_whatever_becomes_of_the_name,
 ];
 
 /// Imports an archive from a pipe and says under which name.
@@ -110,4 +111,30 @@ fn an_interactive_shell_of_an_image(_: &Stock) {
     pty.wait_for("42-vt220", PATIENCE);
     running.finish(PATIENCE).expect(5);
     assert!(pty.is_cooked(), "as it was before");
+}
+
+fn a_kept_sandbox_has_its_image_whatever_becomes_of_the_name(_: &Stock) {
+    let lab = Lab::new();
+    let script = "echo again >>/srv/runs; cat /srv/runs";
+    let image = with_shell(json!({"Cmd": ["/bin/sh", "-c", script]}));
+    import(&lab, "made", bytes(&image, Format::Docker, Packing::Plain));
+    let matchlock =
+        |line: &str| lab.matchlock(&line.split(' ').collect::<Vec<_>>()).finish().expect(0);
+    let logged = |text: &str| {
+        wait_until("a line of the log", PATIENCE, || {
+            (matchlock("log --source command web").out() == text).then_some(())
+        });
+    };
+    let id = matchlock("run -d --name web --image made").out();
+    logged("again\n");
+    matchlock("stop web");
+    let removed = matchlock("image rm made").err();
+    assert!(removed.contains(id.trim()), "{removed}");
+    matchlock("image gc");
+    assert_eq!(blobs(&lab).len(), 2, "its layer and its index");
+    assert_eq!(matchlock("start web").out(), id);
+    logged("again\nagain\nagain\n");
+    matchlock("rm -f web");
+    matchlock("image gc");
+    assert_eq!(blobs(&lab).len(), 0);
 }

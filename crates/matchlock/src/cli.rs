@@ -7,6 +7,7 @@ mod confinement;
 mod enter;
 mod images;
 mod log;
+mod logs;
 mod network;
 mod refusal;
 mod reporting;
@@ -28,6 +29,7 @@ pub(crate) use self::confinement::ConfinementArgs;
 pub(crate) use self::enter::{AllowListArgs, AllowListCommand, CpArgs, ExecArgs, PortForwardArgs};
 pub(crate) use self::images::{BuildArgs, Builder, ImageArgs, ImageCommand, PullArgs};
 pub(crate) use self::log::{LogArgs, LogLevel};
+pub(crate) use self::logs::LogsArgs;
 pub(crate) use self::network::{NetworkArgs, PublishArgs};
 pub(crate) use self::reporting::Reporting;
 #[cfg(test)]
@@ -68,6 +70,9 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     /// Copy files into a sandbox that runs, or out of it
     Cp(CpArgs),
+    /// Print what a sandbox has written: its command, its agent, its console
+    #[command(visible_alias = "logs")]
+    Log(LogsArgs),
     /// Forward ports of this machine to a sandbox that runs
     PortForward(PortForwardArgs),
     /// Change which hosts a sandbox that runs may reach
@@ -83,6 +88,12 @@ pub(crate) enum Command {
     Inspect(PlainArgs),
     /// Ask a sandbox to end, and wait until it has
     Stop(StopArgs),
+    /// Start a sandbox again that was kept, with its disk
+    #[command(override_usage = "matchlock start [OPTIONS] ID|NAME")]
+    Start(PlainArgs),
+    /// Stop a sandbox that is kept, and start it again
+    #[command(override_usage = "matchlock restart [OPTIONS] ID|NAME")]
+    Restart(StopArgs),
     /// Send a signal to the process that owns a sandbox, and do not wait
     Kill(KillArgs),
     /// Wait until a sandbox ends, and print its exit status

@@ -65,6 +65,7 @@ fn dispatch(cli: Cli, printer: Printer, started: std::time::Instant) -> Result<u
         Some(Command::Run(args)) => commands::run::run(*args, &environment, printer, started),
         Some(Command::Exec(args)) => commands::exec::run(&args, &environment),
         Some(Command::Cp(args)) => commands::cp::run(&args, &environment, printer),
+        Some(Command::Log(args)) => commands::logs::run(&args, &environment),
         Some(Command::PortForward(args)) => {
             commands::port_forward::run(&args, &environment, printer)
         }
@@ -73,6 +74,8 @@ fn dispatch(cli: Cli, printer: Printer, started: std::time::Instant) -> Result<u
         Some(Command::Get(args)) => sandboxes::get(&args, &environment, printer),
         Some(Command::Inspect(args)) => sandboxes::inspect(&args, &environment, printer),
         Some(Command::Stop(args)) => sandboxes::stop(&args, &environment, printer),
+        Some(Command::Start(args)) => commands::run::start(&args, &environment, printer, started),
+        Some(Command::Restart(args)) => commands::run::restart(&args, &environment, printer),
         Some(Command::Kill(args)) => sandboxes::kill(&args, &environment, printer),
         Some(Command::Wait(args)) => sandboxes::wait(&args, &environment, printer),
         Some(Command::Rm(args)) => sandboxes::rm(&args, &environment, printer),

@@ -86,12 +86,14 @@ fn flag(command: &Command) -> Option<&OsStr> {
         Command::List(args) => &args.json,
         Command::Get(args)
         | Command::Inspect(args)
+        | Command::Start(args)
         | Command::Wait(args)
         | Command::Prune(args) => &args.json,
-        Command::Stop(args) => &args.json,
+        Command::Stop(args) | Command::Restart(args) => &args.json,
         Command::Kill(args) => &args.json,
         Command::Rm(args) => &args.json,
         Command::Gc(args) => &args.json,
+        Command::Log(args) => return args.json.then_some(OsStr::new("")),
         Command::Pull(args) => &args.json,
         Command::Build(args) => &args.json,
         Command::Image(args) => match &args.command {

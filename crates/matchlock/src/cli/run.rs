@@ -91,7 +91,7 @@ pub(crate) struct RunArgs {
     pub(crate) tty: bool,
 
     /// Start the sandbox in the background, and print its id once its command runs. It goes on
-    /// after the command, and output is not kept; -i and -t have no effect
+    /// after the command; `matchlock log` shows the output; -i and -t have no effect
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = false, hide_default_value = true, hide_possible_values = true,
           value_name = "BOOL", action = clap::ArgAction::Set)]

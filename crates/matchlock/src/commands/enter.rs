@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use matchlock_core::api::RpcError;
 use matchlock_core::control::{ClientError, Connection, connect};
-use matchlock_core::{DescribeChain, SandboxId, SandboxStatus};
+use matchlock_core::{DescribeChain, SandboxId, SandboxRecord, SandboxStatus, StateRoot};
 
 use crate::environment::Environment;
 use crate::error::{CliError, Kind};
@@ -21,17 +21,12 @@ impl Running {
     /// The sandbox that is meant by an id, the beginning of one, or a name.
     pub(super) async fn find(wanted: &str, environment: &Environment) -> Result<Self, CliError> {
         let (state, wanted) = (environment.state()?, wanted.to_owned());
-        let not_found = format!("VM not found {wanted}");
         let found = beside(move || {
-            let record = state.find(&wanted).map_err(CliError::from)?;
+            let record = lookup(&state, &wanted)?;
             let directory = state.directory_of(&record.id);
             Ok((record, directory))
         });
-        let (record, directory) = match found.await {
-            Ok(found) => found,
-            Err(error) if error.kind() == Kind::NotFound => return Err(error.context(&not_found)),
-            Err(error) => return Err(error),
-        };
+        let (record, directory) = found.await?;
         let (id, status) = (record.id, record.status);
         if status != SandboxStatus::Running {
             let text = format!("VM {id} is not running (status: {status})");
@@ -47,6 +42,14 @@ impl Running {
             error.of_kind(Kind::Unavailable).hinted("it may be starting or ending: try again")
         })
     }
+}
+
+/// The sandbox that is meant by an id, the beginning of one, or a name.
+pub(super) fn lookup(state: &StateRoot, wanted: &str) -> Result<SandboxRecord, CliError> {
+    state.find(wanted).map_err(CliError::from).map_err(|error| match error.kind() {
+        Kind::NotFound => error.context(&format!("VM not found {wanted}")),
+        _ => error,
+    })
 }
 
 /// An error over the control socket.

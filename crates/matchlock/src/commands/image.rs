@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use matchlock_core::images::{Digest, ImageSummary, ImagesError, Pulled, Source, import};
 use matchlock_core::text::rfc3339;
+use matchlock_core::{ImageSpec, SandboxId, SandboxRecord, SandboxSpec};
 use serde::Serialize;
 
 use super::obtain::local_name;
@@ -84,10 +85,37 @@ pub(super) struct Removed<'a> {
 }
 
 fn remove(tag: &str, environment: &Environment, printer: Printer) -> Result<u8, CliError> {
-    environment.images()?.store().remove(tag)?;
+    let images = environment.images()?;
+    let digest = images.store().find_tag(tag)?.map(|image| image.digest);
+    images.store().remove(tag)?;
     printer.result(&format!("Removed {tag}"));
+    let users = kept_with_images(environment)?.into_iter();
+    let users = users.filter(|(_, of)| Some(*of) == digest).map(|(id, _)| id);
+    note_users(&users.collect::<Vec<_>>(), printer);
     printer.json(&Removed { removed: tag })?;
     Ok(0)
+}
+
+/// Sandboxes that can be started again, and the images that they were made of.
+fn kept_with_images(environment: &Environment) -> Result<Vec<(SandboxId, Digest)>, CliError> {
+    let records = environment.state()?.known()?.into_iter();
+    let image = |record: SandboxRecord| {
+        let spec: SandboxSpec = serde_json::from_value(record.config).ok()?;
+        match (spec.image, spec.start) {
+            (ImageSpec::Stored { digest, .. }, Some(_)) => Some((record.id, digest)),
+            _ => None,
+        }
+    };
+    Ok(records.filter_map(image).collect())
+}
+
+/// Says whose files stay.
+fn note_users(users: &[SandboxId], printer: Printer) {
+    if !users.is_empty() {
+        let users: Vec<_> = users.iter().map(SandboxId::as_str).collect();
+        let users = users.join(", ");
+        printer.note(&format!("its files stay as long as there are sandboxes of it: {users}"));
+    }
 }
 
 /// `image import`: what stays blocked on a read of the pipe must not keep a signal waiting.

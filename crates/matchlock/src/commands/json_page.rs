@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    allow_list, audit, build, cp, diagnose, image, pull, run, sandboxes::samples, version, volume,
+    allow_list, audit, build, cp, diagnose, image, logs, pull, run, sandboxes::samples, version,
+    volume,
 };
 use crate::error::CliError;
 use crate::printer::failure_object;
@@ -47,9 +48,11 @@ fn the_page_has_the_fields_of_every_command() {
         ("list", samples::listed()),
         ("inspect", samples::inspected()),
         ("stop", samples::waited()),
+        ("start", run::detach::sample()),
         ("kill", samples::killed()),
         ("rm", samples::removed()),
         ("gc", samples::collected()),
+        ("log", logs::sample()),
         ("allow-list", allow_list::sample()),
         ("cp", cp::sample()),
         ("pull", pull::sample()),

@@ -11,6 +11,7 @@ pub(crate) mod exec;
 pub(crate) mod image;
 #[cfg(test)]
 mod json_page;
+pub(crate) mod logs;
 mod obtain;
 pub(crate) mod port_forward;
 pub(crate) mod pull;

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::error::CliError;
 
-pub(crate) use self::end::{kill, stop, wait};
+pub(crate) use self::end::{end_one, kill, stop, wait};
 pub(crate) use self::remove::{gc, prune, rm};
 pub(crate) use self::show::{get, inspect, list};
 
@@ -48,7 +48,7 @@ fn at_most_one(given: &[String]) -> Result<Option<&str>, CliError> {
 }
 
 /// What lives.
-fn runs(record: &SandboxRecord) -> bool {
+pub(in crate::commands) fn runs(record: &SandboxRecord) -> bool {
     record.status == SandboxStatus::Running
 }
 

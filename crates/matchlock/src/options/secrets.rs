@@ -1,9 +1,10 @@
 //! The secrets of a run, from all the flags that speak of them. No message holds a value.
 
+use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 
-use matchlock_core::DescribeChain;
 use matchlock_core::policy::{SecretSpec, Secrets};
+use matchlock_core::{DescribeChain, SecretRule};
 use rustix::rand::{GetRandomFlags, getrandom};
 use zeroize::Zeroizing;
 
@@ -47,9 +48,47 @@ pub(crate) fn collect(
     complete(specs)
 }
 
+/// The secrets of a sandbox that is started again: their values come from the environment, and what the
+/// guest has in their places stays the same.
+pub(crate) fn again(rules: &[SecretRule], lookup: Lookup<'_>) -> Result<Secrets, CliError> {
+    let mut made = VecDeque::new();
+    let specs = rules.iter().map(|rule| {
+        let value = lookup(&rule.name).ok_or_else(|| {
+            let text = format!("environment variable is not set ${}", rule.name);
+            let hint = "the value of a secret is not stored: set the variable, and start again";
+            CliError::new(text).hinted(hint)
+        })?;
+        let placeholder = match matchlock_core::policy::made_of(&rule.placeholder) {
+            Some(random) => {
+                made.push_back(random);
+                None
+            }
+            None => Some(rule.placeholder.clone()),
+        };
+        let hosts: Vec<String> = rule.hosts.iter().map(ToString::to_string).collect();
+        let spec = SecretSpec::from_parts(&rule.name, value, &hosts)
+            .map_err(|error| CliError::new(DescribeChain(&error).to_string()))?;
+        let SecretRule { body, https_only, scrub, .. } = *rule;
+        Ok(SecretSpec { placeholder, body, https_only, scrub, ..spec })
+    });
+    let specs = specs.collect::<Result<_, CliError>>()?;
+    complete_with(specs, made)
+}
+
 fn complete(specs: Vec<SecretSpec>) -> Result<Secrets, CliError> {
+    complete_with(specs, VecDeque::new())
+}
+
+/// The first random bytes are those that are given.
+fn complete_with(
+    specs: Vec<SecretSpec>,
+    mut given: VecDeque<[u8; 16]>,
+) -> Result<Secrets, CliError> {
     let mut failed = None;
     let mut entropy = || {
+        if let Some(bytes) = given.pop_front() {
+            return bytes;
+        }
         let mut bytes = [0; 16];
         // Requests of up to 256 bytes are never cut short (getrandom(2)).
         if let Err(errno) = getrandom(&mut bytes, GetRandomFlags::empty()) {
@@ -184,6 +223,20 @@ mod tests {
         let twice = [value("@example.com"), value("@example.org")];
         let message = refused(&args(&[&twice[0], &twice[1]]));
         assert!(message.contains("two secrets of this name"), "{message}");
+    }
+
+    #[test]
+    fn started_again_secrets_have_new_values_and_their_old_placeholders() {
+        let mut args = args(&["HERE@api.example.com", "A=x,y@a.example.com"]);
+        args.secret_placeholder = vec!["A=sk-placeholder-of-mine".into()];
+        args.secret_scrub = vec!["HERE".into()];
+        let (secrets, _) = collected(&args).expect("valid");
+        let rules = matchlock_core::SecretValues::from(secrets).rules();
+        let lookup = |name: &str| Some(format!("another value of {name}"));
+        let renewed = again(&rules, &lookup).expect("valid");
+        assert_eq!(matchlock_core::SecretValues::from(renewed).rules(), rules);
+        let error = again(&rules, &here).expect_err("A is missing");
+        assert_eq!(error.message(), "environment variable is not set $A");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `run -d`: another process owns the sandbox, and this one waits until its command runs.
+//! `run -d` and `start`: another process owns the sandbox, and this one waits until its command runs.
 //!
 //! ```text
 //!   matchlock run -d ──► the same arguments, MATCHLOCK_DETACHED ──► sandbox, command
@@ -6,12 +6,14 @@
 //!         └── its id, or the end of its standard output ◄──┘
 //! ```
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use matchlock_core::SandboxId;
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
 
 use crate::cli::RunArgs;
 use crate::environment::DETACHED;
@@ -23,15 +25,23 @@ use crate::signals::Interrupts;
 /// The most that a process says of its id, in bytes.
 const MAX_ID: u64 = 64;
 
-/// Starts the process, and prints the id that it says.
+/// The same arguments again.
 pub(super) fn run(args: &RunArgs, printer: Printer) -> Result<u8, CliError> {
     if args.json.is_some() {
         let error = CliError::new("--json cannot be combined with --detach");
         return Err(error.hinted("`matchlock get ID` and `matchlock wait ID` print JSON"));
     }
+    start(std::env::args_os().skip(1), printer)
+}
+
+/// Starts matchlock with these arguments as the owner of a sandbox, and prints the id that it says.
+pub(super) fn start(
+    words: impl IntoIterator<Item = OsString>,
+    printer: Printer,
+) -> Result<u8, CliError> {
     block_on(async {
         let mut interrupts = Interrupts::listen()?;
-        let (mut child, said) = spawn()?;
+        let (mut child, said) = spawn(words)?;
         let id = tokio::select! {
             id = beside(move || Ok(read_id(said))) => id?,
             signal = interrupts.next() => {
@@ -42,6 +52,7 @@ pub(super) fn run(args: &RunArgs, printer: Printer) -> Result<u8, CliError> {
         };
         if let Some(id) = id {
             printer.result(id.as_str());
+            printer.json(&Started { id: id.as_str() })?;
             return Ok(0);
         }
         let pid = child.id();
@@ -53,10 +64,21 @@ pub(super) fn run(args: &RunArgs, printer: Printer) -> Result<u8, CliError> {
     })
 }
 
-fn spawn() -> Result<(Child, ChildStdout), CliError> {
+/// What `start --json` and `restart --json` say.
+#[derive(Debug, Serialize)]
+struct Started<'a> {
+    id: &'a str,
+}
+
+#[cfg(test)]
+pub(in crate::commands) fn sample() -> serde_json::Value {
+    serde_json::to_value(Started { id: "vm-0" }).expect("JSON")
+}
+
+fn spawn(words: impl IntoIterator<Item = OsString>) -> Result<(Child, ChildStdout), CliError> {
     let cannot = |error: std::io::Error| CliError::of_io("cannot start a process", &error);
     let mut command = Command::new("/proc/self/exe");
-    command.args(std::env::args_os().skip(1)).env(DETACHED, "1");
+    command.args(words).env(DETACHED, "1");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(cannot)?;
     match child.stdout.take() {
         Some(said) => Ok((child, said)),

@@ -1,12 +1,13 @@
-//! `matchlock run`: one sandbox, one command, nothing left.
+//! `matchlock run`: one sandbox, one command, nothing left. And `start`, for what was kept.
 
-mod detach;
+pub(in crate::commands) mod detach;
 mod invocation;
 mod plan;
 pub(in crate::commands) mod refused;
 pub(in crate::commands) mod report;
 pub(in crate::commands) mod root;
 mod session;
+mod start;
 
 use std::time::Instant;
 
@@ -18,6 +19,7 @@ use crate::hardening;
 use crate::printer::Printer;
 
 use self::plan::Plan;
+pub(crate) use self::start::{restart, start};
 
 /// Runs a command in a new sandbox; returns its status.
 pub(crate) fn run(

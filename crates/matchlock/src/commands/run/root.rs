@@ -1,7 +1,7 @@
 //! The root file system of a sandbox.
 
 use matchlock_core::ImageSpec;
-use matchlock_core::images::{Images, Pulled, RootImage};
+use matchlock_core::images::{Images, Pulled, RootImage, Store};
 
 use super::invocation::ImageCommand;
 use crate::commands::obtain::{ImageRequest, check_name, obtain as obtain_image};
@@ -34,7 +34,8 @@ impl WantedImage {
 #[derive(Debug)]
 pub(in crate::commands) enum Root {
     Host,
-    Image(Box<RootImage>),
+    /// With the store that it is in.
+    Image(Box<RootImage>, Store),
 }
 
 impl Root {
@@ -42,7 +43,15 @@ impl Root {
     pub(super) fn command(&self) -> ImageCommand<'_> {
         match self {
             Self::Host => ImageCommand::of_host(),
-            Self::Image(root) => ImageCommand::of(&root.config),
+            Self::Image(root, _) => ImageCommand::of(&root.config),
+        }
+    }
+
+    /// Where it is stored.
+    pub(super) fn store(&self) -> Option<&Store> {
+        match self {
+            Self::Host => None,
+            Self::Image(_, store) => Some(store),
         }
     }
 
@@ -50,7 +59,7 @@ impl Root {
     pub(in crate::commands) fn into_parts(self) -> (ImageSpec, Option<Box<RootImage>>) {
         match self {
             Self::Host => (ImageSpec::Host, None),
-            Self::Image(root) => (ImageSpec::of(&root), Some(root)),
+            Self::Image(root, _) => (ImageSpec::of(&root), Some(root)),
         }
     }
 }
@@ -70,10 +79,10 @@ pub(in crate::commands) async fn obtain(
     let request = ImageRequest { name, force: pull, tag: None };
     let Pulled { image, fresh } = obtain_image(&images, request, printer).await?;
     let (store, size) = (images.store().clone(), image.size);
-    let opening = event_loop::beside(move || Ok(store.open_image(&image)?));
-    let root = opening.await.map_err(doing)?;
+    let opening = event_loop::beside(move || Ok((store.open_image(&image)?, store)));
+    let (root, store) = opening.await.map_err(doing)?;
     if fresh {
         printer.line(&format!("Built rootfs from {name} ({})", megabytes(size)));
     }
-    Ok(Root::Image(Box::new(root)))
+    Ok(Root::Image(Box::new(root), store))
 }

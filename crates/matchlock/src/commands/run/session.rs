@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use matchlock_core::{
-    BootTimes, DescribeChain, EndCause, Ending, ExecError, ExecFailure, ExecRequest, Execution,
-    Launcher, Listeners, SandboxHandle, Streams,
+    Attachments, BootTimes, DescribeChain, EndCause, Ending, ExecError, ExecFailure, ExecRequest,
+    Execution, Launcher, Listeners, SandboxHandle, SandboxId, SandboxSpec, StartSpec, Streams,
 };
 
 use super::detach;
@@ -42,25 +42,61 @@ pub(super) async fn run(
     let mut interrupts = Interrupts::listen()?;
     let Plan { image, pull, mut spec, mut with, kernel, invocation, terminal, .. } = plan;
     let Plan { pull_timeout, forwards, detached, .. } = plan;
-    let (audit_log, lifetime) = (spec.audit_log.clone(), spec.lifetime);
     let preparing = async {
         let listeners = Listeners::bind(&forwards.0, &forwards.1)?;
-        let launcher = Launcher::open(environment.host(kernel)?);
+        let launcher = Launcher::open(environment.host(kernel.clone())?);
         let launcher = async { launcher.await.map_err(CliError::from) };
         let root = root::obtain(&image, pull, environment, printer);
         let root = within(pull_timeout, "--pull-timeout", root);
         // What is wrong with this machine is said before an image has come from far away.
         let (launcher, root) = tokio::try_join!(launcher, root)?;
         let exec = invocation.complete(root.command(), terminal.as_ref().map(Terminal::size))?;
+        if spec.lifetime.recorded {
+            spec.start = Some(StartSpec::new(exec.as_ref(), &forwards, &kernel));
+            with.images = root.store().cloned();
+        }
         (spec.image, with.root) = root.into_parts();
         announce(launcher.accelerator(), printer);
-        Ok::<_, CliError>((launcher, spec, with, listeners, exec))
+        Ok::<_, CliError>(Ready { launcher, spec, with, listeners, exec, again: None })
     };
-    let (launcher, spec, with, listeners, exec) = tokio::select! {
-        prepared = preparing => prepared?,
+    let ready = tokio::select! {
+        ready = preparing => ready?,
         signal = interrupts.next() => return Err(CliError::interrupted(signal)),
     };
-    let sandbox = launcher.launch(spec, with)?;
+    live(ready, Front { interrupts, terminal, detached, printer, started }).await
+}
+
+/// All that a sandbox is launched with.
+pub(super) struct Ready {
+    pub(super) launcher: Launcher,
+    pub(super) spec: SandboxSpec,
+    pub(super) with: Attachments,
+    pub(super) listeners: Listeners,
+    /// Its command.
+    pub(super) exec: Option<ExecRequest>,
+    /// The kept sandbox that it is; `None`: a new one.
+    pub(super) again: Option<SandboxId>,
+}
+
+/// Who started it.
+pub(super) struct Front {
+    pub(super) interrupts: Interrupts,
+    pub(super) terminal: Option<Terminal>,
+    /// Another process waits until the command runs, and then nobody.
+    pub(super) detached: bool,
+    pub(super) printer: Printer,
+    pub(super) started: Instant,
+}
+
+/// From the launch to the report.
+pub(super) async fn live(ready: Ready, front: Front) -> Result<u8, CliError> {
+    let Ready { launcher, spec, with, listeners, exec, again } = ready;
+    let Front { interrupts, terminal, detached, printer, started } = front;
+    let (audit_log, lifetime) = (spec.audit_log.clone(), spec.lifetime);
+    let sandbox = match again {
+        Some(id) => launcher.launch_again(id, spec, with),
+        None => launcher.launch(spec, with)?,
+    };
     let mut session = Session::new(sandbox, interrupts, lifetime.keep, detached, printer);
     let ran = session.run(listeners, exec, terminal.as_ref()).await;
     if ran.is_err() {

@@ -110,15 +110,23 @@ pub(crate) fn stop(
     let [wanted] = exactly(&args.positionals)?;
     let state = environment.state()?;
     let record = state.find(wanted)?;
-    let limit = args.time.map(TimeSpan::duration);
-    state.signal(&record, SIGTERM)?;
-    let ending = match state.wait(&record.id, limit)? {
-        Some(ending) => ending,
-        None => hurry(&state, &record)?,
-    };
+    let ending = end_one(&state, &record, args.time)?;
     printer.result(&format!("Stopped {}", record.id));
     printer.json(&Ended { id: record.id, ending })?;
     Ok(0)
+}
+
+/// Asks one to end, and waits until it has.
+pub(crate) fn end_one(
+    state: &StateRoot,
+    record: &SandboxRecord,
+    time: Option<TimeSpan>,
+) -> Result<EndRecord, CliError> {
+    state.signal(record, SIGTERM)?;
+    match state.wait(&record.id, time.map(TimeSpan::duration))? {
+        Some(ending) => Ok(ending),
+        None => hurry(state, record),
+    }
 }
 
 /// A second signal ends it at once.

@@ -19,6 +19,8 @@ struct Described<'a> {
     #[serde(flatten)]
     listed: Listed<'a>,
     updated_at: &'a str,
+    starts: u32,
+    started_at: &'a str,
     config: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     ending: Option<&'a EndRecord>,
@@ -37,6 +39,8 @@ impl<'a> From<&'a SandboxRecord> for Described<'a> {
         Self {
             listed: record.into(),
             updated_at: &record.updated_at,
+            starts: record.starts,
+            started_at: &record.started_at,
             config: config::shown(&record.config),
             ending: record.ending.as_ref(),
         }
@@ -168,12 +172,14 @@ pub(super) mod samples {
         let stored = serde_json::to_value(config::sample()).expect("JSON");
         let mut vm = listed();
         vm["updated_at"] = "2026".into();
+        vm["starts"] = 1.into();
+        vm["started_at"] = "2026".into();
         vm["config"] = config::shown(&stored);
         vm["ending"] = serde_json::to_value(ending).expect("JSON");
         let step = json!({
             "version": 1, "vm_id": "vm-00000000", "backend": "qemu", "phase": "cleaned",
             "updated_at": "2026", "last_error": "none",
-            "resources": {"state_dir": "/", "monitor_pid": 1},
+            "resources": {"state_dir": "/", "disk": "/", "monitor_pid": 1},
             "cleanup": {
                 "monitor": {"status": "ok", "updated_at": "2026"},
                 "directory": {"status": "error", "error": "none", "updated_at": "2026"}
