@@ -30,5 +30,6 @@ mod streams;
 mod support;
 mod terminal;
 mod timeout;
+mod usage;
 mod users;
 mod volumes;

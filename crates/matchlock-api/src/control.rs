@@ -27,7 +27,10 @@ use crate::params::InvalidParams;
 use crate::rpc::{Message, Refusal, call, invalid_request};
 use matchlock_wire::{MAX_DATA, StreamId, WireError, WireMessage, put};
 
-pub use params::{AllowListResult, Arg, DialParams, PackParams, RunParams, TtySize, UnpackParams};
+pub use params::{
+    AllowListResult, Arg, DialParams, PackParams, Process, RunParams, StatsResult, TopResult,
+    TtySize, UnpackParams,
+};
 
 /// The largest message in bytes: the arguments and the environment of a program are in one.
 pub const MAX_MESSAGE: usize = 4 << 20;

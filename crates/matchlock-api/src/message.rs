@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::control::{AllowListResult, DialParams, PackParams, RunParams, UnpackParams};
+use crate::control::{
+    AllowListResult, DialParams, PackParams, RunParams, StatsResult, TopResult, UnpackParams,
+};
 use crate::create::{CreateParams, CreateResult};
 use crate::event::Event;
 use crate::exec::{Chunk, ExecParams, ExecResult, ExecTtyParams, ExitResult, Resize, Running};
@@ -225,6 +227,10 @@ methods! {
         Pack = "pack": PackParams => ExitResult, needs_id: false;
         /// Makes files of the guest of a tar archive, as root of the guest.
         Unpack = "unpack": UnpackParams => ExitResult, needs_id: false;
+        /// Tells what the sandbox uses.
+        Stats = "stats": NoParams => StatsResult, needs_id: false;
+        /// Tells what runs in the guest.
+        Top = "top": NoParams => TopResult, needs_id: false;
         /// Tells which hosts are allowed.
         AllowList = "allow_list": NoParams => AllowListResult, needs_id: false;
     }

@@ -28,7 +28,9 @@ use crate::handle::Up;
 pub use self::copy::{Copied, CopyError, copy_in, copy_out, finish_copy};
 pub use self::forward::{ForwardError, Forwarded, forward};
 pub use matchlock_api::client::{ClientError, Connection, Program, Streams};
-pub use matchlock_api::control::{Arg, PackParams, RunParams, TtySize, UnpackParams};
+pub use matchlock_api::control::{
+    Arg, PackParams, Process, RunParams, StatsResult, TtySize, UnpackParams,
+};
 pub use matchlock_api::control_method;
 pub use matchlock_tar::tree::{Limits, own_name};
 

@@ -41,6 +41,11 @@ impl Line {
         }
     }
 
+    /// The process of the machine, if it is one and has not ended.
+    pub(crate) fn monitor(&self) -> Option<u32> {
+        self.0.upgrade()?.pid()
+    }
+
     async fn attempt(&self, deadline: Instant) -> io::Result<UnixStream> {
         let (tell, told) = oneshot::channel();
         let answered = Answered::new(move |result| drop(tell.send(result)));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use matchlock_net::{Network, NotIntercepting};
+use matchlock_net::{Network, NotIntercepting, Traffic};
 use matchlock_policy::Policy;
 use matchlock_proto::{ExecRequest, FileRequest, Request};
 use tokio::net::UnixStream;
@@ -139,6 +139,26 @@ impl Up {
         }
         self.trail.lifecycle(&Lifecycle::PolicyChanged(network::summary(&policy)))?;
         network.replace_policy(policy).map_err(CoreError::Policy)
+    }
+
+    /// What leads to its agent.
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// The process of its machine.
+    pub(crate) fn monitor(&self) -> Option<u32> {
+        self.line.monitor()
+    }
+
+    /// Bytes on the link of its network; `None` without one.
+    pub(crate) fn traffic(&self) -> Option<Traffic> {
+        Some(self.network()?.traffic())
+    }
+
+    /// Microseconds since it was ready.
+    pub(crate) fn age_us(&self) -> u64 {
+        u64::try_from(self.times.ready.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     fn network(&self) -> Option<Arc<Network>> {

@@ -34,6 +34,7 @@ mod guest;
 mod handle;
 mod id;
 pub mod images;
+mod inquiry;
 mod launcher;
 pub mod log;
 mod machine;

@@ -28,7 +28,7 @@ fn guest(exec: impl Fn(ExecRequest, Peer) + Clone + Send + Sync + 'static) -> Fa
             peer.send(&AgentFrame::Stderr(b"tape \x07 torn".to_vec()));
             peer.send(&AgentFrame::Exited(ExitStatus::Code(1)));
         }
-        Request::Forward { .. } | Request::File(_) | Request::Clock(_) => {}
+        Request::Forward { .. } | Request::File(_) | Request::Clock(_) | Request::Inquire(_) => {}
     })
 }
 

@@ -33,4 +33,5 @@ pub use own_addresses::own_addresses;
 pub use refusals::Refusal;
 pub use rustls::RootCertStore;
 pub use rustls::pki_types::CertificateDer;
+pub use stack::Traffic;
 pub use tls::{InvalidPem, read_certificates};

@@ -20,7 +20,7 @@ use crate::dns::{DnsContext, Names, Resolver, Seen, Source, Upstream};
 use crate::engine::{Engine, Outside, Shared};
 use crate::own_addresses::Watched;
 use crate::refusals::Refusal;
-use crate::stack::{Addressing, Stack, StackConfig};
+use crate::stack::{Addressing, Counters, Stack, StackConfig, Traffic};
 use crate::tls::{self, Authority, Roots, UpstreamTls};
 
 /// Threads that carry the traffic of a sandbox.
@@ -96,6 +96,7 @@ pub struct Network {
     guest: GuestNetwork,
     /// Whether the guest trusts [`Network::ca_pem`], which is settled at its start.
     ends_tls: bool,
+    counters: Arc<Counters>,
     runtime: Option<Runtime>,
 }
 
@@ -114,7 +115,9 @@ impl Network {
         let runtime = runtime()?;
         let stack = StackConfig { mtu, addressing: addressing.clone() };
         let guest_network = guest_network(mtu, &addressing);
-        let network = Self { engine, guest: guest_network, ends_tls, runtime: Some(runtime) };
+        let counters = Arc::default();
+        let mut network =
+            Self { engine, guest: guest_network, ends_tls, counters, runtime: Some(runtime) };
         network.serve(stack, guest)?;
         Ok(network)
     }
@@ -171,12 +174,19 @@ impl Network {
         self.engine.shared.is_closed()
     }
 
-    fn serve(&self, config: StackConfig, guest: UnixStream) -> Result<(), NetError> {
+    /// Bytes that went over the link to the guest so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.counters.traffic()
+    }
+
+    fn serve(&mut self, config: StackConfig, guest: UnixStream) -> Result<(), NetError> {
         let Some(runtime) = &self.runtime else { return Ok(()) };
         guest.set_nonblocking(true).map_err(NetError::Socket)?;
         let _context = runtime.enter();
         let guest = tokio::net::UnixStream::from_std(guest).map_err(NetError::Socket)?;
         let stack = Stack::new(config, guest, Arc::clone(&self.engine));
+        self.counters = stack.counters();
         runtime.spawn(async move {
             if let Err(error) = stack.run().await {
                 let cause = Cause::of(&error);

@@ -44,9 +44,8 @@ use std::sync::Arc;
 pub(crate) use self::clock::Clock;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::core::StackCore;
-#[cfg(test)]
-pub(crate) use self::counters::Counters;
-pub(crate) use self::counters::Discard;
+pub use self::counters::Traffic;
+pub(crate) use self::counters::{Counters, Discard};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::deframe::Deframer;
 pub(crate) use self::deframe::OutOfStep;

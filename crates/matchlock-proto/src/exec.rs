@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot::{BootConfig, BootReport, BootStep, Realtime};
 use crate::files::FileRequest;
+use crate::usage::Inquiry;
 
 /// What a connection is for; the first frame that the host sends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,8 @@ pub enum Request {
     Export,
     /// Read or write the guest's files.
     File(FileRequest),
+    /// Tell what the guest uses, or what runs in it.
+    Inquire(Inquiry),
 }
 
 /// One program to run in its own PID namespace, mount namespace and control group.

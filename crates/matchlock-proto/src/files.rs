@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::list::{self, InvalidEntry};
+
 /// One operation on the guest's files, as its root user. Paths begin at the guest's root, with or without
 /// a slash; links are followed within that root, those of `/proc` to open files are not.
 ///
@@ -84,47 +86,20 @@ pub struct FileEntry {
     pub modified_ns: u32,
 }
 
-/// Bytes of a length before each entry.
-const LENGTH: usize = 2;
-
-/// The longest encoded entry in bytes: a name (NAME_MAX) and four numbers.
-const MAX_ENTRY: usize = 512;
-
-/// Bytes that are not entries of a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the list of a directory is malformed")]
-pub struct InvalidEntry;
-
 impl FileEntry {
-    /// Appends the entry to `out`: its length in two bytes, big-endian, and the entry.
+    /// Appends the entry to `out`, as [`list::put`].
     pub fn encode(&self, out: &mut Vec<u8>) {
-        // Infallible for this type, and within the bound for every name that a kernel gives.
-        let bytes = postcard::to_allocvec(self).unwrap_or_default();
-        out.extend_from_slice(&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes());
-        out.extend_from_slice(&bytes);
+        list::put(self, out);
     }
 
-    /// Takes the first entry off `bytes`; `None` if they have only a part of it.
+    /// Takes the first entry off `bytes`, as [`list::take`].
     ///
     /// # Errors
     /// [`InvalidEntry`].
     pub fn take(bytes: &mut &[u8]) -> Result<Option<Self>, InvalidEntry> {
-        let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
-            return Ok(None);
-        };
-        let length = usize::from(u16::from_be_bytes(*length));
-        if length > MAX_ENTRY {
-            return Err(InvalidEntry);
-        }
-        let Some((entry, rest)) = rest.split_at_checked(length) else {
-            return Ok(None);
-        };
-        match postcard::take_from_bytes::<Self>(entry) {
-            Ok((entry, [])) if entry.is_valid() => {
-                *bytes = rest;
-                Ok(Some(entry))
-            }
-            Ok(_) | Err(_) => Err(InvalidEntry),
+        match list::take::<Self>(bytes)? {
+            Some(entry) if !entry.is_valid() => Err(InvalidEntry),
+            entry => Ok(entry),
         }
     }
 

@@ -21,6 +21,8 @@ mod codec;
 mod confinement;
 mod exec;
 mod files;
+pub mod list;
+mod usage;
 
 use std::time::Duration;
 
@@ -33,10 +35,12 @@ pub use confinement::{Confinement, Level, Limits, Resource, Ulimit};
 pub use exec::{
     AgentFrame, ExecFailure, ExecRequest, ExitStatus, HostFrame, Request, Stdin, WindowSize,
 };
-pub use files::{FileEntry, FileRequest, InvalidEntry};
+pub use files::{FileEntry, FileRequest};
+pub use list::InvalidEntry;
 pub use matchlock_wire::{
     Decoder, Flood, INITIAL_WINDOW, MAX_DATA, StreamId, WireError, WireMessage,
 };
+pub use usage::{Inquiry, MAX_ANSWER, MAX_COMMAND, MAX_USER, ProcessEntry, Usage};
 
 /// The vsock port that the agent listens on; the host is the only peer it accepts (CID 2).
 pub const AGENT_PORT: u32 = 5000;

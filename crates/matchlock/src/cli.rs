@@ -26,7 +26,9 @@ use crate::error::CliError;
 use crate::options::size::Megabytes;
 
 pub(crate) use self::confinement::ConfinementArgs;
-pub(crate) use self::enter::{AllowListArgs, AllowListCommand, CpArgs, ExecArgs, PortForwardArgs};
+pub(crate) use self::enter::{
+    AllowListArgs, AllowListCommand, CpArgs, ExecArgs, PortForwardArgs, StatsArgs,
+};
 pub(crate) use self::images::{BuildArgs, Builder, ImageArgs, ImageCommand, PullArgs};
 pub(crate) use self::log::{LogArgs, LogLevel};
 pub(crate) use self::logs::LogsArgs;
@@ -73,6 +75,11 @@ pub(crate) enum Command {
     /// Print what a sandbox has written: its command, its agent, its console
     #[command(visible_alias = "logs")]
     Log(LogsArgs),
+    /// Show what sandboxes use that run
+    Stats(StatsArgs),
+    /// List the processes in a sandbox that runs
+    #[command(override_usage = "matchlock top [OPTIONS] ID|NAME")]
+    Top(PlainArgs),
     /// Forward ports of this machine to a sandbox that runs
     PortForward(PortForwardArgs),
     /// Change which hosts a sandbox that runs may reach

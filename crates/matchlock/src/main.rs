@@ -66,6 +66,8 @@ fn dispatch(cli: Cli, printer: Printer, started: std::time::Instant) -> Result<u
         Some(Command::Exec(args)) => commands::exec::run(&args, &environment),
         Some(Command::Cp(args)) => commands::cp::run(&args, &environment, printer),
         Some(Command::Log(args)) => commands::logs::run(&args, &environment),
+        Some(Command::Stats(args)) => commands::stats::run(&args, &environment, printer),
+        Some(Command::Top(args)) => commands::top::run(&args, &environment, printer),
         Some(Command::PortForward(args)) => {
             commands::port_forward::run(&args, &environment, printer)
         }

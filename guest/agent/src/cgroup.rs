@@ -85,6 +85,17 @@ impl Cgroups {
         Ok(Cgroup { directory, parent: self.directory.try_clone()?, name })
     }
 
+    /// Processes and threads of all executions; 0 if the kernel does not count them.
+    pub(crate) fn tasks(&self) -> u64 {
+        let mut text = [0; 32];
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let read = openat(&self.directory, "pids.current", flags, Mode::empty())
+            .and_then(|file| rustix::io::read(&file, &mut text));
+        let text = read.ok().and_then(|n| text.get(..n));
+        let number = text.and_then(|text| std::str::from_utf8(text).ok()?.trim().parse().ok());
+        number.unwrap_or(0)
+    }
+
     /// Ends every process of every execution.
     pub(crate) fn kill_all(&self) -> io::Result<()> {
         write(self.directory.as_fd(), "cgroup.kill", "1")

@@ -26,7 +26,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use matchlock_proto::{
-    AgentFrame, ExecFailure, ExecRequest, ExitStatus, FileRequest, Stdin, WindowSize,
+    AgentFrame, ExecFailure, ExecRequest, ExitStatus, FileRequest, Inquiry, Stdin, WindowSize,
 };
 use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr, tcgetpgrp};
 
@@ -35,7 +35,7 @@ use crate::console;
 use crate::export;
 use crate::flow::{Output, Reading, StdinQueue, WindowExceeded};
 use crate::poller::{EventFlags, Poller, Watched};
-use crate::{Guest, sys};
+use crate::{Guest, inquiry, sys};
 use stdio::AgentEnds;
 
 /// Between `SIGTERM` and `SIGKILL` of a cancelled execution.
@@ -61,6 +61,8 @@ pub(crate) enum Work<'a> {
     Export(&'a export::Layer),
     /// Reads or writes files.
     File(&'a FileRequest),
+    /// Tells what the guest uses; with the number of tasks of all executions.
+    Inquire(Inquiry, u64),
 }
 
 /// What an execution has to say to the host at its end.
@@ -113,6 +115,7 @@ impl Execution {
         let (agent, program) = match work {
             Work::Program(request) => stdio::make(request)?,
             Work::Export(layer) => stdio::reading(layer.directory()?)?,
+            Work::Inquire(..) => stdio::reading(inquiry::directory()?)?,
             Work::File(request) if request.has_input() => stdio::pipes(Stdin::Pipe)?,
             Work::File(_) => stdio::pipes(Stdin::Null)?,
         };

@@ -28,6 +28,7 @@ pub mod export;
 pub mod files;
 pub mod flow;
 mod forward;
+pub mod inquiry;
 mod pid1;
 mod poller;
 pub mod seccomp;

@@ -223,6 +223,11 @@ impl<M: Machine> Server<M> {
                 let spawned = self.spawn(id, |_| Ok(Work::File(&request)));
                 spawned.err().map(AgentFrame::Refused)
             }
+            Request::Inquire(inquiry) => {
+                let spawned =
+                    self.spawn(id, |guest| Ok(Work::Inquire(inquiry, guest.cgroups.tasks())));
+                spawned.err().map(AgentFrame::Refused)
+            }
             Request::Forward { port } => self.forward(id, port).err().map(AgentFrame::Refused),
             Request::Shutdown { grace_ms } => {
                 self.shut_down(id, now + Duration::from_millis(grace_ms.into()));

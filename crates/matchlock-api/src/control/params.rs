@@ -177,6 +177,64 @@ pub struct AllowListResult {
     pub allowed_hosts: Vec<String>,
 }
 
+/// What a sandbox uses. Counts begin with the sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct StatsResult {
+    /// When this was measured, in microseconds since an arbitrary moment.
+    pub at_us: u64,
+    /// CPU time of the virtual machine on this machine, in microseconds.
+    pub cpu_us: u64,
+    /// Memory of the virtual machine's process on this machine, in bytes.
+    pub host_memory: u64,
+    /// Memory that is in use in the guest, in bytes, by its own word.
+    pub memory_used: u64,
+    /// Memory that programs of the guest can have.
+    pub memory_limit: u64,
+    /// Bytes from the network to the guest. Absent without a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_received: Option<u64>,
+    /// Bytes from the guest to the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_sent: Option<u64>,
+    /// Bytes that the guest has read from its disks, by its own word.
+    pub disk_read: u64,
+    /// Bytes that it has written to them.
+    pub disk_written: u64,
+    /// Processes and threads of programs in the guest, by its own word.
+    pub processes: u64,
+}
+
+/// What runs in a guest, by its own word.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct TopResult {
+    /// Sorted by number; the first some hundred.
+    pub processes: Vec<Process>,
+}
+
+/// A process of a guest. Every text is the guest's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Process {
+    /// Its number in the whole guest; within a command's own namespace it has another.
+    pub pid: u32,
+    /// That of its parent.
+    pub parent: u32,
+    /// The number of its user.
+    pub uid: u32,
+    /// The name of its user, if it has one.
+    pub user: String,
+    /// One letter, as in proc(5).
+    pub state: String,
+    /// Its CPU time in milliseconds.
+    pub cpu_ms: u64,
+    /// Its memory in bytes.
+    pub memory: u64,
+    /// Its arguments with blanks between them, or its name in brackets. Cut off after 512 bytes.
+    pub command: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

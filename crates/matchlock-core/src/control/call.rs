@@ -57,6 +57,14 @@ pub(super) async fn answer(mut stream: UnixStream, up: &Up) -> io::Result<()> {
             program::run(stream, &id, up.file("unpack", request)).await
         }
         Asked::Control(ControlCall::Dial(params)) => dial(stream, &id, params, up).await,
+        Asked::Control(ControlCall::Stats(_)) => {
+            let stats = up.stats().await.map_err(|error| of_exec(&error));
+            send(&mut stream, answered::<control_method::Stats>(&id, stats)).await
+        }
+        Asked::Control(ControlCall::Top(_)) => {
+            let top = up.top().await.map_err(|error| of_exec(&error));
+            send(&mut stream, answered::<control_method::Top>(&id, top)).await
+        }
         Asked::Control(ControlCall::AllowList(_)) => {
             let policy = up.policy().ok_or_else(no_interception);
             let allowed =

@@ -29,18 +29,45 @@ pub(crate) enum Discard {
 
 const REASONS: usize = Discard::UdpRefused as usize + 1;
 
-/// A count for each [`Discard`].
+/// A count for each [`Discard`], and the bytes on the link to the guest.
 #[derive(Debug, Default)]
-pub(crate) struct Counters([AtomicU64; REASONS]);
+pub(crate) struct Counters {
+    discarded: [AtomicU64; REASONS],
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+/// Bytes on the link to the guest: Ethernet frames, each with its length in four bytes before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// From the guest.
+    pub received: u64,
+    /// To it.
+    pub sent: u64,
+}
 
 impl Counters {
     /// How often it happened since the start.
     #[cfg_attr(not(test), expect(dead_code, reason = "only tests ask"))]
     pub(crate) fn get(&self, reason: Discard) -> u64 {
-        self.0[reason as usize].load(Ordering::Relaxed)
+        self.discarded[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// The bytes that went over the link so far.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Traffic { received: load(&self.received), sent: load(&self.sent) }
+    }
+
+    pub(super) fn came(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn went(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn count(&self, reason: Discard) {
-        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.discarded[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 }

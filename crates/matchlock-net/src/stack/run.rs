@@ -33,8 +33,7 @@ impl<H: Handler> Stack<H> {
         Self { core, deframer: Deframer::new() }
     }
 
-    /// What was discarded so far.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only tests ask"))]
+    /// What was discarded and carried so far.
     pub(crate) fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.core.shared.counters)
     }
@@ -48,7 +47,7 @@ impl<H: Handler> Stack<H> {
         let Some(socket) = &shared.socket else { return Ok(()) };
         loop {
             shared.run_timers();
-            shared.drain(|bytes| socket.try_write(bytes));
+            shared.drain(|bytes| shared.write(socket, bytes));
             let open = shared.egress.admits_reader();
             tokio::select! {
                 ready = socket.readable(), if open => {
@@ -68,7 +67,10 @@ impl<H: Handler> Stack<H> {
     fn receive(&mut self, socket: &UnixStream) -> io::Result<bool> {
         match socket.try_read(self.deframer.space()) {
             Ok(0) => return Ok(false),
-            Ok(count) => self.deframer.filled(count),
+            Ok(count) => {
+                self.core.shared.counters.came(count);
+                self.deframer.filled(count);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
             Err(error) => return Err(error),

@@ -65,10 +65,17 @@ impl Shared {
     /// Writes to the guest what there is to write, and leaves the rest to the task of the stack.
     pub(super) fn flush(&self) {
         let Some(socket) = &self.socket else { return };
-        let stalled = self.egress.flush(Attempt::Fresh, |bytes| socket.try_write(bytes));
+        let stalled = self.egress.flush(Attempt::Fresh, |bytes| self.write(socket, bytes));
         if stalled || self.egress.is_awaited() {
             self.wake.notify_one();
         }
+    }
+
+    /// Writes to the guest, and counts it.
+    pub(super) fn write(&self, socket: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+        let written = socket.try_write(bytes)?;
+        self.counters.went(written);
+        Ok(written)
     }
 
     /// Writes what there is, by `write`, and lets waiting flows fill the room that this makes.

@@ -66,6 +66,23 @@ pub(crate) struct CpArgs {
     pub(crate) positionals: Vec<OsString>,
 }
 
+/// `stats`.
+#[derive(Debug, Args)]
+#[command(override_usage = "matchlock stats [OPTIONS] [ID|NAME]...")]
+pub(crate) struct StatsArgs {
+    /// Print one table and end, as without a terminal
+    #[arg(long)]
+    pub(crate) no_stream: bool,
+
+    /// Print one JSON array instead of text, or write it to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    pub(crate) json: Option<OsString>,
+
+    #[arg(hide = true)]
+    pub(crate) positionals: Vec<String>,
+}
+
 /// `port-forward`.
 #[derive(Debug, Args)]
 #[command(override_usage = "matchlock port-forward [OPTIONS] ID|NAME [LOCAL:]REMOTE...")]

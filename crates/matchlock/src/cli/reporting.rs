@@ -88,7 +88,9 @@ fn flag(command: &Command) -> Option<&OsStr> {
         | Command::Inspect(args)
         | Command::Start(args)
         | Command::Wait(args)
-        | Command::Prune(args) => &args.json,
+        | Command::Prune(args)
+        | Command::Top(args) => &args.json,
+        Command::Stats(args) => &args.json,
         Command::Stop(args) | Command::Restart(args) => &args.json,
         Command::Kill(args) => &args.json,
         Command::Rm(args) => &args.json,

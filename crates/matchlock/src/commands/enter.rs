@@ -14,6 +14,7 @@ use crate::event_loop::beside;
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) id: SandboxId,
+    pub(super) name: Option<String>,
     pub(super) directory: PathBuf,
 }
 
@@ -27,12 +28,27 @@ impl Running {
             Ok((record, directory))
         });
         let (record, directory) = found.await?;
-        let (id, status) = (record.id, record.status);
+        let (id, name, status) = (record.id, record.name, record.status);
         if status != SandboxStatus::Running {
             let text = format!("VM {id} is not running (status: {status})");
             return Err(CliError::new(text).of_kind(Kind::Conflict));
         }
-        Ok(Self { id, directory })
+        Ok(Self { id, name, directory })
+    }
+
+    /// All that run.
+    pub(super) async fn all(environment: &Environment) -> Result<Vec<Self>, CliError> {
+        let state = environment.state()?;
+        let listed = beside(move || {
+            let records = state.list()?.into_iter();
+            let running = records.filter(|record| record.status == SandboxStatus::Running);
+            let found = running.map(|SandboxRecord { id, name, .. }| {
+                let directory = state.directory_of(&id);
+                Self { id, name, directory }
+            });
+            Ok(found.collect())
+        });
+        listed.await
     }
 
     /// A connection for one call.

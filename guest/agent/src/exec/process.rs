@@ -21,7 +21,7 @@ use super::masks;
 use super::program;
 use super::report;
 use super::stdio::ProgramEnds;
-use crate::{Guest, files, sys};
+use crate::{Guest, files, inquiry, sys};
 
 /// Everything that the processes need.
 #[derive(Debug)]
@@ -46,6 +46,9 @@ pub(crate) fn init(plan: &Plan<'_>) -> i32 {
             refuse(program::execute(plan.guest, request))
         }),
         Work::Export(layer) => sys::clone_process(sys::Clone::Plain, None, || layer.export()),
+        Work::Inquire(inquiry, tasks) => {
+            sys::clone_process(sys::Clone::Plain, None, || inquiry::answer(inquiry, tasks))
+        }
         Work::File(request) => {
             sys::clone_process(sys::Clone::Plain, None, || files::carry_out(request))
         }
