@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use matchlock_testkit::PATIENCE;
 use serde_json::json;
 
 use crate::lab::{API, EVIL, NetLab};
@@ -15,6 +16,7 @@ cases![
     a_secret_for_https_is_not_sent_in_clear,
     answers_are_scrubbed_where_that_is_asked_for,
     placeholders_and_values_come_from_where_the_user_says,
+    a_secret_of_a_running_sandbox_is_rotated_added_and_removed,
 ];
 
 pub(crate) const SECRET: &str = "sk-live-5f2c81d09a";
@@ -306,4 +308,73 @@ fn placeholders_and_values_come_from_where_the_user_says() {
     assert_eq!(header("a"), Some("from,the;file@x"));
     assert_eq!(header("b"), Some("va,l=u@e"));
     assert_eq!(header("c"), Some("from-the-environment"));
+}
+
+/// Sends a key to a server for each line of its input.
+const ASKING: &str = "while read -r key; do
+    curl -sS -o /dev/null -w '%{http_code}\\n' -H \"X-Key: $key\" https://api.example.com/
+done";
+
+fn a_secret_of_a_running_sandbox_is_rotated_added_and_removed() {
+    const NEXT: &str = "sk-next-77a1c0ffee";
+    const ADDED: &str = "sk-added-12ab34cd56";
+    let lab = NetLab::new();
+    let secret = format!("API_KEY={SECRET}@{API}");
+    let log = lab.path("run.log");
+    let flags = ["-i", "--secret", &secret, "--log-level", "debug", "--log-file"];
+    let flags = [&flags[..], &[log.to_str().expect("text")]].concat();
+    let script = format!("echo \"$API_KEY\"; {ASKING}");
+    let mut running = lab.sh(&flags, &script).piped().spawn();
+    let placeholder = running.line(PATIENCE);
+    let listed = lab.lab().matchlock(&["list", "-q"]).finish().expect(0).out();
+    let id = listed.trim().to_owned();
+    // What the server gets for a key.
+    let mut received = |key: &str| {
+        let before = lab.origin.requests().len();
+        running.write(format!("{key}\n").as_bytes());
+        assert_eq!(running.line(PATIENCE), "200");
+        assert_eq!(lab.origin.requests().len(), before + 1);
+        lab.origin.last().header("x-key").expect("a key").to_owned()
+    };
+    assert_eq!(received(&placeholder), SECRET);
+
+    let secret = |words: &[&str]| {
+        let words: Vec<_> = ["secret"].iter().chain(words).copied().collect();
+        lab.lab().matchlock(&words)
+    };
+    let set = secret(&["set", &id, "API_KEY"]).env("API_KEY", NEXT).finish().expect(0);
+    assert_eq!(set.out(), format!("{placeholder}\n"), "the placeholder stays");
+    assert_eq!(received(&placeholder), NEXT, "the next request, on the same connection or not");
+
+    let new = format!("NEW@{API}");
+    let set = secret(&["set", &id, &new, "-"]).piped();
+    let added = set.finish_with(format!("{ADDED}\n").into_bytes()).expect(0).out();
+    assert_eq!(received(added.trim()), ADDED);
+    let listed = secret(&["ls", &id]).finish().expect(0).out();
+    assert!(listed.contains(&placeholder) && listed.contains(added.trim()), "{listed}");
+
+    secret(&["rm", &id, "API_KEY"]).finish().expect(0);
+    assert_eq!(received(&placeholder), placeholder, "it stands for nothing any more");
+    let gone = secret(&["rm", &id, "API_KEY"]).finish().expect(1);
+    assert!(gone.err().contains("no secret API_KEY"), "{}", gone.err());
+    let argument = format!("X={SECRET}@{API}");
+    let refused = secret(&["set", &id, &argument]).finish().expect(1);
+    assert!(!refused.err().contains(SECRET), "{}", refused.err());
+    let hostless = secret(&["set", &id, "OTHER"]).env("OTHER", NEXT).finish().expect(1);
+    assert!(hostless.err().contains("no hosts given"), "{}", hostless.err());
+
+    running.close_input();
+    let out = running.finish(PATIENCE).expect(0);
+    let changes = lab.events("secret_changed");
+    let shown: Vec<_> = changes.iter().map(|event| (&event["secret"], &event["change"])).collect();
+    let (key, new) = (json!("API_KEY"), json!("NEW"));
+    let (rotated, added, removed) = (json!("rotated"), json!("added"), json!("removed"));
+    assert_eq!(shown, [(&key, &rotated), (&new, &added), (&key, &removed)]);
+    let log = std::fs::read_to_string(log).expect("read");
+    let trail = std::fs::read_to_string(lab.path("audit.jsonl")).expect("read");
+    for text in [log, trail, out.out(), out.err(), listed] {
+        for value in [SECRET, NEXT, ADDED] {
+            assert!(!text.contains(value), "{text}");
+        }
+    }
 }

@@ -28,8 +28,8 @@ use crate::rpc::{Message, Refusal, call, invalid_request};
 use matchlock_wire::{MAX_DATA, StreamId, WireError, WireMessage, put};
 
 pub use params::{
-    AllowListResult, Arg, DialParams, PackParams, Process, RunParams, StatsResult, TopResult,
-    TtySize, UnpackParams,
+    AllowListResult, Arg, DialParams, PackParams, Process, RunParams, SecretInfo, SecretListResult,
+    SecretNameParams, SecretSetParams, StatsResult, TopResult, TtySize, UnpackParams,
 };
 
 /// The largest message in bytes: the arguments and the environment of a program are in one.

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::control::{
-    AllowListResult, DialParams, PackParams, RunParams, StatsResult, TopResult, UnpackParams,
+    AllowListResult, DialParams, PackParams, RunParams, SecretInfo, SecretListResult,
+    SecretNameParams, SecretSetParams, StatsResult, TopResult, UnpackParams,
 };
 use crate::create::{CreateParams, CreateResult};
 use crate::event::Event;
@@ -231,6 +232,12 @@ methods! {
         Stats = "stats": NoParams => StatsResult, needs_id: false;
         /// Tells what runs in the guest.
         Top = "top": NoParams => TopResult, needs_id: false;
+        /// Tells which secrets there are, without their values.
+        SecretList = "secret_list": NoParams => SecretListResult, needs_id: false;
+        /// Gives a secret another value, or adds one: the next request has it. The placeholder stays.
+        SecretSet = "secret_set": SecretSetParams => SecretInfo, needs_id: false;
+        /// Removes a secret: from the next request on, its placeholder stands for nothing.
+        SecretDelete = "secret_delete": SecretNameParams => Empty, needs_id: false;
         /// Tells which hosts are allowed.
         AllowList = "allow_list": NoParams => AllowListResult, needs_id: false;
     }

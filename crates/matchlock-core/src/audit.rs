@@ -32,7 +32,7 @@ use matchlock_text::rfc3339;
 use serde::Serialize;
 
 pub use self::record::{EndReason, Totals};
-pub(crate) use self::record::{Lifecycle, Network, SecretSummary, Start};
+pub(crate) use self::record::{Lifecycle, Network, SecretChange, SecretSummary, Start};
 pub(crate) use self::span::{ExecSpan, ForwardSpan};
 pub use self::verify::{Broken, Problem, Summary, verify};
 

@@ -8,6 +8,7 @@ mod call;
 mod copy;
 mod forward;
 mod program;
+mod secrets;
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -27,9 +28,11 @@ use crate::handle::Up;
 
 pub use self::copy::{Copied, CopyError, copy_in, copy_out, finish_copy};
 pub use self::forward::{ForwardError, Forwarded, forward};
+pub use matchlock_api::SecretValue;
 pub use matchlock_api::client::{ClientError, Connection, Program, Streams};
 pub use matchlock_api::control::{
-    Arg, PackParams, Process, RunParams, StatsResult, TtySize, UnpackParams,
+    Arg, PackParams, Process, RunParams, SecretInfo, SecretNameParams, SecretSetParams,
+    StatsResult, TtySize, UnpackParams,
 };
 pub use matchlock_api::control_method;
 pub use matchlock_tar::tree::{Limits, own_name};

@@ -6,13 +6,13 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use matchlock_net::{Network, NotIntercepting, Traffic};
-use matchlock_policy::Policy;
+use matchlock_policy::{Policy, Secrets};
 use matchlock_proto::{ExecRequest, FileRequest, Request};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
-use crate::audit::{ExecSpan, ForwardSpan, Lifecycle, Trail};
+use crate::audit::{ExecSpan, ForwardSpan, Lifecycle, SecretChange, Trail};
 use crate::boot::BootTimes;
 use crate::error::CoreError;
 use crate::exec::{ExecError, Execution, Options, Streams};
@@ -20,13 +20,13 @@ use crate::export::Export;
 use crate::forward::{self, Listeners, Published};
 use crate::guest::Line;
 use crate::id::SandboxId;
-use crate::launcher::Alive;
+use crate::launcher::{Alive, beside};
 use crate::log::Log;
 use crate::network;
 use crate::phase::{EndCause, Ending, Phase, Progress};
 use crate::prepared::{Defaults, Live, Origin};
-use crate::spec::{Attachments, SandboxSpec};
-use crate::state::Journal;
+use crate::spec::{Attachments, SandboxSpec, SecretRule};
+use crate::state::{Journal, StateRoot};
 use crate::supervisor::{Order, Started, Supervisor};
 
 /// How long the guest may take to start a program: to take the connection, and to say that it has.
@@ -49,6 +49,7 @@ pub(crate) struct Up {
     network: Option<Weak<Network>>,
     trail: Arc<Trail>,
     log: Arc<Log>,
+    entry: (StateRoot, SandboxId),
     defaults: Defaults,
     times: BootTimes,
     executions: AtomicU64,
@@ -62,6 +63,7 @@ impl Up {
             network: live.network().map(Arc::downgrade),
             trail: Arc::clone(live.trail()),
             log: Arc::clone(live.log()),
+            entry: live.entry(),
             defaults,
             times,
             executions: AtomicU64::new(1),
@@ -139,6 +141,24 @@ impl Up {
         }
         self.trail.lifecycle(&Lifecycle::PolicyChanged(network::summary(&policy)))?;
         network.replace_policy(policy).map_err(CoreError::Policy)
+    }
+
+    /// As [`Up::replace_policy`], with a record of the secret that it is about.
+    pub(crate) fn replace_secret(
+        &self,
+        policy: Policy,
+        secret: &str,
+        change: SecretChange,
+    ) -> Result<(), CoreError> {
+        self.trail.lifecycle(&Lifecycle::SecretChanged { secret, change })?;
+        self.replace_policy(policy)
+    }
+
+    /// Writes down which secrets there are now: names, hosts and placeholders.
+    pub(crate) async fn record_secrets(&self, secrets: &Secrets) -> Result<(), CoreError> {
+        let rules = secrets.iter().map(SecretRule::of).collect();
+        let (state, id) = self.entry.clone();
+        beside(move || Ok(state.record_secrets(&id, rules)?)).await
     }
 
     /// What leads to its agent.

@@ -28,7 +28,7 @@ use crate::network::{self, NetworkSettings, Running};
 use crate::observer::Observed;
 use crate::phase::EndCause;
 use crate::spec::{Attachments, ImageSpec, SandboxSpec};
-use crate::state::StateDir;
+use crate::state::{StateDir, StateRoot};
 pub(crate) use storage::Defaults;
 use storage::{Mounts, Storage};
 
@@ -197,6 +197,11 @@ pub(crate) struct PoweredOn {
 impl Live {
     pub(crate) fn network(&self) -> Option<&Arc<Network>> {
         self.network.as_ref()
+    }
+
+    /// The state, and the sandbox's id in it.
+    pub(crate) fn entry(&self) -> (StateRoot, SandboxId) {
+        self._state.entry()
     }
 
     pub(crate) fn trail(&self) -> &Arc<Trail> {

@@ -224,6 +224,29 @@ impl Policy {
         &self.inner.secrets
     }
 
+    /// The policy with these secrets in place of its own. Hosts come into the list with a secret and leave it
+    /// with the last one that brought them; what somebody removed from the list stays removed.
+    #[must_use]
+    pub fn with_secrets(&self, secrets: Secrets) -> Self {
+        let mut inner = Inner::clone(&self.inner);
+        let old = &self.inner;
+        inner.entries.retain(|entry| entry.secret.is_none());
+        for secret in secrets.iter() {
+            let before = old.secrets.get(&secret.name);
+            for pattern in &secret.hosts {
+                let text = pattern.as_str();
+                let listed = old.entries.iter().any(|entry| entry.pattern.as_str() == text);
+                let was_its = before.is_some_and(|secret| secret.hosts.contains(pattern));
+                if listed || !was_its {
+                    let secret = Some(secret.name.clone());
+                    push_new(&mut inner.entries, Entry { pattern: pattern.clone(), secret });
+                }
+            }
+        }
+        inner.secrets = secrets;
+        Self { inner: Arc::new(inner), own: self.own.clone() }
+    }
+
     /// Secrets whose value would never be put in, because a rule has the flows to their hosts carried
     /// unread.
     #[must_use]

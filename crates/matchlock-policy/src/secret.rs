@@ -43,7 +43,7 @@ pub struct Secret {
 /// The secrets of a sandbox. No placeholder is part of another one or has to do with a value.
 /// Cheap to clone; the values are wiped when the last clone goes.
 #[derive(Clone, Default)]
-pub struct Secrets(Arc<[Secret]>);
+pub struct Secrets(Arc<[Arc<Secret>]>);
 
 impl Secrets {
     /// Checks `specs` and makes a placeholder for each that has none, from 16 random bytes.
@@ -55,8 +55,11 @@ impl Secrets {
         specs: Vec<SecretSpec>,
         entropy: &mut dyn FnMut() -> [u8; 16],
     ) -> Result<Self, InvalidSecret> {
-        let secrets: Vec<Secret> =
-            specs.into_iter().map(|spec| spec.complete(entropy)).collect::<Result<_, _>>()?;
+        let complete = |spec: SecretSpec| spec.complete(entropy).map(Arc::new);
+        Self::checked(specs.into_iter().map(complete).collect::<Result<_, _>>()?)
+    }
+
+    fn checked(secrets: Vec<Arc<Secret>>) -> Result<Self, InvalidSecret> {
         for (at, secret) in secrets.iter().enumerate() {
             check_scrub(secret)?;
             for (other_at, other) in secrets.iter().enumerate() {
@@ -66,9 +69,49 @@ impl Secrets {
         Ok(Self(secrets.into()))
     }
 
+    /// The same with another value for the secret of this name, or with one more. A secret that is there
+    /// keeps its placeholder and its options, and its hosts unless others are named.
+    ///
+    /// # Errors
+    /// As [`Secrets::new`].
+    pub fn with(
+        &self,
+        name: SecretName,
+        value: SecretValue,
+        hosts: Vec<HostPattern>,
+        entropy: &mut dyn FnMut() -> [u8; 16],
+    ) -> Result<Self, InvalidSecret> {
+        let mut secrets = self.0.to_vec();
+        match secrets.iter_mut().find(|secret| secret.name == name) {
+            Some(known) => {
+                let Secret { placeholder, body, https_only, scrub, .. } = &**known;
+                let hosts = if hosts.is_empty() { known.hosts.clone() } else { hosts };
+                let (placeholder, body) = (placeholder.clone(), *body);
+                let (https_only, scrub) = (*https_only, *scrub);
+                let new = Secret { name, value, placeholder, hosts, body, https_only, scrub };
+                *known = Arc::new(new);
+            }
+            None => secrets.push(Arc::new(SecretSpec::new(name, value, hosts).complete(entropy)?)),
+        }
+        Self::checked(secrets)
+    }
+
+    /// The same without the secret of this name; `None` if there is none.
+    #[must_use]
+    pub fn without(&self, name: &SecretName) -> Option<Self> {
+        let left: Vec<_> = self.0.iter().filter(|secret| secret.name != *name).cloned().collect();
+        (left.len() < self.0.len()).then(|| Self(left.into()))
+    }
+
+    /// The secret of this name.
+    #[must_use]
+    pub fn get(&self, name: &SecretName) -> Option<&Secret> {
+        self.iter().find(|secret| secret.name == *name)
+    }
+
     /// The secrets in their order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Secret> {
-        self.0.iter()
+        self.0.iter().map(|secret| &**secret)
     }
 
     /// Whether there are none.

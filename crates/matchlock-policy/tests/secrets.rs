@@ -4,7 +4,8 @@ use std::error::Error;
 
 use matchlock_policy::{
     Endpoint, HostPattern, InvalidSecret, InvalidSecretFile, PlaceholderProblem, Policy,
-    PolicyConfig, SecretProblem, SecretSpec, SecretValue, Secrets, Transport, ValueProblem,
+    PolicyConfig, SecretName, SecretProblem, SecretSpec, SecretValue, Secrets, Transport,
+    ValueProblem,
 };
 use proptest::prelude::*;
 
@@ -446,4 +447,69 @@ proptest! {
             }
         }
     }
+}
+
+fn of(texts: &[&str]) -> Secrets {
+    let specs = texts.iter().map(|text| SecretSpec::parse(text, &|_| None).expect("valid"));
+    let mut count = 0;
+    Secrets::new(specs.collect(), &mut || {
+        count += 1;
+        [count; 16]
+    })
+    .expect("valid")
+}
+
+fn changed(secrets: &Secrets, name: &str, value: &str, hosts: &[&str]) -> Secrets {
+    let hosts = hosts.iter().map(|host| host.parse().expect("a host")).collect();
+    let value = SecretValue::new(value).expect("a value");
+    secrets.with(name.parse().expect("a name"), value, hosts, &mut || [9; 16]).expect("valid")
+}
+
+#[test]
+fn a_secret_that_is_set_again_keeps_its_placeholder_and_has_another_value() {
+    let first = of(&["A=first-value@a.example.com", "B=other-value@b.example.com"]);
+    let second = changed(&first, "A", "second-value", &[]);
+    let names = |secrets: &Secrets| {
+        secrets.iter().map(|s| (s.name.to_string(), s.placeholder.to_string())).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&first), names(&second));
+    let policy = |secrets| Policy::new(PolicyConfig { secrets, ..PolicyConfig::default() });
+    let revealed = |policy: &Policy| {
+        let endpoint = Endpoint::parse("a.example.com", 443).expect("an endpoint");
+        let allowed = policy.connect(&endpoint).expect("allowed");
+        let bound = policy.secrets().reveal(&allowed, Transport::Tls);
+        let values = bound.permitted().map(|secret| secret.value.to_vec());
+        values.collect::<Vec<_>>()
+    };
+    let before = policy(first.clone());
+    assert_eq!(revealed(&before), [b"first-value".to_vec()]);
+    assert_eq!(revealed(&before.with_secrets(second)), [b"second-value".to_vec()]);
+    // Other hosts only if they are named.
+    let moved = before.with_secrets(changed(&first, "A", "x-value", &["c.example.com"]));
+    assert_eq!(moved.allowed_hosts(), ["c.example.com", "b.example.com"]);
+    let gone = before.with_secrets(first.without(&"A".parse().expect("a name")).expect("there"));
+    assert_eq!(gone.allowed_hosts(), ["b.example.com"]);
+    let endpoint = Endpoint::parse("a.example.com", 443).expect("an endpoint");
+    assert!(gone.connect(&endpoint).is_err());
+    assert!(first.without(&"C".parse().expect("a name")).is_none());
+}
+
+#[test]
+fn a_new_secret_needs_hosts_and_the_user_s_list_stays_as_it_is() {
+    let none = Secrets::default();
+    let value = || SecretValue::new("value").expect("a value");
+    let name: SecretName = "NEW".parse().expect("a name");
+    none.with(name.clone(), value(), Vec::new(), &mut || [1; 16]).expect_err("no hosts");
+    let policy = Policy::new(PolicyConfig {
+        allowed_hosts: vec!["a.example.com".parse().expect("a host")],
+        ..PolicyConfig::default()
+    });
+    let with = policy.with_secrets(changed(&none, "NEW", "v", &["a.example.com", "n.example.com"]));
+    assert_eq!(with.allowed_hosts(), ["a.example.com", "n.example.com"]);
+    let (without_host, _) = with.with_removed(&["n.example.com".into()]);
+    let again = without_host.with_secrets(changed(without_host.secrets(), "NEW", "w", &[]));
+    assert_eq!(again.allowed_hosts(), ["a.example.com"], "what was removed stays removed");
+    let gone = again.with_secrets(again.secrets().without(&name).expect("there"));
+    assert_eq!(gone.allowed_hosts(), ["a.example.com"]);
+    assert!(gone.secrets().is_empty());
 }

@@ -27,7 +27,8 @@ use crate::options::size::Megabytes;
 
 pub(crate) use self::confinement::ConfinementArgs;
 pub(crate) use self::enter::{
-    AllowListArgs, AllowListCommand, CpArgs, ExecArgs, PortForwardArgs, StatsArgs,
+    AllowListArgs, AllowListCommand, CpArgs, ExecArgs, PortForwardArgs, SecretArgs, SecretCommand,
+    StatsArgs,
 };
 pub(crate) use self::images::{BuildArgs, Builder, ImageArgs, ImageCommand, PullArgs};
 pub(crate) use self::log::{LogArgs, LogLevel};
@@ -84,6 +85,8 @@ pub(crate) enum Command {
     PortForward(PortForwardArgs),
     /// Change which hosts a sandbox that runs may reach
     AllowList(AllowListArgs),
+    /// List, add, rotate and remove secrets of a sandbox that runs
+    Secret(SecretArgs),
     /// List sandboxes
     #[command(visible_alias = "ls", override_usage = "matchlock list [OPTIONS]")]
     List(ListArgs),

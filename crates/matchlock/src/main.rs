@@ -72,6 +72,7 @@ fn dispatch(cli: Cli, printer: Printer, started: std::time::Instant) -> Result<u
             commands::port_forward::run(&args, &environment, printer)
         }
         Some(Command::AllowList(args)) => commands::allow_list::run(&args, &environment, printer),
+        Some(Command::Secret(args)) => commands::secret::run(&args, &environment, printer),
         Some(Command::List(args)) => sandboxes::list(&args, &environment, printer),
         Some(Command::Get(args)) => sandboxes::get(&args, &environment, printer),
         Some(Command::Inspect(args)) => sandboxes::inspect(&args, &environment, printer),

@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Base64;
+use crate::create::SecretValue;
 use crate::params::{InvalidParams, Params};
 
 /// A word that need not be text: a string, or `{"base64": …}` for one that is not UTF-8.
@@ -175,6 +176,51 @@ fn path(field: &'static str, path: &Arg) -> Result<(), InvalidParams> {
 pub struct AllowListResult {
     /// Patterns of hosts, sorted.
     pub allowed_hosts: Vec<String>,
+}
+
+/// A secret that is set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SecretSetParams {
+    /// The name of the variable that holds the placeholder.
+    pub name: String,
+    /// What is put into requests from now on.
+    pub value: SecretValue,
+    /// Patterns of the hosts that may get it. Empty or absent: those that it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+}
+
+impl Params for SecretSetParams {}
+
+/// A secret that is meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SecretNameParams {
+    /// Its name.
+    pub name: String,
+}
+
+impl Params for SecretNameParams {}
+
+/// The secrets of a sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SecretListResult {
+    /// In the order in which they came.
+    pub secrets: Vec<SecretInfo>,
+}
+
+/// A secret without its value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SecretInfo {
+    /// Its name.
+    pub name: String,
+    /// Patterns of the hosts that may get it.
+    pub hosts: Vec<String>,
+    /// What the guest holds instead.
+    pub placeholder: String,
 }
 
 /// What a sandbox uses. Counts begin with the sandbox.

@@ -37,6 +37,8 @@ pub(crate) enum Lifecycle<'a> {
     },
     /// The network's policy is about to be replaced by this one.
     PolicyChanged(Network),
+    /// A secret of a sandbox that runs is about to be added, to have another value, or to go.
+    SecretChanged { secret: &'a str, change: SecretChange },
     /// The last record.
     End {
         reason: EndReason,
@@ -66,6 +68,15 @@ pub(crate) struct Network {
     pub(crate) intercepted: bool,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) secrets: Vec<SecretSummary>,
+}
+
+/// What happens to a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SecretChange {
+    Added,
+    Rotated,
+    Removed,
 }
 
 /// A secret without what makes it one.

@@ -21,7 +21,7 @@ use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::program;
+use super::{program, secrets};
 use crate::classified::Classified;
 use crate::error::CoreError;
 use crate::forward::BUFFER;
@@ -57,6 +57,18 @@ pub(super) async fn answer(mut stream: UnixStream, up: &Up) -> io::Result<()> {
             program::run(stream, &id, up.file("unpack", request)).await
         }
         Asked::Control(ControlCall::Dial(params)) => dial(stream, &id, params, up).await,
+        Asked::Control(ControlCall::SecretList(_)) => {
+            let listed = secrets::list(up);
+            send(&mut stream, answered::<control_method::SecretList>(&id, listed)).await
+        }
+        Asked::Control(ControlCall::SecretSet(params)) => {
+            let set = secrets::set(params, up).await;
+            send(&mut stream, answered::<control_method::SecretSet>(&id, set)).await
+        }
+        Asked::Control(ControlCall::SecretDelete(params)) => {
+            let deleted = secrets::delete(params, up).await;
+            send(&mut stream, answered::<control_method::SecretDelete>(&id, deleted)).await
+        }
         Asked::Control(ControlCall::Stats(_)) => {
             let stats = up.stats().await.map_err(|error| of_exec(&error));
             send(&mut stream, answered::<control_method::Stats>(&id, stats)).await
@@ -93,7 +105,7 @@ fn answered<M: Method>(id: &RequestId, result: Result<M::Result, RpcError>) -> S
 
 /// An error as an answer.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn told(error: CoreError) -> RpcError {
+pub(super) fn told(error: CoreError) -> RpcError {
     let text = escape::one_line(&DescribeChain(&error).to_string());
     RpcError::new(ErrorCode::Sandbox, error.kind(), text)
 }

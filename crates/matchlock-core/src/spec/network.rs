@@ -87,7 +87,7 @@ impl fmt::Display for PrivateRule {
 as_text!(PrivateRule);
 
 impl SecretRule {
-    pub(super) fn of(secret: &Secret) -> Self {
+    pub(crate) fn of(secret: &Secret) -> Self {
         Self {
             name: secret.name.to_string(),
             placeholder: secret.placeholder.to_string(),

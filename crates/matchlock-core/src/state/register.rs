@@ -12,7 +12,7 @@ use super::process::{Here, Life, ProcessRecord};
 use super::stage::Stage;
 use super::{StateError, StateRoot, journal, json, now};
 use crate::id::SandboxId;
-use crate::spec::{ImageSpec, SandboxSpec};
+use crate::spec::{ImageSpec, SandboxSpec, SecretRule};
 use crate::values::SandboxName;
 
 /// The directory of a sandbox, ours while this value lives. Dropping it removes the directory, unless the
@@ -81,6 +81,33 @@ impl StateRoot {
     }
 }
 
+impl StateRoot {
+    /// Writes down which secrets a sandbox of this process has now.
+    pub(crate) fn record_secrets(
+        &self,
+        id: &SandboxId,
+        secrets: Vec<SecretRule>,
+    ) -> Result<(), StateError> {
+        self.write(|transaction| {
+            let query = "SELECT config_json FROM vms WHERE id = ?1 AND pid = ?2";
+            let own = params![id.as_str(), std::process::id()];
+            let config: Option<String> =
+                transaction.query_row(query, own, |row| row.get(0)).optional()?;
+            // Somebody has taken us for dead.
+            let Some(config) = config else { return Ok(()) };
+            let mut spec: SandboxSpec =
+                serde_json::from_str(&config).map_err(|_| StateError::Entry("a configuration"))?;
+            let Some(network) = &mut spec.network else { return Ok(()) };
+            network.secrets = secrets;
+            transaction.execute(
+                "UPDATE vms SET config_json = ?2, updated_at = ?3 WHERE id = ?1",
+                params![id.as_str(), json(&spec)?, now()],
+            )?;
+            Ok(())
+        })
+    }
+}
+
 /// Refuses the name of a sandbox that lives.
 pub(super) fn check_name(transaction: &Transaction<'_>, name: &str) -> Result<(), StateError> {
     let query = "SELECT id FROM vms WHERE name = ?1 AND status = 'running'";
@@ -101,6 +128,11 @@ impl StateDir {
     /// The directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The database, and the sandbox's id in it.
+    pub(crate) fn entry(&self) -> (StateRoot, SandboxId) {
+        (self.state.clone(), self.id.clone())
     }
 
     /// Records the monitor, so that it can be ended should it outlive us.

@@ -54,6 +54,18 @@ impl SecretSpec {
         Ok(Self::new(name, value, hosts))
     }
 
+    /// Reads patterns of hosts that may get a value; there may be none.
+    ///
+    /// # Errors
+    /// When one is not valid, or lets bytes pass unread.
+    pub fn hosts(name: &SecretName, texts: &[String]) -> Result<Vec<HostPattern>, InvalidSecret> {
+        let given = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+        match parse_hosts(given) {
+            Err(SecretProblem::NoHosts) => Ok(Vec::new()),
+            read => read.map_err(|problem| InvalidSecret::of(name, problem)),
+        }
+    }
+
     /// Reads `NAME=VALUE@h1,h2`, or `NAME@h1,h2` for a value from `env`. The hosts follow the last
     /// `@`, the value the first `=`; commas in the value are part of it.
     ///

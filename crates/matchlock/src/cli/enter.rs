@@ -95,6 +95,30 @@ pub(crate) struct PortForwardArgs {
     pub(crate) positionals: Vec<String>,
 }
 
+/// `secret`.
+#[derive(Debug, Args)]
+pub(crate) struct SecretArgs {
+    #[command(subcommand)]
+    pub(crate) command: SecretCommand,
+}
+
+/// The subcommands of `secret`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// List secrets with their hosts and placeholders
+    #[command(visible_alias = "list", override_usage = "matchlock secret ls [OPTIONS] ID|NAME")]
+    Ls(super::PlainArgs),
+    /// Add a secret, or give one another value: that of the environment variable, or standard input with -
+    #[command(override_usage = "matchlock secret set [OPTIONS] ID|NAME SECRET[@HOST,...] [-]")]
+    Set(super::PlainArgs),
+    /// Remove a secret: its placeholder stands for nothing then
+    #[command(
+        visible_alias = "remove",
+        override_usage = "matchlock secret rm [OPTIONS] ID|NAME SECRET"
+    )]
+    Rm(super::PlainArgs),
+}
+
 /// `allow-list`.
 #[derive(Debug, Args)]
 pub(crate) struct AllowListArgs {

@@ -5,7 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap::{Arg, CommandFactory};
 
-use super::{AllowListCommand, AuditCommand, Cli, Command, ImageCommand, VolumeCommand};
+use super::{
+    AllowListCommand, AuditCommand, Cli, Command, ImageCommand, SecretCommand, VolumeCommand,
+};
 use crate::printer::JsonOutput;
 
 /// Exit status for errors of our own in a command whose status is otherwise that of a program, as
@@ -114,6 +116,11 @@ fn flag(command: &Command) -> Option<&OsStr> {
             AllowListCommand::Add(args)
             | AllowListCommand::Delete(args)
             | AllowListCommand::Ls(args) => &args.json,
+        },
+        Command::Secret(args) => match &args.command {
+            SecretCommand::Ls(args) | SecretCommand::Set(args) | SecretCommand::Rm(args) => {
+                &args.json
+            }
         },
         Command::Audit(args) => match &args.command {
             AuditCommand::Verify(args) => &args.json,

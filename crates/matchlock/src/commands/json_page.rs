@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    allow_list, audit, build, cp, diagnose, image, logs, pull, run, sandboxes::samples, stats, top,
-    version, volume,
+    allow_list, audit, build, cp, diagnose, image, logs, pull, run, sandboxes::samples, secret,
+    stats, top, version, volume,
 };
 use crate::error::CliError;
 use crate::printer::failure_object;
@@ -55,6 +55,9 @@ fn the_page_has_the_fields_of_every_command() {
         ("log", logs::sample()),
         ("allow-list", allow_list::sample()),
         ("cp", cp::sample()),
+        ("secret ls", secret::sample_of_ls()),
+        ("secret set", secret::sample()),
+        ("secret rm", secret::sample_of_rm()),
         ("stats", stats::sample()),
         ("top", top::sample()),
         ("pull", pull::sample()),

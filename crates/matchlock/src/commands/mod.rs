@@ -19,6 +19,7 @@ mod pump;
 pub(crate) mod rpc;
 pub(crate) mod run;
 pub(crate) mod sandboxes;
+pub(crate) mod secret;
 pub(crate) mod stats;
 pub(crate) mod top;
 pub(crate) mod version;
