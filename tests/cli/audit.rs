@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use matchlock_testkit::Lab;
+use matchlock_testkit::{Lab, PATIENCE};
 use serde_json::Value;
 
 use crate::support::sh;
@@ -53,4 +53,39 @@ fn a_kept_trail_verifies_is_continued_and_shows_every_change() {
     fs::write(&log, lines[..lines.len() - 1].concat()).expect("write");
     let cut = verify(&[]).finish().expect(0);
     assert!(cut.err().contains("no end record"), "{}", cut.err());
+}
+
+#[test]
+fn a_trail_is_shown_for_people() {
+    let lab = Lab::new();
+    let file = lab.home().join("trail.jsonl");
+    let flag = format!("--audit-log={}", file.display());
+    let words = ["run", "--image", "host", "-d", "--name", "web", &flag, "sleep", "infinity"];
+    lab.matchlock(&words).finish().expect(0);
+    let show = |words: &[&str]| {
+        let words: Vec<_> = ["audit", "show"].iter().chain(words).copied().collect();
+        lab.matchlock(&words)
+    };
+    let mut following = show(&["-f", "web"]).spawn();
+    following.wait_for("exec      #1 sleep infinity", PATIENCE);
+    let script = "getent hosts denied.example; printf '\\033[2J'";
+    lab.matchlock(&["exec", "web", "sh", "-c", script]).finish().expect(0);
+    following.wait_for("name      denied.example", PATIENCE);
+    let denied = show(&["web", "--denied"]).finish().expect(0).out();
+    assert!(denied.lines().count() > 0, "a name was refused");
+    assert!(denied.lines().all(|line| line.contains("denied.example") && line.contains("DENIED")));
+    assert_eq!(show(&["web", "--since", "2999-01-01"]).finish().expect(0).out(), "");
+    let json = show(&["web", "--json"]).finish().expect(0).out();
+    let records: Vec<serde_json::Value> = serde_json::from_str(&json).expect("an array");
+    assert_eq!(records[0]["event"], "start");
+    lab.matchlock(&["stop", "web"]).finish().expect(0);
+    let followed = following.finish(PATIENCE).expect(0).out();
+    assert!(followed.contains("end       stopped"), "{followed}");
+    assert!(!followed.contains('\x1b'), "{followed:?}");
+    // It is kept, and so it is shown after the end, too: by the sandbox and by its file.
+    let file = file.to_str().expect("UTF-8");
+    assert_eq!(show(&["web"]).finish().expect(0).out(), show(&[file]).finish().expect(0).out());
+    lab.matchlock(&["rm", "web"]).finish().expect(0);
+    let nobody = show(&["web"]).finish().expect(1);
+    assert!(nobody.err().contains("not found"), "{}", nobody.err());
 }

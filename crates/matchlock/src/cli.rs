@@ -159,8 +159,35 @@ pub(crate) struct AuditArgs {
 /// The subcommands of `audit`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
+    /// Show what a sandbox did
+    #[command(override_usage = "matchlock audit show [OPTIONS] ID|NAME|FILE")]
+    Show(ShowArgs),
     /// Check that no record of an audit trail was changed, removed, added or moved
     Verify(VerifyArgs),
+}
+
+/// `audit show`.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// Go on as records are written, until the sandbox ends
+    #[arg(short, long, conflicts_with = "json")]
+    pub(crate) follow: bool,
+
+    /// Only what was refused
+    #[arg(long)]
+    pub(crate) denied: bool,
+
+    /// Only what happened since: a time span as 10m, or a time as 2026-11-29T10:00
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+
+    /// Print the records as one JSON array instead of text, or write it to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    pub(crate) json: Option<OsString>,
+
+    #[arg(hide = true)]
+    pub(crate) positionals: Vec<String>,
 }
 
 /// `audit verify`.

@@ -88,7 +88,7 @@ fn dispatch(cli: Cli, printer: Printer, started: std::time::Instant) -> Result<u
         Some(Command::Build(args)) => commands::build::run(&args, environment, printer),
         Some(Command::Image(args)) => commands::image::run(&args, &environment, printer),
         Some(Command::Volume(args)) => commands::volume::run(&args, &environment, printer),
-        Some(Command::Audit(args)) => commands::audit::run(&args, printer),
+        Some(Command::Audit(args)) => commands::audit::run(&args, &environment, printer),
         Some(Command::Rpc(args)) => commands::rpc::run(&args, environment, printer),
         Some(Command::Diagnose(_)) => commands::diagnose::run(&environment, printer),
         Some(Command::Version(_)) => commands::version::run(printer),

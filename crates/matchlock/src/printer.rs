@@ -130,13 +130,22 @@ impl Printer {
         mut rows: Vec<[String; N]>,
         flexible: usize,
     ) {
-        let stdout = stdout();
-        let size = stdout.is_terminal().then(|| tcgetwinsize(&stdout).ok()).flatten();
-        if let Some(columns) = size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0)
-        {
+        if let Some(columns) = columns() {
             fit(heading, &mut rows, flexible, columns);
         }
         self.table(heading, &rows);
+    }
+
+    /// A line of a result, cut to the terminal's width if it goes to one.
+    pub(crate) fn fitted_line(self, text: &str) {
+        let width = columns().filter(|width| text.chars().count() > *width);
+        match width {
+            Some(width) => {
+                let cut: String = text.chars().take(width.saturating_sub(1)).chain(['…']).collect();
+                self.result(&cut);
+            }
+            None => self.result(text),
+        }
     }
 
     /// An error with its causes on one line, and a hint on the next.
@@ -175,6 +184,13 @@ impl Printer {
         }
         Progress { shown: self.terminal }
     }
+}
+
+/// The width of the terminal that standard output is, if it is one.
+fn columns() -> Option<usize> {
+    let stdout = stdout();
+    let size = stdout.is_terminal().then(|| tcgetwinsize(&stdout).ok()).flatten()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
 }
 
 /// What JSON has of an error.

@@ -123,6 +123,7 @@ fn flag(command: &Command) -> Option<&OsStr> {
             }
         },
         Command::Audit(args) => match &args.command {
+            AuditCommand::Show(args) => &args.json,
             AuditCommand::Verify(args) => &args.json,
         },
         Command::Cp(args) => &args.json,

@@ -1,5 +1,8 @@
 //! `matchlock audit`.
 
+mod show;
+mod words;
+
 use std::fs::File;
 use std::io::BufReader;
 
@@ -8,12 +11,18 @@ use matchlock_core::audit::{Summary, verify};
 use serde::Serialize;
 
 use crate::cli::{AuditArgs, AuditCommand, VerifyArgs};
+use crate::environment::Environment;
 use crate::error::{CliError, Kind};
 use crate::printer::Printer;
 
 /// Carries out a subcommand of `audit`.
-pub(crate) fn run(args: &AuditArgs, printer: Printer) -> Result<u8, CliError> {
+pub(crate) fn run(
+    args: &AuditArgs,
+    environment: &Environment,
+    printer: Printer,
+) -> Result<u8, CliError> {
     match &args.command {
+        AuditCommand::Show(args) => show::run(args, environment, printer),
         AuditCommand::Verify(args) => check(args, printer),
     }
 }
