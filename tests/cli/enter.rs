@@ -7,7 +7,7 @@ use std::time::Duration;
 use matchlock_testkit::{Finished, Lab, PATIENCE, Pty, ReservedPort, Running, wait_until};
 use rustix::process::Signal;
 
-use crate::support::sandboxes;
+use crate::support::{completions, sandboxes};
 
 /// A sandbox that waits, and its id.
 fn start(lab: &Lab, flags: &[&str]) -> (Running, String) {
@@ -120,6 +120,9 @@ fn one_in_the_background_is_entered_and_stopped_by_its_name() {
     });
     let listed = lab.matchlock(&["list"]).finish().expect(0).out();
     assert!(listed.contains("running") && listed.contains(&ids[0]), "{listed}");
+    let offered = completions(&lab, &["matchlock", "stop", ""]);
+    assert!(offered.contains(&"web".to_owned()) && offered.contains(&ids[0]), "{offered:?}");
+    assert_eq!(completions(&lab, &["matchlock", "allow-list", "add", "w"]), ["web"]);
     let stopped = lab.matchlock(&["stop", "web"]).finish().expect(0);
     assert_eq!(stopped.out(), format!("Stopped {}\n", ids[0]));
     assert_eq!(lab.matchlock(&["wait", "web"]).finish().expect(0).out(), "5\n");

@@ -6,6 +6,8 @@ use std::process::Command;
 use matchlock_testkit::Lab;
 use serde_json::Value;
 
+use crate::support::completions;
+
 #[test]
 fn the_version_is_one_line_in_both_forms() {
     let lab = Lab::new();
@@ -114,9 +116,12 @@ fn completion_scripts_are_scripts() {
     let lab = Lab::new();
     for shell in ["bash", "zsh", "fish", "powershell"] {
         let script = lab.matchlock(&["completion", shell]).finish().expect(0).out();
-        assert!(script.contains("diagnose"), "{shell} completes subcommands");
-        assert!(script.contains("graceful-shutdown"), "{shell} completes flags");
+        assert!(script.contains("MATCHLOCK_COMPLETE"), "{shell} asks the binary: {script}");
     }
+    assert!(completions(&lab, &["matchlock", "dia"]).contains(&"diagnose".to_owned()));
+    let flags = completions(&lab, &["matchlock", "run", "--grace"]);
+    assert_eq!(flags, ["--graceful-shutdown"]);
+    assert!(completions(&lab, &["matchlock", "exec", ""]).iter().all(|word| word.starts_with('-')));
     let file = lab.home().join("completion.bash");
     let script = lab.matchlock(&["completion", "bash"]).finish().expect(0).stdout;
     fs::write(&file, script).expect("write");

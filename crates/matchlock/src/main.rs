@@ -30,6 +30,9 @@ use crate::printer::{JsonOutput, Printer};
 fn main() -> ExitCode {
     let started = std::time::Instant::now();
     let args: Vec<OsString> = std::env::args_os().collect();
+    if commands::completion::answer(&args) {
+        return ExitCode::SUCCESS;
+    }
     let parsed = cli::parse(args.iter().cloned());
     let reporting = match &parsed {
         Ok(Parsed::Run(cli)) => Reporting::of(cli),
@@ -92,10 +95,7 @@ fn dispatch(cli: Cli, printer: Printer, started: std::time::Instant) -> Result<u
         Some(Command::Rpc(args)) => commands::rpc::run(&args, environment, printer),
         Some(Command::Diagnose(_)) => commands::diagnose::run(&environment, printer),
         Some(Command::Version(_)) => commands::version::run(printer),
-        Some(Command::Completion(args)) => {
-            commands::completion::run(&args, printer);
-            Ok(0)
-        }
+        Some(Command::Completion(args)) => commands::completion::run(&args, printer),
         None => {
             printer.raw(cli::help().as_bytes());
             Ok(0)
