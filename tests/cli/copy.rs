@@ -55,7 +55,7 @@ fn a_tree_goes_in_and_comes_back(lab: &Lab, here: &Path) {
     tool.set_modified(long_ago).expect("set");
 
     let copied = cp(lab, &tree, web("/tmp")).expect(0);
-    assert!(copied.err().starts_with("Copied 6 entries, 8.6 MB"), "{}", copied.err());
+    assert!(copied.err().starts_with("Copied 6 entries, 8.59MiB"), "{}", copied.err());
     assert_eq!(copied.out(), "");
     let script = "cd /tmp/tree && ./tool && readlink inner/link && stat -c '%a %U %Y' tool &&
         ls -d inner/empty && stat -c %s inner/big";

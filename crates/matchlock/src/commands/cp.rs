@@ -19,7 +19,7 @@ use crate::cli::CpArgs;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, OUTPUT_CLOSED};
 use crate::event_loop::block_on;
-use crate::printer::{Printer, megabytes};
+use crate::printer::Printer;
 use crate::signals::Interrupts;
 
 /// The most files, directories and links that are taken out of a sandbox at one time.
@@ -267,7 +267,7 @@ fn tell(report: &Report, quiet: bool, printer: Printer) -> Result<(), CliError> 
             Some(entries) => format!("{entries} entries, "),
             None => String::new(),
         };
-        printer.step(&format!("Copied {what}{}", megabytes(report.bytes)));
+        printer.step(&format!("Copied {what}{}", super::stats::bytes(report.bytes)));
     }
     printer.json(report)
 }
