@@ -9,6 +9,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
+use super::StateError;
+
 /// A process. Its id alone would not do: ids are used again, start times are not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProcessRecord {
@@ -36,6 +38,14 @@ pub(crate) enum Life {
     /// It cannot be seen from here: it is one of another container.
     Elsewhere,
     Dead,
+}
+
+impl ProcessRecord {
+    /// This process.
+    pub(crate) fn own() -> Result<Self, StateError> {
+        let own = Here::read().record(std::process::id());
+        own.map_err(StateError::file("read", "/proc/self/stat"))
+    }
 }
 
 impl Here {

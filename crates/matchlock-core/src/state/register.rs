@@ -32,9 +32,7 @@ impl StateRoot {
         id: &SandboxId,
         spec: &SandboxSpec,
     ) -> Result<StateDir, StateError> {
-        let here = Here::read();
-        let own = here.record(std::process::id());
-        let owner = own.map_err(StateError::file("read", "/proc/self/stat"))?;
+        let owner = ProcessRecord::own()?;
         if let Err(StateError::NameTaken { .. }) = self.enter(id, spec, &owner) {
             // Its owner may be dead, and nobody has noticed.
             self.mark_crashed()?;

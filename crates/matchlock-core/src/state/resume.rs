@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::ledger::{self, Kind};
-use super::process::Here;
+use super::process::ProcessRecord;
 use super::register::{StateDir, check_name};
 use super::stage::Stage;
 use super::{SandboxStatus, StateError, StateRoot, journal, json, now};
@@ -18,9 +18,7 @@ impl StateRoot {
         id: &SandboxId,
         spec: &SandboxSpec,
     ) -> Result<StateDir, StateError> {
-        let here = Here::read();
-        let own = here.record(std::process::id());
-        let owner = own.map_err(StateError::file("read", "/proc/self/stat"))?;
+        let owner = ProcessRecord::own()?;
         self.mark_crashed()?;
         if self.record(id)?.status == SandboxStatus::Running {
             return Err(StateError::Running(id.clone()));
