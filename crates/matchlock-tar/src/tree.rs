@@ -10,15 +10,16 @@ mod pack;
 mod place;
 mod unpack;
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use matchlock_text::escape;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 
 use crate::TarError;
 
@@ -31,6 +32,34 @@ const MAX_DEPTH: usize = 1024;
 
 /// Bytes that are copied at one time.
 const CHUNK: usize = 64 * 1024;
+
+/// The names in a directory, in the order of their bytes.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn names(directory: impl AsFd) -> Result<Vec<CString>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The path of a name in a directory. The path of the top is empty.
+#[must_use]
+pub fn child_path(directory: &[u8], name: &CStr) -> Vec<u8> {
+    let mut child = directory.to_vec();
+    if !child.is_empty() {
+        child.push(b'/');
+    }
+    child.extend(name.to_bytes());
+    child
+}
 
 /// Where paths begin, and what links on the way may do.
 #[derive(Debug)]

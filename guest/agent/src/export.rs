@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, statat};
 
 use crate::authority::Authority;
 use crate::console;
-use tree::children;
+use matchlock_tar::tree::names;
 
 /// Directories within directories: deeper ones cannot be reached by a path.
 const MAX_DEPTH: u32 = 2048;
@@ -100,7 +100,7 @@ fn attributes(stat: &Stat) -> (u32, u32, u32) {
 }
 
 fn record(directory: &OwnedFd, baseline: &mut Baseline, depth: u32) -> io::Result<()> {
-    for name in children(directory)? {
+    for name in names(directory)? {
         let stat = statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
         baseline.changed.insert(stat.st_ino, (stat.st_ctime, stat.st_ctime_nsec as i64));
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && depth < MAX_DEPTH {

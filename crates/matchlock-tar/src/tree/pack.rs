@@ -10,12 +10,12 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat, statat,
+    AtFlags, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat, statat,
 };
 use rustix::io::Errno;
 
 use super::place::{Named, split};
-use super::{CHUNK, MAX_DEPTH, Root, Shown, TreeError};
+use super::{CHUNK, MAX_DEPTH, Root, Shown, TreeError, child_path, names};
 use crate::write::{self, Entry, Kind};
 
 /// A file without a size may be one of /proc. So many bytes of it are looked for.
@@ -119,21 +119,8 @@ impl<W: Write> Packer<W> {
         if depth > MAX_DEPTH {
             return Err(wrong(Errno::NAMETOOLONG));
         }
-        let mut names = Vec::new();
-        for entry in Dir::read_from(directory).map_err(wrong)? {
-            let entry = entry.map_err(wrong)?;
-            let name = entry.file_name();
-            if name != c"." && name != c".." {
-                names.push(name.to_owned());
-            }
-        }
-        names.sort_unstable();
-        for name in names {
-            let mut child = path.to_vec();
-            if !child.is_empty() {
-                child.push(b'/');
-            }
-            child.extend(name.to_bytes());
+        for name in names(directory).map_err(wrong)? {
+            let child = child_path(path, &name);
             match statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => self.child(directory, &name, &child, &stat, depth + 1)?,
                 // It was removed meanwhile.

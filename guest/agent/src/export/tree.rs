@@ -10,13 +10,14 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, lgetxattr, llistxattr, major, minor, openat,
+    AtFlags, FileType, Mode, OFlags, Stat, fstat, lgetxattr, llistxattr, major, minor, openat,
     readlinkat, statat,
 };
 use rustix::io::Errno;
 
 use super::{Layer, MAX_DEPTH, open_directory, trust};
 use crate::console;
+use matchlock_tar::tree::{child_path, names};
 use matchlock_tar::write::{self as tar, Entry, Kind};
 
 /// The overlay's own attributes begin so (kernel Documentation/filesystems/overlayfs.rst).
@@ -65,12 +66,8 @@ impl<'a, W: Write> Export<'a, W> {
         if depth > MAX_DEPTH {
             return Err(io::Error::other("directories are nested too deep"));
         }
-        for name in children(directory)? {
-            let mut child = path.to_vec();
-            if !child.is_empty() {
-                child.push(b'/');
-            }
-            child.extend(name.to_bytes());
+        for name in names(directory)? {
+            let child = child_path(path, &name);
             match statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => self.child(directory, &name, &child, &stat, depth)?,
                 // A program has removed it meanwhile.
@@ -224,20 +221,6 @@ impl<'a, W: Write> Export<'a, W> {
         }
         tar::pad(size, &mut self.output)
     }
-}
-
-/// The names in a directory, in the order of their bytes.
-pub(super) fn children(directory: &OwnedFd) -> io::Result<Vec<CString>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name != c"." && name != c".." {
-            names.push(name.to_owned());
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
 }
 
 /// A path to `name` for the calls that take no directory. Of a link it is the link.
